@@ -1,0 +1,89 @@
+//! CloudWatch metrics of one sweep, as lines of the embedded metric format (EMF).
+
+use serde_json::{Map, Value, json};
+
+use crate::report::Report;
+
+/// Where the metrics appear in CloudWatch.
+const NAMESPACE: &str = "SessionReaper";
+
+/// The lines: one for the sweep, and one for each violated rule.
+///
+/// `now_ms` is the time of the metrics, in milliseconds since 1970; `remaining_ms` is what was left
+/// of the invocation's time, if that is known.
+/// Dimensions are account, Region and mode, and the rule's id; never a session, owner or target:
+/// each value of a dimension is billed as a metric of its own.
+#[must_use]
+pub fn lines(report: &Report, now_ms: i64, remaining_ms: Option<u64>) -> Vec<String> {
+    let sweep = line(report, now_ms, None, &sweep(report, remaining_ms));
+    let rule = |(id, n): (&std::sync::Arc<str>, &usize)| {
+        line(report, now_ms, Some(id), &[("Violations", "Count", json!(n))])
+    };
+    std::iter::once(sweep).chain(report.rules.iter().map(rule)).collect()
+}
+
+type Metric = (&'static str, &'static str, Value);
+
+fn sweep(report: &Report, remaining_ms: Option<u64>) -> Vec<Metric> {
+    let (verdicts, outcomes) = (report.verdicts, report.outcomes);
+    let count = |name, n: usize| (name, "Count", json!(n));
+    let mut metrics = vec![
+        count("Sessions", verdicts.seen),
+        count("Compliant", verdicts.compliant),
+        count("Exempt", verdicts.exempt),
+        count("Violations", verdicts.violation),
+        count("Undetermined", verdicts.undetermined),
+        count("Unjudged", verdicts.unjudged),
+        count("Ending", verdicts.ending),
+        count("Terminated", outcomes.terminated),
+        count("AlreadyGone", outcomes.already_gone),
+        count("Unconfirmed", outcomes.unconfirmed),
+        count("Denied", outcomes.denied),
+        count("Throttled", outcomes.throttled),
+        count("Failed", outcomes.failed),
+        count("Held", outcomes.held),
+        count("Spared", outcomes.spared),
+        count("Tripped", report.tripped.into()),
+        count("Paused", report.paused.into()),
+        count("Complete", report.coverage.complete.into()),
+        ("Pages", "Count", json!(report.coverage.pages)),
+        ("Calls", "Count", json!(report.calls)),
+        ("OldestViolation", "Seconds", json!(report.oldest_violation_s.unwrap_or(0))),
+        ("SweepDuration", "Seconds", json!(report.duration_s)),
+    ];
+    if let Some(remaining_ms) = remaining_ms {
+        metrics.push(("RemainingTime", "Milliseconds", json!(remaining_ms)));
+    }
+    metrics
+}
+
+fn line(report: &Report, now_ms: i64, rule: Option<&str>, metrics: &[Metric]) -> String {
+    let unknown = || "unknown".to_owned();
+    let mut dimensions = vec![
+        ("Account", report.account.clone().unwrap_or_else(unknown)),
+        ("Region", report.region.clone().unwrap_or_else(unknown)),
+        ("Mode", report.mode.name().to_owned()),
+    ];
+    dimensions.extend(rule.map(|it| ("Rule", it.to_owned())));
+
+    let names: Vec<_> = dimensions.iter().map(|(name, _)| *name).collect();
+    let definitions: Vec<_> =
+        metrics.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
+    let mut root = Map::new();
+    root.insert(
+        "_aws".into(),
+        json!({
+            "Timestamp": now_ms,
+            "CloudWatchMetrics": [
+                {"Namespace": NAMESPACE, "Dimensions": [names], "Metrics": definitions},
+            ],
+        }),
+    );
+    for (name, value) in dimensions {
+        root.insert(name.into(), value.into());
+    }
+    for (name, _, value) in metrics {
+        root.insert((*name).into(), value.clone());
+    }
+    Value::Object(root).to_string()
+}

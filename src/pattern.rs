@@ -1,0 +1,239 @@
+//! Patterns of the policy: IAM's globs, and what an owner is matched by.
+
+use std::str::FromStr;
+
+use wildmatch::WildMatch;
+
+/// A glob as IAM has it: `*` is any run of characters, `/` and `:` included, `?` is one.
+/// Case-sensitive; nothing escapes.
+#[derive(Clone, Debug)]
+pub struct Glob(WildMatch);
+
+impl Glob {
+    /// Every text is a glob.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(WildMatch::new(text))
+    }
+
+    /// Whether the whole text matches.
+    #[must_use]
+    pub fn is_match(&self, text: &str) -> bool {
+        self.0.matches(text)
+    }
+}
+
+/// Whom a policy means. Each variant is one line of the policy reference.
+#[derive(Clone, Debug)]
+pub enum OwnerPattern {
+    /// `arn:…`: a glob over the whole ARN.
+    Arn(Glob),
+    /// `federated-user/NAME`.
+    FederatedUser(Glob),
+    /// `permission-set/NAME[/USER]`: a role that IAM Identity Center made, and who used it.
+    PermissionSet(Glob, Option<Glob>),
+    /// `role/NAME[/SESSION-NAME]`: whoever assumed the role. Its path is not part of an owner.
+    Role(Glob, Option<Glob>),
+    /// `root`: the account's root user.
+    Root,
+    /// `user/NAME`, whatever the user's path: names are unique in an account.
+    User(Glob),
+    /// `user/PATH/NAME`.
+    UserWithPath(Glob),
+}
+
+/// Who started a session, as far as its owner's ARN tells.
+enum Principal<'a> {
+    FederatedUser(&'a str),
+    Other,
+    Role { name: &'a str, session: &'a str },
+    Root,
+    User(&'a str),
+}
+
+impl<'a> Principal<'a> {
+    /// Lenient about a missing `arn:`, as one of AWS's own examples shows it.
+    fn of(owner: &'a str) -> Self {
+        let mut parts = owner.strip_prefix("arn:").unwrap_or(owner).splitn(5, ':').skip(1);
+        let (service, resource) = (parts.next(), parts.nth(2).unwrap_or_default());
+        match (service, resource.split_once('/')) {
+            (Some("iam"), None) if resource == "root" => Self::Root,
+            (Some("iam"), Some(("user", name))) => Self::User(name),
+            (Some("sts"), Some(("federated-user", name))) => Self::FederatedUser(name),
+            (Some("sts"), Some(("assumed-role", rest))) => match rest.split_once('/') {
+                Some((name, session)) => Self::Role { name, session },
+                None => Self::Other,
+            },
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The permission set of a role's name: `AWSReservedSSO_NAME_` and 16 hexadecimal digits.
+fn permission_set(role: &str) -> Option<&str> {
+    let (name, suffix) = role.strip_prefix("AWSReservedSSO_")?.rsplit_once('_')?;
+    let is_suffix = suffix.len() == 16 && suffix.bytes().all(|it| it.is_ascii_hexdigit());
+    is_suffix.then_some(name)
+}
+
+impl OwnerPattern {
+    /// Whether the pattern means this owner, given by its ARN.
+    #[must_use]
+    pub fn is_match(&self, owner: &str) -> bool {
+        let matches_pair = |(name, second): (&Glob, &Option<Glob>), actual: &str, session: &str| {
+            name.is_match(actual) && second.as_ref().is_none_or(|it| it.is_match(session))
+        };
+        match (self, Principal::of(owner)) {
+            (Self::Arn(glob), _) => glob.is_match(owner),
+            (Self::FederatedUser(glob), Principal::FederatedUser(name))
+            | (Self::UserWithPath(glob), Principal::User(name)) => glob.is_match(name),
+            (Self::PermissionSet(name, user), Principal::Role { name: role, session }) => {
+                permission_set(role).is_some_and(|it| matches_pair((name, user), it, session))
+            }
+            (Self::Role(name, second), Principal::Role { name: role, session }) => {
+                matches_pair((name, second), role, session)
+            }
+            (Self::Root, Principal::Root) => true,
+            (Self::User(glob), Principal::User(name)) => {
+                glob.is_match(name.rsplit_once('/').map_or(name, |(_path, name)| name))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for OwnerPattern {
+    /// What is wrong with the pattern, and the way out.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "root" {
+            return Ok(Self::Root);
+        }
+        if text.starts_with("arn:") {
+            if text.splitn(6, ':').nth(5).is_some_and(|it| it.starts_with("role/")) {
+                return Err(format!(
+                    "`{text}` matches nobody: an owner is never a role's own ARN; \
+                     write `role/NAME`, or `arn:aws:sts::ACCOUNT:assumed-role/NAME/*`"
+                ));
+            }
+            return Ok(Self::Arn(Glob::new(text)));
+        }
+        let pair = |text: &str| match text.split_once('/') {
+            Some((name, second)) => (Glob::new(name), Some(Glob::new(second))),
+            None => (Glob::new(text), None),
+        };
+        let (kind, name) = text.split_once('/').unwrap_or((text, ""));
+        let max_slashes = match kind {
+            "user" => usize::MAX,
+            "federated-user" => 0,
+            _ => 1,
+        };
+        if name.split('/').any(str::is_empty) || max_slashes < name.matches('/').count() {
+            return Err(match kind {
+                "role" => format!("`{text}` must be `role/NAME` or `role/NAME/SESSION-NAME`"),
+                "permission-set" => {
+                    format!("`{text}` must be `permission-set/NAME` or `permission-set/NAME/USER`")
+                }
+                "user" => format!("`{text}` must be `user/NAME` or `user/PATH/NAME`"),
+                "federated-user" => format!("`{text}` must be `federated-user/NAME`"),
+                _ => unclear(text),
+            });
+        }
+        match kind {
+            "federated-user" => Ok(Self::FederatedUser(Glob::new(name))),
+            "permission-set" => {
+                let (name, user) = pair(name);
+                Ok(Self::PermissionSet(name, user))
+            }
+            "role" => {
+                let (name, session) = pair(name);
+                Ok(Self::Role(name, session))
+            }
+            "user" if name.contains('/') => Ok(Self::UserWithPath(Glob::new(name))),
+            "user" => Ok(Self::User(Glob::new(name))),
+            _ => Err(unclear(text)),
+        }
+    }
+}
+
+fn unclear(text: &str) -> String {
+    format!(
+        "`{text}` does not say what it is; an owner is `role/NAME`, `permission-set/NAME`, \
+         `user/NAME`, `federated-user/NAME`, `root`, or a whole `arn:…`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn globs_are_iams() {
+        let table = [
+            ("*", "", true), ("*", "a/b:c", true), ("a*", "a", true), ("a*c", "a/b:c", true),
+            ("a*c", "a/b:cd", false), ("?", "é", true), ("?", "", false), ("??", "a", false),
+            ("A*", "a", false), ("", "", true), ("", "a", false), ("*b", "a", false),
+            ("*a*b", "xaxb", true), ("a.c", "abc", false), ("[a]", "a", false), ("**a", "a", true),
+        ];
+        for (glob, text, expected) in table {
+            assert_eq!(Glob::new(glob).is_match(text), expected, "{glob} on {text}");
+        }
+    }
+
+    const ROLE: &str = "arn:aws:sts::123456789012:assumed-role/sre-oncall/jane";
+    const SSO: &str = "arn:aws-us-gov:sts::123456789012:assumed-role/AWSReservedSSO_Pay_Ops_2b03e7d876722882/j@x.org";
+    const USER: &str = "arn:aws:iam::123456789012:user/team/x/jane";
+    const TYPO: &str = "aws:iam::123456789012:user/bob"; // As one of AWS's own examples has it.
+    const ROOT: &str = "arn:aws:iam::123456789012:root";
+    const FEDERATED: &str = "arn:aws:sts::123456789012:federated-user/jane";
+
+    #[test]
+    #[rustfmt::skip]
+    fn owners() {
+        let table = [
+            ("role/sre-*",                      ROLE,      true),
+            ("role/sre-oncall/jane",            ROLE,      true),
+            ("role/sre-oncall/bob",             ROLE,      false),
+            ("role/sre",                        ROLE,      false),
+            ("role/*",                          USER,      false),
+            ("role/AWSReservedSSO_*",           SSO,       true),
+            ("permission-set/Pay_Ops",          SSO,       true),
+            ("permission-set/Pay_Ops/*@x.org",  SSO,       true),
+            ("permission-set/Pay_Ops/*@y.org",  SSO,       false),
+            ("permission-set/Pay",              SSO,       false),
+            ("permission-set/*",                ROLE,      false),
+            ("user/jane",                       USER,      true),
+            ("user/team/x/jane",                USER,      true),
+            ("user/team/*",                     USER,      true),
+            ("user/x/jane",                     USER,      false),
+            ("user/team",                       USER,      false),
+            ("user/bob",                        TYPO,      true),
+            ("user/jane",                       FEDERATED, false),
+            ("federated-user/j*",               FEDERATED, true),
+            ("root",                            ROOT,      true),
+            ("root",                            USER,      false),
+            ("arn:aws:sts::*:assumed-role/sre-*/jane", ROLE, true),
+            ("arn:aws:*",                       SSO,       false),
+            ("role/sre-*",                      "",        false),
+            ("role/*",                          "arn:aws:iam::123456789012:assumed-role/x/y", false),
+        ];
+        for (pattern, owner, expected) in table {
+            let parsed: OwnerPattern = pattern.parse().expect(pattern);
+            assert_eq!(parsed.is_match(owner), expected, "{pattern} on {owner}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_could_match_nobody_is_an_error() {
+        for text in [
+            "alice", "*", "", "role", "role/", "role//x", "role/a/b/c", "user/", "user/a//b",
+            "permission-set/a/b/c", "federated-user/", "federated-user", "group/x", "Root",
+            "arn:aws:iam::123456789012:role/BreakGlass",
+        ] {
+            let err = text.parse::<OwnerPattern>().expect_err(text);
+            assert!(err.contains(&format!("`{text}`")), "{err}");
+        }
+    }
+}

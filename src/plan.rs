@@ -1,0 +1,211 @@
+//! From verdicts to actions: order and limits.
+
+use std::cmp::Ordering;
+
+use crate::{policy::Policy, session::Session, verdict::Verdict};
+
+/// What the plan does about one session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// It is a violator, and it lives on for now.
+    Hold(Hold),
+    /// It is no violator.
+    Leave,
+    /// It is ended, unless the sweep is a dry run.
+    Terminate,
+}
+
+/// Why a violator lives on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hold {
+    /// The breaker has tripped: too large a share of all sessions violates the policy.
+    Breaker,
+    /// The sweep ran out of time.
+    Deadline,
+    /// `max_terminations` older violators came first.
+    Limit,
+    /// The policy is paused.
+    Paused,
+}
+
+impl Action {
+    /// The action's name, as logs and reports have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hold(_) => "hold",
+            Self::Leave => "leave",
+            Self::Terminate => "terminate",
+        }
+    }
+
+    /// Why the session is held, if it is.
+    #[must_use]
+    pub fn hold(self) -> Option<&'static str> {
+        match self {
+            Self::Hold(Hold::Breaker) => Some("breaker"),
+            Self::Hold(Hold::Deadline) => Some("deadline"),
+            Self::Hold(Hold::Limit) => Some("limit"),
+            Self::Hold(Hold::Paused) => Some("paused"),
+            Self::Leave | Self::Terminate => None,
+        }
+    }
+}
+
+/// One session, what the policy says of it, and what is done about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// Who, where, since when.
+    pub session: Session,
+    /// What the policy says.
+    pub verdict: Verdict,
+    /// What is done about it.
+    pub action: Action,
+}
+
+/// What a sweep is going to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plan {
+    /// Every judged session, oldest first.
+    pub steps: Vec<Step>,
+    /// Whether the breaker has tripped.
+    pub is_tripped: bool,
+}
+
+/// Decides who is ended now and who is held.
+///
+/// The order in which the sessions were listed makes no difference: violators are ended oldest
+/// first, and of two that started in the same instant the one with the smaller id.
+/// Reasons to hold, strongest first: paused, breaker, limit.
+#[must_use]
+pub fn plan(policy: &Policy, judged: Vec<(Session, Verdict)>) -> Plan {
+    let is_violator = |it: &Verdict| matches!(it, Verdict::Violation { .. });
+    let n_violators = judged.iter().filter(|(_, it)| is_violator(it)).count();
+    let is_tripped = is_tripped(policy, n_violators, judged.len());
+
+    let mut judged = judged;
+    judged.sort_by(|(a, _), (b, _)| oldest_first(a, b));
+
+    let mut n_left = policy.limits.max_terminations;
+    let steps = judged.into_iter().map(|(session, verdict)| {
+        let action = if !is_violator(&verdict) {
+            Action::Leave
+        } else if policy.paused {
+            Action::Hold(Hold::Paused)
+        } else if is_tripped {
+            Action::Hold(Hold::Breaker)
+        } else if n_left == 0 {
+            Action::Hold(Hold::Limit)
+        } else {
+            n_left -= 1;
+            Action::Terminate
+        };
+        Step { session, verdict, action }
+    });
+    Plan { steps: steps.collect(), is_tripped }
+}
+
+fn oldest_first(a: &Session, b: &Session) -> Ordering {
+    (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
+}
+
+fn is_tripped(policy: &Policy, n_violators: usize, n_judged: usize) -> bool {
+    let at_least = policy.limits.trip_at_least as usize;
+    let percent = policy.limits.trip_percent as usize;
+    at_least <= n_violators && percent * n_judged < 100 * n_violators
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn policy(max: u32, percent: u32, at_least: u32, paused: bool) -> Policy {
+        let mut policy = Policy::parse("version: 1").expect("a valid policy");
+        policy.limits.max_terminations = max;
+        policy.limits.trip_percent = percent;
+        policy.limits.trip_at_least = at_least;
+        policy.paused = paused;
+        policy
+    }
+
+    fn session(second: i64, id: usize, is_violator: bool) -> (Session, Verdict) {
+        let session = Session {
+            id: format!("s-{id}"),
+            owner: String::new(),
+            target: String::new(),
+            started_at: Timestamp::from_second(second).expect("an instant"),
+            status: None,
+            document: String::new(),
+        };
+        let violation = Verdict::Violation { rules: vec!["r".into()] };
+        (session, if is_violator { violation } else { Verdict::Compliant })
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn limits() {
+        let table = [
+            // violators, others, max, percent, at_least, paused: terminate, breaker, limit, paused
+            (3, 7,   50, 50,  10, false, [3, 0, 0, 0]),
+            (3, 7,   2,  50,  10, false, [2, 0, 1, 0]),
+            (10, 10, 50, 50,  10, false, [10, 0, 0, 0]), // Half is not more than half.
+            (10, 9,  50, 50,  10, false, [0, 10, 0, 0]),
+            (9, 0,   50, 50,  10, false, [9, 0, 0, 0]),  // Fewer than `at_least`.
+            (10, 0,  50, 100, 10, false, [10, 0, 0, 0]), // 100 % never trips.
+            (1, 99,  50, 0,   1,  false, [0, 1, 0, 0]),
+            (0, 9,   50, 0,   1,  false, [0, 0, 0, 0]),
+            (20, 0,  5,  50,  10, true,  [0, 0, 0, 20]), // Paused outranks the breaker.
+            (20, 0,  5,  50,  10, false, [0, 20, 0, 0]), // The breaker outranks the limit.
+        ];
+        for (violators, others, max, percent, at_least, paused, expected) in table {
+            let judged = (0..violators + others).map(|it| session(0, it, it < violators)).collect();
+            let plan = plan(&policy(max, percent, at_least, paused), judged);
+            let count = |action| plan.steps.iter().filter(|it| it.action == action).count();
+            let actual = [
+                count(Action::Terminate),
+                count(Action::Hold(Hold::Breaker)),
+                count(Action::Hold(Hold::Limit)),
+                count(Action::Hold(Hold::Paused)),
+            ];
+            assert_eq!(actual, expected, "{violators} of {}", violators + others);
+            assert_eq!(plan.steps.len(), violators + others);
+        }
+    }
+
+    #[test]
+    fn the_breaker_is_reported_also_where_paused_outranks_it() {
+        let judged = (0..10).map(|it| session(0, it, true)).collect();
+        assert!(plan(&policy(50, 50, 10, true), judged).is_tripped);
+    }
+
+    proptest! {
+        #[test]
+        fn the_oldest_are_ended_within_the_limit_in_whatever_order_they_were_listed(
+            sessions in prop::collection::vec((0_i64..20, any::<bool>()), 0..40),
+            max in 0_u32..10,
+            seed in any::<prop::sample::Index>(),
+        ) {
+            let policy = policy(max, 100, 1, false);
+            let judged: Vec<_> =
+                sessions.iter().enumerate().map(|(i, it)| session(it.0, i, it.1)).collect();
+            let mut shuffled = judged.clone();
+            shuffled.reverse();
+            if !shuffled.is_empty() {
+                let middle = seed.index(shuffled.len());
+                shuffled.rotate_left(middle);
+            }
+            let plan_of_listed = plan(&policy, judged);
+            prop_assert_eq!(&plan_of_listed, &plan(&policy, shuffled));
+
+            let violators: Vec<_> =
+                plan_of_listed.steps.iter().filter(|it| it.action != Action::Leave).collect();
+            let ended = violators.iter().take_while(|it| it.action == Action::Terminate).count();
+            prop_assert_eq!(ended, violators.len().min(max as usize));
+            prop_assert!(violators.iter().skip(ended).all(|it| it.action == Action::Hold(Hold::Limit)));
+            prop_assert!(violators.is_sorted_by_key(|it| it.session.started_at));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The policy: rules, exemptions and limits, valid by construction. `Policy::parse` reads one.
+
+mod file;
+mod yaml;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use self::file::{PolicyError, PolicyErrors};
+use crate::{
+    pattern::{Glob, OwnerPattern},
+    session::Session,
+    target::Tags,
+    truth::Truth,
+};
+
+/// What the sessions of an account are judged by.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The tag keys that rules and exemptions may use.
+    pub tag_keys: Vec<String>,
+    /// All apply. Their order only decides which one leads a verdict.
+    pub rules: Vec<Rule>,
+    /// They outrank every rule.
+    pub exemptions: Vec<Exemption>,
+    /// How much one sweep may do.
+    pub limits: Limits,
+    /// What to think of a target that the tag look-up does not return.
+    pub untagged: Untagged,
+    /// Whether everybody is held, whatever the mode.
+    pub paused: bool,
+}
+
+/// What a session must be like, if the rule is about it.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Unique in the policy.
+    pub id: Arc<str>,
+    /// For people.
+    pub description: Option<String>,
+    /// What the rule is about.
+    pub when: Condition,
+    /// What it is not about all the same.
+    pub unless: Option<Condition>,
+    /// What it asks of the sessions it is about.
+    pub demand: Demand,
+}
+
+/// Sessions that no rule touches.
+#[derive(Clone, Debug)]
+pub struct Exemption {
+    /// Unique in the policy.
+    pub id: Arc<str>,
+    /// For people.
+    pub description: Option<String>,
+    /// Whom it exempts.
+    pub when: Condition,
+    /// When it ends: from this instant on it exempts nobody.
+    pub until: Option<Timestamp>,
+}
+
+/// Tests that must all hold. `all` has none.
+#[derive(Clone, Debug)]
+pub struct Condition(pub Vec<Test>);
+
+/// One key of a condition. Each variant is one line of the policy reference.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// One or more of these patterns mean the owner.
+    Owner(Vec<OwnerPattern>),
+    /// One or more of these match the target.
+    Target(Vec<Glob>),
+    /// The target carries each of these keys, with a value that one or more of its globs match.
+    TargetTags(Vec<(String, Vec<Glob>)>),
+}
+
+/// What a rule asks for.
+#[derive(Clone, Debug)]
+pub enum Demand {
+    /// That there be no such session.
+    Forbid,
+    /// All of these.
+    Require(Vec<Requirement>),
+}
+
+/// One key of `require`.
+#[derive(Clone, Debug)]
+pub enum Requirement {
+    /// The session is no older than this. The limit itself is allowed.
+    MaxAge(SignedDuration),
+    /// What may stand in a condition may be asked for as well.
+    Test(Test),
+}
+
+/// How much one sweep may do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Terminations per sweep, oldest session first.
+    pub max_terminations: u32,
+    /// The breaker holds everybody when more than this share of the judged sessions, in per cent,
+    /// violates the policy …
+    pub trip_percent: u32,
+    /// … and at least this many of them.
+    pub trip_at_least: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_terminations: 50, trip_percent: 50, trip_at_least: 10 }
+    }
+}
+
+/// What to think of a target that the tag look-up does not return.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Untagged {
+    /// It has no tags.
+    NoTags,
+    /// Nothing is known of it.
+    #[default]
+    Unknown,
+}
+
+impl Policy {
+    /// Reads a policy from YAML, and so from JSON.
+    ///
+    /// # Errors
+    /// All that is wrong with the text, each with its place.
+    pub fn parse(text: &str) -> Result<Self, PolicyErrors> {
+        file::parse(text)
+    }
+
+    /// What is legal, and surely not what was meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        if self.rules.is_empty() {
+            return vec!["the policy has no rules, so no session is ever ended".into()];
+        }
+        Vec::new()
+    }
+}
+
+impl Rule {
+    /// Whether the session is one that the rule is about and that does not fulfil its demand.
+    #[must_use]
+    pub fn is_violated(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
+        let unless = self.unless.as_ref().map_or(Truth::False, |it| it.holds(session, tags));
+        let in_scope = Truth::all([self.when.holds(session, tags), !unless]);
+        if in_scope == Truth::False {
+            return Truth::False;
+        }
+        let fulfilled = match &self.demand {
+            Demand::Forbid => Truth::False,
+            Demand::Require(all) => {
+                Truth::all(all.iter().map(|it| it.is_fulfilled(now, session, tags)))
+            }
+        };
+        Truth::all([in_scope, !fulfilled])
+    }
+}
+
+impl Exemption {
+    /// Whether the session is exempt at this instant.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
+        if self.until.is_some_and(|until| until <= now) {
+            return Truth::False;
+        }
+        self.when.holds(session, tags)
+    }
+}
+
+impl Condition {
+    fn holds(&self, session: &Session, tags: &Tags) -> Truth {
+        Truth::all(self.0.iter().map(|it| it.holds(session, tags)))
+    }
+}
+
+impl Requirement {
+    fn is_fulfilled(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
+        match self {
+            Self::MaxAge(limit) => (session.age(now) <= *limit).into(),
+            Self::Test(test) => test.holds(session, tags),
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, session: &Session, tags: &Tags) -> Truth {
+        match (self, tags) {
+            (Self::Owner(any), _) => any.iter().any(|it| it.is_match(&session.owner)).into(),
+            (Self::Target(any), _) => any.iter().any(|it| it.is_match(&session.target)).into(),
+            (Self::TargetTags(_), Tags::Unknown(_)) => Truth::Unknown,
+            (Self::TargetTags(all), Tags::Known(tags)) => {
+                let carries = |(key, any): &(String, Vec<Glob>)| {
+                    tags.get(key).is_some_and(|value| any.iter().any(|it| it.is_match(value)))
+                };
+                all.iter().all(carries).into()
+            }
+        }
+    }
+}

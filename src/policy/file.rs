@@ -1,0 +1,559 @@
+//! The policy's text: from YAML to `Policy`, or to all that is wrong with it.
+
+use std::{fmt, ops::RangeInclusive, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_saphyr::Location;
+
+use super::{
+    Condition, Demand, Exemption, Limits, Policy, Requirement, Rule, Test, Untagged,
+    yaml::{self, Node, Value},
+};
+use crate::pattern::{Glob, OwnerPattern};
+
+/// One thing that is wrong with a policy's text.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicyError {
+    /// Line in the text, from 1; 0 if there is no place.
+    pub line: u64,
+    /// Column in the line, in characters, from 1.
+    pub column: u64,
+    /// What is wrong, and the way out.
+    pub message: String,
+}
+
+/// All that is wrong with a policy's text, in the text's order. Never empty.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicyErrors(pub Vec<PolicyError>);
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, message } = self;
+        write!(f, "line {line}, column {column}: {message}")
+    }
+}
+
+impl fmt::Display for PolicyErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for PolicyErrors {}
+
+pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
+    let mut reader = Reader::default();
+    let policy = match yaml::parse(text) {
+        Ok(node) => reader.policy(&node),
+        Err(err) => {
+            let at = err.location().unwrap_or(Location::UNKNOWN);
+            reader.error(at, err.without_snippet());
+            None
+        }
+    };
+    match policy {
+        Some(policy) if reader.errors.is_empty() => Ok(policy),
+        _ => {
+            reader.errors.sort_by_key(|it| (it.line, it.column));
+            Err(PolicyErrors(reader.errors))
+        }
+    }
+}
+
+/// Reads nodes and collects what is wrong with them.
+///
+/// A method that returns `None` has reported why.
+#[derive(Default)]
+struct Reader {
+    errors: Vec<PolicyError>,
+    ids: Vec<Arc<str>>,
+    tag_keys: Vec<String>,
+}
+
+impl Reader {
+    fn policy(&mut self, node: &Node) -> Option<Policy> {
+        let [version, tag_keys, rules, exemptions, limits, untagged, paused] = self.fields(
+            "the policy",
+            node,
+            ["version", "tag_keys", "rules", "exemptions", "limits", "untagged", "paused"],
+        )?;
+        match version {
+            Some(it) => drop(self.integer("version", it, 1..=1)),
+            None => self.error(node.referenced, "`version` is missing; write `version: 1`"),
+        }
+        if let Some(it) = tag_keys {
+            self.tag_keys = self.tag_keys(it).unwrap_or_default();
+        }
+        // An empty list of rules can only mean what it says, unlike an empty list of owners.
+        let rules = match rules.map(|it| &it.value) {
+            Some(Value::List(items)) if items.is_empty() => Some(Vec::new()),
+            _ => rules.map_or(Some(Vec::new()), |it| self.items("rules", it, Self::rule)),
+        };
+        let exemptions = exemptions
+            .map_or(Some(Vec::new()), |it| self.items("exemptions", it, Self::exemption));
+        let limits = limits.map_or(Some(Limits::default()), |it| self.limits(it));
+        let untagged = untagged.map_or(Some(Untagged::default()), |it| self.untagged(it));
+        let paused = paused.map_or(Some(false), |it| self.boolean("paused", it));
+        Some(Policy {
+            tag_keys: std::mem::take(&mut self.tag_keys),
+            rules: rules?,
+            exemptions: exemptions?,
+            limits: limits?,
+            untagged: untagged?,
+            paused: paused?,
+        })
+    }
+
+    fn tag_keys(&mut self, node: &Node) -> Option<Vec<String>> {
+        let mut keys: Vec<String> = Vec::new();
+        for item in self.list("tag_keys", node)? {
+            let key = self.text("a tag key", item)?.to_owned();
+            if !(1..=128).contains(&key.chars().count()) {
+                self.error(item.referenced, format!("a tag key has 1 to 128 characters, not `{key}`"));
+            } else if keys.contains(&key) {
+                self.error(item.referenced, format!("the tag key `{key}` stands here twice"));
+            }
+            keys.push(key);
+        }
+        Some(keys)
+    }
+
+    fn rule(&mut self, node: &Node) -> Option<Rule> {
+        let [id, description, when, unless, require, forbid] = self.fields(
+            "a rule",
+            node,
+            ["id", "description", "when", "unless", "require", "forbid"],
+        )?;
+        let id = self.id("a rule", node, id);
+        let description = self.description(description);
+        let when = self.when("a rule", node, when);
+        let unless = unless.map_or(Some(None), |it| self.condition("unless", it).map(Some));
+        let demand = match (require, forbid) {
+            (Some(it), None) => self.require(it).map(Demand::Require),
+            (None, Some(it)) => match self.boolean("forbid", it) {
+                Some(true) => Some(Demand::Forbid),
+                Some(false) => self.fail(it, "`forbid` can only be `true`; leave the rule out instead"),
+                None => None,
+            },
+            (Some(_), Some(it)) => {
+                self.fail(it, "a rule has `require` or `forbid: true`, not both; make it two rules")
+            }
+            (None, None) => self.fail(node, "a rule needs `require` or `forbid: true`"),
+        };
+        Some(Rule {
+            id: id?,
+            description: description?,
+            when: when?,
+            unless: unless?,
+            demand: demand?,
+        })
+    }
+
+    fn exemption(&mut self, node: &Node) -> Option<Exemption> {
+        let [id, description, when, until] =
+            self.fields("an exemption", node, ["id", "description", "when", "until"])?;
+        let id = self.id("an exemption", node, id);
+        let description = self.description(description);
+        let when = self.when("an exemption", node, when);
+        let until = until.map_or(Some(None), |it| self.instant("until", it).map(Some));
+        Some(Exemption { id: id?, description: description?, when: when?, until: until? })
+    }
+
+    fn id(&mut self, what: &str, node: &Node, id: Option<&Node>) -> Option<Arc<str>> {
+        let Some(id) = id else {
+            return self.fail(node, format!("{what} needs an `id`, by which reports name it"));
+        };
+        let text = self.text("id", id)?;
+        let is_plain = |it: u8| it.is_ascii_alphanumeric() || b"-_.".contains(&it);
+        if !(1..=64).contains(&text.len()) || !text.bytes().all(is_plain) {
+            let rule = "1 to 64 letters, digits, `-`, `_` or `.`";
+            return self.fail(id, format!("an `id` has {rule}, not `{text}`"));
+        }
+        if self.ids.iter().any(|it| **it == *text) {
+            return self.fail(id, format!("the id `{text}` is taken; rules and exemptions share them"));
+        }
+        self.ids.push(text.into());
+        self.ids.last().cloned()
+    }
+
+    fn description(&mut self, node: Option<&Node>) -> Option<Option<String>> {
+        node.map_or(Some(None), |it| Some(Some(self.text("description", it)?.to_owned())))
+    }
+
+    fn when(&mut self, what: &str, node: &Node, when: Option<&Node>) -> Option<Condition> {
+        match when {
+            Some(it) => self.condition("when", it),
+            None => self.fail(node, format!("{what} needs `when`; `when: all` means every session")),
+        }
+    }
+
+    fn condition(&mut self, what: &str, node: &Node) -> Option<Condition> {
+        match &node.value {
+            Value::Text(it) if it == "all" => Some(Condition(Vec::new())),
+            Value::Map(entries) if entries.is_empty() => {
+                self.fail(node, format!("`{what}` is empty; write `{what}: all` for every session"))
+            }
+            Value::Map(_) => {
+                let [owner, target, target_tags] =
+                    self.fields(&format!("`{what}`"), node, ["owner", "target", "target_tags"])?;
+                let target = target.map(|it| self.globs("target", it).map(Test::Target));
+                let tests = [self.owner(owner), target, self.target_tags(target_tags)];
+                Some(Condition(tests.into_iter().flatten().collect::<Option<_>>()?))
+            }
+            other => self.fail(node, format!("`{what}` must be `all` or conditions, not {other}")),
+        }
+    }
+
+    fn require(&mut self, node: &Node) -> Option<Vec<Requirement>> {
+        let [max_age, owner, target_tags] =
+            self.fields("`require`", node, ["max_age", "owner", "target_tags"])?;
+        let max_age = max_age.map(|it| self.duration("max_age", it).map(Requirement::MaxAge));
+        let tests = [self.owner(owner), self.target_tags(target_tags)];
+        let tests = tests.into_iter().flatten().map(|it| it.map(Requirement::Test));
+        let all: Vec<_> = max_age.into_iter().chain(tests).collect();
+        if all.is_empty() && matches!(&node.value, Value::Map(it) if it.is_empty()) {
+            return self.fail(node, "`require` is empty; write `forbid: true` if nothing is allowed");
+        }
+        all.into_iter().collect()
+    }
+
+    fn owner(&mut self, node: Option<&Node>) -> Option<Option<Test>> {
+        let patterns = self.one_or_more("owner", node?, |reader, item| {
+            match reader.text("owner", item)?.parse::<OwnerPattern>() {
+                Ok(pattern) => Some(pattern),
+                Err(message) => reader.fail(item, message),
+            }
+        });
+        Some(patterns.map(Test::Owner))
+    }
+
+    fn target_tags(&mut self, node: Option<&Node>) -> Option<Option<Test>> {
+        let node = node?;
+        let Value::Map(entries) = &node.value else {
+            let message = format!("`target_tags` must map tag keys to values, not {}", node.value);
+            return Some(self.fail(node, message));
+        };
+        if entries.is_empty() {
+            return Some(self.fail(node, "`target_tags` is empty; name a key, or leave it out"));
+        }
+        let tags: Vec<_> = entries
+            .iter()
+            .map(|(key, values)| {
+                if !self.tag_keys.contains(&key.value) {
+                    let known = names(self.tag_keys.iter().map(String::as_str));
+                    let message = match known.as_str() {
+                        "" => format!("the tag key `{}` needs to stand in `tag_keys`", key.value),
+                        _ => format!("`{}` is not in `tag_keys`, which has {known}", key.value),
+                    };
+                    self.error(key.referenced, message);
+                }
+                Some((key.value.clone(), self.globs(&key.value, values)?))
+            })
+            .collect();
+        Some(tags.into_iter().collect::<Option<_>>().map(Test::TargetTags))
+    }
+
+    fn globs(&mut self, what: &str, node: &Node) -> Option<Vec<Glob>> {
+        self.one_or_more(what, node, |reader, item| Some(Glob::new(reader.text(what, item)?)))
+    }
+
+    fn limits(&mut self, node: &Node) -> Option<Limits> {
+        let default = Limits::default();
+        let [max, trip_above] = self.fields("`limits`", node, ["max_terminations", "trip_above"])?;
+        let max_terminations = max.map_or(Some(default.max_terminations), |it| {
+            self.integer("max_terminations", it, 1..=1_000_000)
+        });
+        let (mut percent, mut at_least) = (None, None);
+        if let Some(node) = trip_above {
+            [percent, at_least] = self.fields("`trip_above`", node, ["percent", "at_least"])?;
+        }
+        let trip_percent = percent
+            .map_or(Some(default.trip_percent), |it| self.integer("percent", it, 0..=100));
+        let trip_at_least = at_least.map_or(Some(default.trip_at_least), |it| {
+            self.integer("at_least", it, 1..=1_000_000)
+        });
+        Some(Limits {
+            max_terminations: max_terminations?,
+            trip_percent: trip_percent?,
+            trip_at_least: trip_at_least?,
+        })
+    }
+
+    fn untagged(&mut self, node: &Node) -> Option<Untagged> {
+        match &node.value {
+            Value::Text(it) if it == "no-tags" => Some(Untagged::NoTags),
+            Value::Text(it) if it == "unknown" => Some(Untagged::Unknown),
+            other => self.fail(node, format!("`untagged` must be `unknown` or `no-tags`, not {other}")),
+        }
+    }
+
+    /// The values of a mapping's known keys, in the order asked for.
+    fn fields<'n, const N: usize>(
+        &mut self,
+        what: &str,
+        node: &'n Node,
+        keys: [&str; N],
+    ) -> Option<[Option<&'n Node>; N]> {
+        let Value::Map(entries) = &node.value else {
+            return self.fail(node, format!("{what} must be a mapping, not {}", node.value));
+        };
+        for (key, _) in entries {
+            if !keys.contains(&key.value.as_str()) {
+                let message = format!("{what} has no key `{}`; it has {}", key.value, names(keys));
+                self.error(key.referenced, message);
+            }
+        }
+        Some(keys.map(|name| entries.iter().find(|(key, _)| key.value == name).map(|(_, it)| it)))
+    }
+
+    /// Reads every item of a list, so as to find every error.
+    fn items<T>(
+        &mut self,
+        what: &str,
+        node: &Node,
+        read: fn(&mut Self, &Node) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items: Vec<_> = self.list(what, node)?.iter().map(|it| read(self, it)).collect();
+        items.into_iter().collect()
+    }
+
+    fn one_or_more<T>(
+        &mut self,
+        what: &str,
+        node: &Node,
+        mut read: impl FnMut(&mut Self, &Node) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items = match &node.value {
+            Value::List(_) => self.list(what, node)?,
+            _ => std::slice::from_ref(node),
+        };
+        let items: Vec<_> = items.iter().map(|it| read(self, it)).collect();
+        items.into_iter().collect()
+    }
+
+    fn list<'n>(&mut self, what: &str, node: &'n Node) -> Option<&'n [Node]> {
+        match &node.value {
+            Value::List(items) if items.is_empty() => {
+                self.fail(node, format!("`{what}` is an empty list; fill it or leave it out"))
+            }
+            Value::List(items) => Some(items),
+            other => self.fail(node, format!("`{what}` must be a list, not {other}")),
+        }
+    }
+
+    fn text<'n>(&mut self, what: &str, node: &'n Node) -> Option<&'n str> {
+        match &node.value {
+            Value::Text(text) => Some(text),
+            other @ (Value::Bool(_) | Value::Integer(_) | Value::Number(_)) => {
+                self.fail(node, format!("{what} must be a text, not {other}; put it in quotes"))
+            }
+            other => self.fail(node, format!("{what} must be a text, not {other}")),
+        }
+    }
+
+    fn boolean(&mut self, what: &str, node: &Node) -> Option<bool> {
+        match &node.value {
+            Value::Bool(it) => Some(*it),
+            other => self.fail(node, format!("`{what}` must be `true` or `false`, not {other}")),
+        }
+    }
+
+    fn integer(&mut self, what: &str, node: &Node, range: RangeInclusive<u32>) -> Option<u32> {
+        let number = match &node.value {
+            Value::Integer(it) => u32::try_from(*it).ok().filter(|it| range.contains(it)),
+            _ => None,
+        };
+        let (low, high) = (range.start(), range.end());
+        let bounds = if low == high { format!("{low}") } else { format!("a number from {low} to {high}") };
+        number.or_else(|| self.fail(node, format!("`{what}` must be {bounds}, not {}", node.value)))
+    }
+
+    fn duration(&mut self, what: &str, node: &Node) -> Option<SignedDuration> {
+        let parsed = match &node.value {
+            Value::Text(text) => duration(text),
+            _ => None,
+        };
+        parsed.or_else(|| {
+            let form = "a duration above zero such as `90s`, `30m`, `8h`, `1d` or `1h30m`";
+            self.fail(node, format!("`{what}` must be {form}, not {}", node.value))
+        })
+    }
+
+    fn instant(&mut self, what: &str, node: &Node) -> Option<Timestamp> {
+        let parsed = match &node.value {
+            Value::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        parsed.or_else(|| {
+            let form = "an instant such as `2027-06-30T00:00:00Z`";
+            self.fail(node, format!("`{what}` must be {form}, not {}", node.value))
+        })
+    }
+
+    fn fail<T>(&mut self, node: &Node, message: impl fmt::Display) -> Option<T> {
+        self.error(node.referenced, message);
+        None
+    }
+
+    fn error(&mut self, at: Location, message: impl fmt::Display) {
+        let (line, column) = (at.line(), at.column());
+        self.errors.push(PolicyError { line, column, message: message.to_string() });
+    }
+}
+
+/// The names, each in backticks.
+fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Reads `1d2h30m10s`: one or more of these parts, in this order, above zero in all.
+pub(crate) fn duration(text: &str) -> Option<SignedDuration> {
+    let mut rest = text;
+    let mut seconds = 0_i64;
+    for (unit, length) in [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)] {
+        if let Some((number, after)) = rest.split_once(unit)
+            && number.bytes().all(|it| it.is_ascii_digit())
+        {
+            let part = number.parse::<i64>().ok()?.checked_mul(length)?;
+            seconds = seconds.checked_add(part)?;
+            rest = after;
+        }
+    }
+    (rest.is_empty() && 0 < seconds).then(|| SignedDuration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn durations() {
+        let table = [
+            ("90s", Some(90)), ("30m", Some(1_800)), ("8h", Some(28_800)), ("1d", Some(86_400)),
+            ("1h30m", Some(5_400)), ("1d1h1m1s", Some(90_061)), ("0h1m", Some(60)),
+            ("", None), ("0s", None), ("-1h", None), ("+1h", None), ("8 hours", None), ("8", None),
+            ("30m1h", None), ("1h1h", None), ("h", None), ("1.5h", None), ("1h ", None), ("1H", None),
+            ("106751991167301d", None), ("99999999999999999999s", None),
+        ];
+        for (text, seconds) in table {
+            assert_eq!(duration(text), seconds.map(SignedDuration::from_secs), "{text}");
+        }
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let errors = Policy::parse(text).expect_err(text);
+        let actual: Vec<_> = errors.0.iter().map(ToString::to_string).collect();
+        assert_eq!(actual, expected, "{text}");
+    }
+
+    #[test]
+    fn every_error_is_reported_with_its_place() {
+        check(
+            r#"version: 2
+tag_keys: [env, env]
+colour: red
+rules:
+  - id: a b
+    when: { target_tag: { env: prod } }
+    require: { max_age: 8 hours }
+  - id: b
+    when: { target_tags: { envv: prod }, owner: [alice, role/x] }
+    require: { owner: [] }
+  - id: b
+    unless: {}
+    forbid: false
+  - when: everything
+    require: {}
+  - id: c
+    when: all
+    require: { max_age: 0s }
+    forbid: true
+exemptions:
+  - id: d
+    when: { target_tags: { env: true } }
+    until: tomorrow
+limits:
+  max_terminations: 0
+  trip_above: 150%
+untagged: maybe
+paused: "yes"
+"#,
+            &[
+                "line 1, column 10: `version` must be 1, not `2`",
+                "line 2, column 17: the tag key `env` stands here twice",
+                "line 3, column 1: the policy has no key `colour`; it has `version`, `tag_keys`, \
+                 `rules`, `exemptions`, `limits`, `untagged`, `paused`",
+                "line 5, column 9: an `id` has 1 to 64 letters, digits, `-`, `_` or `.`, not `a b`",
+                "line 6, column 13: `when` has no key `target_tag`; it has `owner`, `target`, \
+                 `target_tags`",
+                "line 7, column 25: `max_age` must be a duration above zero such as `90s`, `30m`, \
+                 `8h`, `1d` or `1h30m`, not `8 hours`",
+                "line 9, column 28: `envv` is not in `tag_keys`, which has `env`, `env`",
+                "line 9, column 50: `alice` does not say what it is; an owner is `role/NAME`, \
+                 `permission-set/NAME`, `user/NAME`, `federated-user/NAME`, `root`, or a whole `arn:…`",
+                "line 10, column 23: `owner` is an empty list; fill it or leave it out",
+                "line 11, column 5: a rule needs `when`; `when: all` means every session",
+                "line 11, column 9: the id `b` is taken; rules and exemptions share them",
+                "line 12, column 13: `unless` is empty; write `unless: all` for every session",
+                "line 13, column 13: `forbid` can only be `true`; leave the rule out instead",
+                "line 14, column 5: a rule needs an `id`, by which reports name it",
+                "line 14, column 11: `when` must be `all` or conditions, not `everything`",
+                "line 15, column 14: `require` is empty; write `forbid: true` if nothing is allowed",
+                "line 19, column 13: a rule has `require` or `forbid: true`, not both; make it two rules",
+                "line 22, column 33: env must be a text, not `true`; put it in quotes",
+                "line 23, column 12: `until` must be an instant such as `2027-06-30T00:00:00Z`, \
+                 not `tomorrow`",
+                "line 25, column 21: `max_terminations` must be a number from 1 to 1000000, not `0`",
+                "line 26, column 15: `trip_above` must be a mapping, not `150%`",
+                "line 27, column 11: `untagged` must be `unknown` or `no-tags`, not `maybe`",
+                "line 28, column 9: `paused` must be `true` or `false`, not `yes`",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_no_policy_is_an_error() {
+        for (text, message) in [
+            ("", "must be a mapping"),
+            ("[]", "must be a mapping, not a list"),
+            ("{}", "`version` is missing"),
+            ("version: 1\nversion: 1\n", "uplicate"),
+            ("version: 1\n---\nversion: 1\n", "document"),
+            ("version: 1\nrules: [\n", "line"),
+            ("version: 1\nrules: null\n", "`rules` must be a list, not nothing"),
+            ("version: 1\nexemptions: []\n", "`exemptions` is an empty list"),
+            ("version: 1.0\n", "`version` must be 1"),
+            ("version: 1\nrules: [{id: a, when: all}]\n", "needs `require` or `forbid: true`"),
+            ("version: 1\nrules: [{id: a, when: {target_tags: {env: x}}, forbid: true}]\n", "tag_keys"),
+        ] {
+            let errors = Policy::parse(text).expect_err(text).to_string();
+            assert!(errors.contains(message), "{text:?}: {errors}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_reference() {
+        for text in ["version: 1\n", "{\"version\": 1, \"rules\": []}"] {
+            let policy = Policy::parse(text).expect(text);
+            assert_eq!(policy.limits, Limits { max_terminations: 50, trip_percent: 50, trip_at_least: 10 });
+            assert_eq!((policy.untagged, policy.paused), (Untagged::Unknown, false));
+            assert_eq!(policy.warnings(), ["the policy has no rules, so no session is ever ended"]);
+        }
+    }
+
+    #[test]
+    fn the_whole_grammar_is_read() {
+        let text = include_str!("../../tests/corpus/whole-grammar.yaml");
+        let policy = Policy::parse(text).expect("a valid policy");
+        assert_eq!((policy.rules.len(), policy.exemptions.len()), (3, 2));
+        assert_eq!(policy.limits, Limits { max_terminations: 7, trip_percent: 20, trip_at_least: 3 });
+        assert_eq!((policy.untagged, policy.paused), (Untagged::NoTags, true));
+        assert!(policy.warnings().is_empty());
+    }
+}

@@ -1,0 +1,480 @@
+//! What one sweep did: counts that add up, and every session that is not compliant.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    plan::Step,
+    session::{Record, Session},
+    target::{Scope, Unknown},
+    verdict::Verdict,
+};
+
+/// The most sessions that a reply lists.
+const MAX_SESSIONS: usize = 1_000;
+
+/// The most bytes that the sessions of a reply may take: Lambda's replies end at 6 MB.
+const MAX_SESSIONS_BYTES: usize = 5_000_000;
+
+/// Whether sessions are really ended.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// All but the acting.
+    #[default]
+    DryRun,
+    /// Violators are ended.
+    Enforce,
+}
+
+impl Mode {
+    /// The mode's name, as configuration and events have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DryRun => "dry-run",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+impl std::str::FromStr for Mode {
+    /// What is wrong, and the way out.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "dry-run" => Ok(Self::DryRun),
+            "enforce" => Ok(Self::Enforce),
+            _ => Err(format!("a mode is `dry-run` or `enforce`, not `{text}`")),
+        }
+    }
+}
+
+/// What really happened to one session.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is gone, and AWS had answered that there was nothing left to end.
+    AlreadyGone,
+    /// AWS did not allow this function to end it.
+    Denied,
+    /// AWS refused, and the session lives on.
+    Failed,
+    /// A violator that the plan, or the deadline, kept.
+    Held,
+    /// No violator: nothing was done.
+    Left,
+    /// A violator in a dry run.
+    Spared,
+    /// It is gone: seen absent in a complete listing after it was asked to end.
+    Terminated,
+    /// AWS throttled every attempt.
+    Throttled,
+    /// It was asked to end, and its absence is not proved.
+    Unconfirmed,
+}
+
+impl Outcome {
+    /// The log line's message. Constant, so that it can be searched for.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::AlreadyGone => "session already gone",
+            Self::Denied => "session denied",
+            Self::Failed => "session failed",
+            Self::Held => "session held",
+            Self::Left => "session left",
+            Self::Spared => "session spared",
+            Self::Terminated => "session terminated",
+            Self::Throttled => "session throttled",
+            Self::Unconfirmed => "session unconfirmed",
+        }
+    }
+}
+
+/// What became of one step of the plan.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settled {
+    /// The step.
+    pub step: Step,
+    /// What really happened.
+    pub outcome: Outcome,
+    /// The status in which the session was last listed after it had been asked to end.
+    pub last_status: Option<String>,
+    /// What AWS answered instead of ending it.
+    pub error: Option<String>,
+}
+
+/// One session in a log line or a reply. `None`: not known, or not applicable.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Row {
+    session_id: Option<String>,
+    owner: Option<String>,
+    target: Option<String>,
+    document: Option<String>,
+    status: Option<String>,
+    started_at: Option<Timestamp>,
+    age_s: Option<i64>,
+    verdict: &'static str,
+    rules: Vec<Arc<str>>,
+    unknown: Option<Unknown>,
+    action: Option<&'static str>,
+    hold: Option<&'static str>,
+    outcome: Option<Outcome>,
+    last_status: Option<String>,
+    error: Option<String>,
+}
+
+impl Row {
+    /// A decision: what is going to be done, before anything is.
+    #[must_use]
+    pub fn of_step(step: &Step, now: Timestamp) -> Self {
+        let Session { id, owner, target, started_at, status, document } = step.session.clone();
+        Self {
+            session_id: Some(id),
+            owner: Some(owner),
+            target: Some(target),
+            document: Some(document),
+            status,
+            started_at: Some(started_at),
+            age_s: Some(step.session.age(now).as_secs()),
+            verdict: step.verdict.name(),
+            rules: step.verdict.rules().to_vec(),
+            unknown: step.verdict.unknown(),
+            action: Some(step.action.name()),
+            hold: step.action.hold(),
+            ..Self::default()
+        }
+    }
+
+    /// An outcome: what has been done.
+    #[must_use]
+    pub fn of_settled(settled: &Settled, now: Timestamp) -> Self {
+        Self {
+            outcome: Some(settled.outcome),
+            last_status: settled.last_status.clone(),
+            error: settled.error.clone(),
+            ..Self::of_step(&settled.step, now)
+        }
+    }
+
+    /// A record that was not judged.
+    #[must_use]
+    pub fn of_record(record: &Record, now: Timestamp, why: Option<&str>) -> Self {
+        let Record { id, owner, target, started_at, status, document } = record.clone();
+        Self {
+            session_id: id,
+            owner,
+            target,
+            document,
+            status,
+            started_at,
+            age_s: started_at.map(|it| now.duration_since(it).as_secs()),
+            verdict: if why.is_some() { "unjudged" } else { "ending" },
+            error: why.map(Into::into),
+            ..Self::default()
+        }
+    }
+}
+
+/// Which policy a sweep judged by.
+#[derive(Clone, Debug, Serialize)]
+pub struct PolicyIdentity {
+    /// Where it was read: a parameter's name, a file's path, or the environment variable.
+    pub source: String,
+    /// The parameter's version.
+    pub version: Option<i64>,
+    /// SHA-256 of the text, in hexadecimal.
+    pub sha256: String,
+}
+
+/// How much of the account's sessions a sweep saw.
+#[derive(Clone, Debug, Serialize)]
+pub struct Coverage {
+    /// Whether the listing reached its end without a repeated token, a page cap or an error.
+    pub complete: bool,
+    /// Why not, if not.
+    pub problem: Option<String>,
+    /// Pages of the listing that was judged.
+    pub pages: u32,
+}
+
+/// Sessions by verdict. `seen` is the sum of the others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Verdicts {
+    /// Records listed, each session once.
+    pub seen: usize,
+    /// No rule is violated.
+    pub compliant: usize,
+    /// A rule is or may be violated, and an exemption holds.
+    pub exempt: usize,
+    /// A rule is violated.
+    pub violation: usize,
+    /// It depends on tags that are not known.
+    pub undetermined: usize,
+    /// The record lacks what a verdict needs.
+    pub unjudged: usize,
+    /// Already `Terminating` or `Terminated`.
+    pub ending: usize,
+}
+
+/// Judged sessions by outcome: together as many as were judged.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "each is a variant of `Outcome`, and documented there")]
+pub struct Outcomes {
+    pub terminated: usize,
+    pub already_gone: usize,
+    pub unconfirmed: usize,
+    pub denied: usize,
+    pub throttled: usize,
+    pub failed: usize,
+    pub spared: usize,
+    pub held: usize,
+    pub left: usize,
+}
+
+/// What one sweep did. Serialised, it is the function's reply.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Whether sessions were really ended.
+    pub mode: Mode,
+    /// The account's 12 digits; absent if the function's ARN did not tell.
+    pub account: Option<String>,
+    /// The Region's code; likewise.
+    pub region: Option<String>,
+    /// The instant at which ages were judged.
+    pub started_at: Timestamp,
+    /// From the start to the last verification, in seconds.
+    pub duration_s: f64,
+    /// What was judged by.
+    pub policy: PolicyIdentity,
+    /// How much was seen.
+    pub coverage: Coverage,
+    /// API calls made, every attempt counted.
+    pub calls: u64,
+    /// Sessions by verdict.
+    pub verdicts: Verdicts,
+    /// Judged sessions by outcome.
+    pub outcomes: Outcomes,
+    /// Violations by rule; a session that violates several counts for each.
+    pub rules: BTreeMap<Arc<str>, usize>,
+    /// Age of the oldest session in violation, in seconds.
+    pub oldest_violation_s: Option<i64>,
+    /// Whether the breaker tripped.
+    pub tripped: bool,
+    /// Whether the policy is paused.
+    pub paused: bool,
+    /// SHA-256, in hexadecimal, of the ids of the sessions seen, sorted, each ended by a newline.
+    pub sessions_sha256: String,
+    /// Whether `sessions` lacks some.
+    pub truncated: bool,
+    /// Every session that is not compliant: violators first, oldest first.
+    pub sessions: Vec<Row>,
+}
+
+/// All that a report is made of.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each field becomes the field of `Report` of the same name")]
+pub struct Findings {
+    pub mode: Mode,
+    pub scope: Option<Scope>,
+    pub started_at: Timestamp,
+    pub duration: std::time::Duration,
+    pub policy: PolicyIdentity,
+    pub coverage: Coverage,
+    pub calls: u64,
+    pub tripped: bool,
+    pub paused: bool,
+    pub settled: Vec<Settled>,
+    pub unjudged: Vec<(Record, &'static str)>,
+    pub ending: Vec<Record>,
+}
+
+/// Why a run as a whole has failed, though it did what it could.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// AWS let the function end nobody.
+    #[error("every termination was denied: allow the function's role `ssm:TerminateSession`; {counts}")]
+    AllDenied {
+        /// What was done all the same.
+        counts: String,
+    },
+    /// Not every session was seen.
+    #[error("the listing is incomplete: {problem}; {counts}")]
+    ListingIncomplete {
+        /// Why.
+        problem: String,
+        /// What was done all the same.
+        counts: String,
+    },
+}
+
+impl Report {
+    /// Counts what was found and done.
+    #[must_use]
+    pub fn new(findings: Findings) -> Self {
+        let Findings { settled, unjudged, ending, .. } = &findings;
+        let now = findings.started_at;
+        let mut verdicts = Verdicts {
+            seen: settled.len() + unjudged.len() + ending.len(),
+            unjudged: unjudged.len(),
+            ending: ending.len(),
+            ..Verdicts::default()
+        };
+        let mut outcomes = Outcomes::default();
+        let mut rules = BTreeMap::new();
+        let mut oldest_violation_s = None;
+        for it in settled {
+            match &it.step.verdict {
+                Verdict::Compliant => verdicts.compliant += 1,
+                Verdict::Exempt { .. } => verdicts.exempt += 1,
+                Verdict::Undetermined { .. } => verdicts.undetermined += 1,
+                Verdict::Violation { rules: violated } => {
+                    verdicts.violation += 1;
+                    for rule in violated {
+                        *rules.entry(Arc::clone(rule)).or_default() += 1;
+                    }
+                    let age = it.step.session.age(now).as_secs();
+                    oldest_violation_s = oldest_violation_s.max(Some(age));
+                }
+            }
+            *outcomes.of(it.outcome) += 1;
+        }
+        let (sessions, truncated) = rows(&findings);
+        let (account, region) = match findings.scope {
+            Some(it) => (Some(it.account), Some(it.region)),
+            None => (None, None),
+        };
+        Self {
+            mode: findings.mode,
+            account,
+            region,
+            started_at: now,
+            duration_s: findings.duration.as_secs_f64(),
+            policy: findings.policy,
+            coverage: findings.coverage,
+            calls: findings.calls,
+            verdicts,
+            outcomes,
+            rules,
+            oldest_violation_s,
+            tripped: findings.tripped,
+            paused: findings.paused,
+            sessions_sha256: hash_of_ids(&findings.settled, &findings.unjudged, &findings.ending),
+            truncated,
+            sessions,
+        }
+    }
+
+    /// Whether the run as a whole has failed. A single session's failure is an outcome instead.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        let Outcomes { terminated, already_gone, unconfirmed, denied, throttled, failed, .. } =
+            self.outcomes;
+        let n_tried = terminated + already_gone + unconfirmed + denied + throttled + failed;
+        if let Some(problem) = self.coverage.problem.clone() {
+            Some(Failure::ListingIncomplete { problem, counts: self.counts() })
+        } else if 0 < denied && denied == n_tried {
+            Some(Failure::AllDenied { counts: self.counts() })
+        } else {
+            None
+        }
+    }
+
+    /// The counts in one line, those that are zero left out but for `seen`.
+    #[must_use]
+    pub fn counts(&self) -> String {
+        let Verdicts { seen, compliant, exempt, violation, undetermined, unjudged, ending } =
+            self.verdicts;
+        let all = [
+            (compliant, "compliant"),
+            (exempt, "exempt"),
+            (violation, "in violation"),
+            (undetermined, "undetermined"),
+            (unjudged, "unjudged"),
+            (ending, "ending"),
+            (self.outcomes.terminated, "terminated"),
+            (self.outcomes.already_gone, "already gone"),
+            (self.outcomes.unconfirmed, "unconfirmed"),
+            (self.outcomes.denied, "denied"),
+            (self.outcomes.throttled, "throttled"),
+            (self.outcomes.failed, "failed"),
+            (self.outcomes.spared, "spared"),
+            (self.outcomes.held, "held"),
+        ];
+        let mut text = format!("{seen} seen");
+        for (n, name) in all.into_iter().filter(|(n, _)| 0 < *n) {
+            text.push_str(&format!(", {n} {name}"));
+        }
+        text
+    }
+}
+
+impl Outcomes {
+    fn of(&mut self, outcome: Outcome) -> &mut usize {
+        match outcome {
+            Outcome::AlreadyGone => &mut self.already_gone,
+            Outcome::Denied => &mut self.denied,
+            Outcome::Failed => &mut self.failed,
+            Outcome::Held => &mut self.held,
+            Outcome::Left => &mut self.left,
+            Outcome::Spared => &mut self.spared,
+            Outcome::Terminated => &mut self.terminated,
+            Outcome::Throttled => &mut self.throttled,
+            Outcome::Unconfirmed => &mut self.unconfirmed,
+        }
+    }
+}
+
+/// The sessions of a reply, what matters most first, and whether some had to be left out.
+fn rows(findings: &Findings) -> (Vec<Row>, bool) {
+    let now = findings.started_at;
+    let of_verdict = |name: &'static str| {
+        let settled = findings.settled.iter().filter(move |it| it.step.verdict.name() == name);
+        settled.map(move |it| Row::of_settled(it, now))
+    };
+    let unjudged = findings.unjudged.iter().map(|(it, why)| Row::of_record(it, now, Some(why)));
+    let ending = findings.ending.iter().map(|it| Row::of_record(it, now, None));
+    let mut all = of_verdict("violation")
+        .chain(of_verdict("undetermined"))
+        .chain(unjudged)
+        .chain(of_verdict("exempt"))
+        .chain(ending);
+    let mut rows = Vec::new();
+    let mut n_bytes = 0;
+    for row in all.by_ref() {
+        n_bytes += serde_json::to_string(&row).map_or(0, |it| it.len());
+        if rows.len() == MAX_SESSIONS || MAX_SESSIONS_BYTES < n_bytes {
+            return (rows, true);
+        }
+        rows.push(row);
+    }
+    (rows, false)
+}
+
+fn hash_of_ids(
+    settled: &[Settled],
+    unjudged: &[(Record, &str)],
+    ending: &[Record],
+) -> String {
+    let settled = settled.iter().map(|it| it.step.session.id.as_str());
+    let records = unjudged.iter().map(|(it, _)| it).chain(ending);
+    let mut ids: Vec<&str> = settled.chain(records.filter_map(|it| it.id.as_deref())).collect();
+    ids.sort_unstable();
+    let mut text = String::new();
+    for id in ids {
+        text.push_str(id);
+        text.push('\n');
+    }
+    sha256(&text)
+}
+
+/// SHA-256 of a text, in hexadecimal.
+#[must_use]
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|it| format!("{it:02x}")).collect()
+}

@@ -1,0 +1,156 @@
+//! A session as the API returns it (`Record`), and as the rest of the program knows it (`Session`).
+
+use jiff::{SignedDuration, Timestamp};
+
+/// The document of a session whose record names none.
+const DEFAULT_DOCUMENT: &str = "SSM-SessionManagerRunShell";
+
+/// How far in the future a start may lie: clocks differ.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// One row of `DescribeSessions`: every field may be absent.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Record {
+    /// `SessionId`.
+    pub id: Option<String>,
+    /// `Owner`: the ARN of the principal that started the session.
+    pub owner: Option<String>,
+    /// `Target`: a managed node, or a container of an ECS task.
+    pub target: Option<String>,
+    /// `StartDate`.
+    pub started_at: Option<Timestamp>,
+    /// `Status`, also one that this program has never heard of.
+    pub status: Option<String>,
+    /// `DocumentName`.
+    pub document: Option<String>,
+}
+
+/// A session of which everything is known that a verdict may need, but for its target's tags.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Session {
+    /// `SessionId`: unique in its account and Region.
+    pub id: String,
+    /// `Owner`: the ARN of the principal that started the session.
+    pub owner: String,
+    /// `Target`: `i-…`, `mi-…` or `ecs:CLUSTER_TASK_RUNTIME`.
+    pub target: String,
+    /// `StartDate`.
+    pub started_at: Timestamp,
+    /// `Status`: shown, and so far not judged by.
+    pub status: Option<String>,
+    /// `DocumentName`, or the default document's.
+    pub document: String,
+}
+
+/// What one record turned out to be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reading {
+    /// `Terminating` or `Terminated`: not judged, not ended.
+    Ending(Record),
+    /// To be judged.
+    Session(Session),
+    /// Not to be judged, for this reason, and so never ended.
+    Unjudged(Record, &'static str),
+}
+
+impl Record {
+    /// Whether the session is on its way out, or gone.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        matches!(self.status.as_deref(), Some("Terminating" | "Terminated"))
+    }
+
+    /// Reads a record at an instant: what it lacks decides what may be done about it.
+    #[must_use]
+    pub fn read(self, now: Timestamp) -> Reading {
+        let present = |text: &Option<String>| text.as_ref().is_some_and(|it| !it.is_empty());
+        let missing = if !present(&self.id) {
+            "no SessionId"
+        } else if self.is_ending() {
+            return Reading::Ending(self);
+        } else if !present(&self.owner) {
+            "no Owner"
+        } else if !present(&self.target) {
+            "no Target"
+        } else {
+            match self.started_at {
+                None => "no StartDate",
+                Some(it) if CLOCK_SKEW < it.duration_since(now) => "StartDate in the future",
+                Some(started_at) => {
+                    return Reading::Session(Session {
+                        id: self.id.unwrap_or_default(),
+                        owner: self.owner.unwrap_or_default(),
+                        target: self.target.unwrap_or_default(),
+                        started_at,
+                        status: self.status,
+                        document: self.document.unwrap_or_else(|| DEFAULT_DOCUMENT.into()),
+                    });
+                }
+            }
+        };
+        Reading::Unjudged(self, missing)
+    }
+}
+
+impl Session {
+    /// How long the session has lasted; negative if it started, by a clock ahead, after `now`.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> SignedDuration {
+        now.duration_since(self.started_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn record() -> Record {
+        let text = |it: &str| Some(it.to_owned());
+        Record {
+            id: text("a-1"),
+            owner: text("arn:aws:iam::123456789012:user/a"),
+            target: text("i-0123456789abcdef0"),
+            started_at: Some(NOW),
+            status: text("Connected"),
+            document: None,
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_a_record_lacks_decides() {
+        let skew = |seconds| Some(NOW + SignedDuration::from_secs(seconds));
+        let table: [(Record, Result<(), &str>); 9] = [
+            (record(), Ok(())),
+            (Record { status: None, ..record() }, Ok(())),
+            (Record { status: Some("Hibernating".into()), ..record() }, Ok(())),
+            (Record { started_at: skew(300), ..record() }, Ok(())), // The limit itself is allowed.
+            (Record { id: None, ..record() }, Err("no SessionId")),
+            (Record { owner: Some(String::new()), ..record() }, Err("no Owner")),
+            (Record { target: None, ..record() }, Err("no Target")),
+            (Record { started_at: None, ..record() }, Err("no StartDate")),
+            (Record { started_at: skew(301), ..record() }, Err("StartDate in the future")),
+        ];
+        for (record, expected) in table {
+            let actual = match record.clone().read(NOW) {
+                Reading::Session(session) => {
+                    assert_eq!(session.document, DEFAULT_DOCUMENT);
+                    Ok(())
+                }
+                Reading::Unjudged(_, why) => Err(why),
+                Reading::Ending(_) => Err("ending"),
+            };
+            assert_eq!(actual, expected, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_on_its_way_out_is_not_judged_even_if_it_lacks_fields() {
+        for status in ["Terminating", "Terminated"] {
+            let record = Record { status: Some(status.into()), owner: None, ..record() };
+            assert_eq!(record.clone().read(NOW), Reading::Ending(record));
+        }
+    }
+}

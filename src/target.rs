@@ -1,0 +1,112 @@
+//! What a session runs on: the target's ARN, and what is known of its tags.
+
+use std::collections::BTreeMap;
+
+/// The account and Region that a sweep works on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scope {
+    /// `aws`, `aws-cn`, `aws-us-gov`, …
+    pub partition: String,
+    /// The Region's code.
+    pub region: String,
+    /// The account's 12 digits.
+    pub account: String,
+}
+
+impl Scope {
+    /// Reads the scope from an ARN, such as a Lambda function's own.
+    #[must_use]
+    pub fn from_arn(arn: &str) -> Option<Self> {
+        let mut parts = arn.splitn(6, ':');
+        let (prefix, partition) = (parts.next()?, parts.next()?);
+        let (_service, region, account) = (parts.next()?, parts.next()?, parts.next()?);
+        parts.next()?;
+        let is_arn = prefix == "arn" && !partition.is_empty() && !region.is_empty();
+        let is_account = account.len() == 12 && account.bytes().all(|it| it.is_ascii_digit());
+        (is_arn && is_account).then(|| Self {
+            partition: partition.into(),
+            region: region.into(),
+            account: account.into(),
+        })
+    }
+
+    /// The ARN of a session's target, by which its tags are found.
+    ///
+    /// `None` for what is neither an EC2 instance (`i-`), a managed instance (`mi-`) nor an ECS
+    /// task (`ecs:CLUSTER_TASK_RUNTIME`; a cluster's name may itself contain `_`). One malformed
+    /// ARN would fail the look-up of a whole batch, hence the strictness.
+    #[must_use]
+    pub fn target_arn(&self, target: &str) -> Option<String> {
+        let is_plain = |text: &str| {
+            !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+        };
+        let (service, resource) = if let Some(container) = target.strip_prefix("ecs:") {
+            let mut parts = container.rsplitn(3, '_');
+            let (_runtime, task, cluster) = (parts.next()?, parts.next()?, parts.next()?);
+            (is_plain(task) && is_plain(cluster)).then_some(("ecs", format!("task/{cluster}/{task}")))
+        } else if target.starts_with("i-") && is_plain(target) {
+            Some(("ec2", format!("instance/{target}")))
+        } else if target.starts_with("mi-") && is_plain(target) {
+            Some(("ssm", format!("managed-instance/{target}")))
+        } else {
+            None
+        }?;
+        let Self { partition, region, account } = self;
+        Some(format!("arn:{partition}:{service}:{region}:{account}:{resource}"))
+    }
+}
+
+/// What is known of a target's tags.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Tags {
+    /// All the tags that a policy may ask for.
+    Known(BTreeMap<String, String>),
+    /// Nothing, for this reason.
+    Unknown(Unknown),
+}
+
+/// Why a target's tags are not known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unknown {
+    /// The look-up failed, or there was no time for it.
+    TagsLookupFailed,
+    /// The target is of a kind whose ARN cannot be told.
+    TagsNoArn,
+    /// Nobody has asked yet.
+    TagsNotLookedUp,
+    /// The look-up did not return the target: it is untagged, new, stopped or gone.
+    TagsNotReturned,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn arns_of_targets() {
+        let scope = Scope::from_arn("arn:aws-cn:lambda:cn-north-1:123456789012:function:session-reaper");
+        let scope = scope.expect("an ARN");
+        let table = [
+            ("i-0123456789abcdef0", Some("arn:aws-cn:ec2:cn-north-1:123456789012:instance/i-0123456789abcdef0")),
+            ("mi-0123456789abcdef0", Some("arn:aws-cn:ssm:cn-north-1:123456789012:managed-instance/mi-0123456789abcdef0")),
+            ("ecs:my_cluster_x_fa2c_fa2c-25", Some("arn:aws-cn:ecs:cn-north-1:123456789012:task/my_cluster_x/fa2c")),
+            ("ecs:fa2c_fa2c-25", None),
+            ("ecs:_fa2c_fa2c-25", None),
+            ("i-0123,arn:aws", None),
+            ("edge-device", None),
+            ("", None),
+        ];
+        for (target, expected) in table {
+            assert_eq!(scope.target_arn(target).as_deref(), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_arn_names_no_scope() {
+        for text in ["", "function-arn", "arn:aws:lambda", "arn:aws:lambda:eu-west-1:12:function:f"] {
+            assert_eq!(Scope::from_arn(text), None, "{text}");
+        }
+    }
+}
