@@ -46,6 +46,12 @@ impl Pacer {
         }
     }
 
+    /// The least time between two calls.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Waits for the turn of one call, and tells when it came; `None` if it does not come in time.
     pub async fn turn(&self, start_by: Instant) -> Option<Instant> {
         let _first = timeout_at(start_by, self.queue.lock()).await.ok()?;
@@ -101,7 +107,8 @@ mod tests {
                 starts.push(pacer.turn(Instant::now() + LATER).await.expect("a turn"));
             }
             for start in &starts {
-                let within = |it: &&Instant| *start <= **it && **it < *start + Duration::from_secs(1);
+                let within =
+                    |it: &&Instant| *start <= **it && **it < *start + Duration::from_secs(1);
                 let n_within = starts.iter().filter(within).count();
                 assert!(n_within as f64 <= f64::ceil(rate), "{n_within} at {rate}");
             }

@@ -228,8 +228,20 @@ mod tests {
     #[test]
     fn a_pattern_that_could_match_nobody_is_an_error() {
         for text in [
-            "alice", "*", "", "role", "role/", "role//x", "role/a/b/c", "user/", "user/a//b",
-            "permission-set/a/b/c", "federated-user/", "federated-user", "group/x", "Root",
+            "alice",
+            "*",
+            "",
+            "role",
+            "role/",
+            "role//x",
+            "role/a/b/c",
+            "user/",
+            "user/a//b",
+            "permission-set/a/b/c",
+            "federated-user/",
+            "federated-user",
+            "group/x",
+            "Root",
             "arn:aws:iam::123456789012:role/BreakGlass",
         ] {
             let err = text.parse::<OwnerPattern>().expect_err(text);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub(crate) use self::file::duration;
 pub use self::file::{PolicyError, PolicyErrors};
 use crate::{
     pattern::{Glob, OwnerPattern},

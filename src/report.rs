@@ -298,7 +298,9 @@ pub struct Findings {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Failure {
     /// AWS let the function end nobody.
-    #[error("every termination was denied: allow the function's role `ssm:TerminateSession`; {counts}")]
+    #[error(
+        "every termination was denied: allow the function's role `ssm:TerminateSession`; {counts}"
+    )]
     AllDenied {
         /// What was done all the same.
         counts: String,
@@ -368,6 +370,32 @@ impl Report {
             truncated,
             sessions,
         }
+    }
+
+    /// All but the sessions and the rules, flat, for a log line.
+    #[must_use]
+    pub fn manifest(&self) -> serde_json::Value {
+        let mut manifest = serde_json::json!({
+            "mode": self.mode,
+            "account": self.account,
+            "region": self.region,
+            "started_at": self.started_at,
+            "duration_s": self.duration_s,
+            "policy_source": self.policy.source,
+            "policy_version": self.policy.version,
+            "policy_sha256": self.policy.sha256,
+            "calls": self.calls,
+            "oldest_violation_s": self.oldest_violation_s,
+            "tripped": self.tripped,
+            "paused": self.paused,
+            "sessions_sha256": self.sessions_sha256,
+        });
+        let groups = serde_json::json!([self.coverage, self.verdicts, self.outcomes]);
+        if let (Some(manifest), Some(groups)) = (manifest.as_object_mut(), groups.as_array()) {
+            let fields = groups.iter().filter_map(|it| it.as_object()).flatten();
+            manifest.extend(fields.map(|(name, value)| (name.clone(), value.clone())));
+        }
+        manifest
     }
 
     /// Whether the run as a whole has failed. A single session's failure is an outcome instead.
@@ -456,11 +484,7 @@ fn rows(findings: &Findings) -> (Vec<Row>, bool) {
     (rows, false)
 }
 
-fn hash_of_ids(
-    settled: &[Settled],
-    unjudged: &[(Record, &str)],
-    ending: &[Record],
-) -> String {
+fn hash_of_ids(settled: &[Settled], unjudged: &[(Record, &str)], ending: &[Record]) -> String {
     let settled = settled.iter().map(|it| it.step.session.id.as_str());
     let records = unjudged.iter().map(|(it, _)| it).chain(ending);
     let mut ids: Vec<&str> = settled.chain(records.filter_map(|it| it.id.as_deref())).collect();

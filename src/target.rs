@@ -38,12 +38,14 @@ impl Scope {
     #[must_use]
     pub fn target_arn(&self, target: &str) -> Option<String> {
         let is_plain = |text: &str| {
-            !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+            !text.is_empty()
+                && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
         };
         let (service, resource) = if let Some(container) = target.strip_prefix("ecs:") {
             let mut parts = container.rsplitn(3, '_');
             let (_runtime, task, cluster) = (parts.next()?, parts.next()?, parts.next()?);
-            (is_plain(task) && is_plain(cluster)).then_some(("ecs", format!("task/{cluster}/{task}")))
+            (is_plain(task) && is_plain(cluster))
+                .then_some(("ecs", format!("task/{cluster}/{task}")))
         } else if target.starts_with("i-") && is_plain(target) {
             Some(("ec2", format!("instance/{target}")))
         } else if target.starts_with("mi-") && is_plain(target) {
@@ -105,7 +107,8 @@ mod tests {
 
     #[test]
     fn what_is_no_arn_names_no_scope() {
-        for text in ["", "function-arn", "arn:aws:lambda", "arn:aws:lambda:eu-west-1:12:function:f"] {
+        for text in ["", "function-arn", "arn:aws:lambda", "arn:aws:lambda:eu-west-1:12:function:f"]
+        {
             assert_eq!(Scope::from_arn(text), None, "{text}");
         }
     }

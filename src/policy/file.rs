@@ -93,8 +93,8 @@ impl Reader {
             Some(Value::List(items)) if items.is_empty() => Some(Vec::new()),
             _ => rules.map_or(Some(Vec::new()), |it| self.items("rules", it, Self::rule)),
         };
-        let exemptions = exemptions
-            .map_or(Some(Vec::new()), |it| self.items("exemptions", it, Self::exemption));
+        let exemptions =
+            exemptions.map_or(Some(Vec::new()), |it| self.items("exemptions", it, Self::exemption));
         let limits = limits.map_or(Some(Limits::default()), |it| self.limits(it));
         let untagged = untagged.map_or(Some(Untagged::default()), |it| self.untagged(it));
         let paused = paused.map_or(Some(false), |it| self.boolean("paused", it));
@@ -113,7 +113,10 @@ impl Reader {
         for item in self.list("tag_keys", node)? {
             let key = self.text("a tag key", item)?.to_owned();
             if !(1..=128).contains(&key.chars().count()) {
-                self.error(item.referenced, format!("a tag key has 1 to 128 characters, not `{key}`"));
+                self.error(
+                    item.referenced,
+                    format!("a tag key has 1 to 128 characters, not `{key}`"),
+                );
             } else if keys.contains(&key) {
                 self.error(item.referenced, format!("the tag key `{key}` stands here twice"));
             }
@@ -136,7 +139,9 @@ impl Reader {
             (Some(it), None) => self.require(it).map(Demand::Require),
             (None, Some(it)) => match self.boolean("forbid", it) {
                 Some(true) => Some(Demand::Forbid),
-                Some(false) => self.fail(it, "`forbid` can only be `true`; leave the rule out instead"),
+                Some(false) => {
+                    self.fail(it, "`forbid` can only be `true`; leave the rule out instead")
+                }
                 None => None,
             },
             (Some(_), Some(it)) => {
@@ -174,7 +179,8 @@ impl Reader {
             return self.fail(id, format!("an `id` has {rule}, not `{text}`"));
         }
         if self.ids.iter().any(|it| **it == *text) {
-            return self.fail(id, format!("the id `{text}` is taken; rules and exemptions share them"));
+            return self
+                .fail(id, format!("the id `{text}` is taken; rules and exemptions share them"));
         }
         self.ids.push(text.into());
         self.ids.last().cloned()
@@ -187,7 +193,9 @@ impl Reader {
     fn when(&mut self, what: &str, node: &Node, when: Option<&Node>) -> Option<Condition> {
         match when {
             Some(it) => self.condition("when", it),
-            None => self.fail(node, format!("{what} needs `when`; `when: all` means every session")),
+            None => {
+                self.fail(node, format!("{what} needs `when`; `when: all` means every session"))
+            }
         }
     }
 
@@ -216,7 +224,8 @@ impl Reader {
         let tests = tests.into_iter().flatten().map(|it| it.map(Requirement::Test));
         let all: Vec<_> = max_age.into_iter().chain(tests).collect();
         if all.is_empty() && matches!(&node.value, Value::Map(it) if it.is_empty()) {
-            return self.fail(node, "`require` is empty; write `forbid: true` if nothing is allowed");
+            return self
+                .fail(node, "`require` is empty; write `forbid: true` if nothing is allowed");
         }
         all.into_iter().collect()
     }
@@ -263,7 +272,8 @@ impl Reader {
 
     fn limits(&mut self, node: &Node) -> Option<Limits> {
         let default = Limits::default();
-        let [max, trip_above] = self.fields("`limits`", node, ["max_terminations", "trip_above"])?;
+        let [max, trip_above] =
+            self.fields("`limits`", node, ["max_terminations", "trip_above"])?;
         let max_terminations = max.map_or(Some(default.max_terminations), |it| {
             self.integer("max_terminations", it, 1..=1_000_000)
         });
@@ -271,11 +281,10 @@ impl Reader {
         if let Some(node) = trip_above {
             [percent, at_least] = self.fields("`trip_above`", node, ["percent", "at_least"])?;
         }
-        let trip_percent = percent
-            .map_or(Some(default.trip_percent), |it| self.integer("percent", it, 0..=100));
-        let trip_at_least = at_least.map_or(Some(default.trip_at_least), |it| {
-            self.integer("at_least", it, 1..=1_000_000)
-        });
+        let trip_percent =
+            percent.map_or(Some(default.trip_percent), |it| self.integer("percent", it, 0..=100));
+        let trip_at_least = at_least
+            .map_or(Some(default.trip_at_least), |it| self.integer("at_least", it, 1..=1_000_000));
         Some(Limits {
             max_terminations: max_terminations?,
             trip_percent: trip_percent?,
@@ -287,7 +296,9 @@ impl Reader {
         match &node.value {
             Value::Text(it) if it == "no-tags" => Some(Untagged::NoTags),
             Value::Text(it) if it == "unknown" => Some(Untagged::Unknown),
-            other => self.fail(node, format!("`untagged` must be `unknown` or `no-tags`, not {other}")),
+            other => {
+                self.fail(node, format!("`untagged` must be `unknown` or `no-tags`, not {other}"))
+            }
         }
     }
 
@@ -368,7 +379,8 @@ impl Reader {
             _ => None,
         };
         let (low, high) = (range.start(), range.end());
-        let bounds = if low == high { format!("{low}") } else { format!("a number from {low} to {high}") };
+        let bounds =
+            if low == high { format!("{low}") } else { format!("a number from {low} to {high}") };
         number.or_else(|| self.fail(node, format!("`{what}` must be {bounds}, not {}", node.value)))
     }
 
@@ -530,7 +542,10 @@ paused: "yes"
             ("version: 1\nexemptions: []\n", "`exemptions` is an empty list"),
             ("version: 1.0\n", "`version` must be 1"),
             ("version: 1\nrules: [{id: a, when: all}]\n", "needs `require` or `forbid: true`"),
-            ("version: 1\nrules: [{id: a, when: {target_tags: {env: x}}, forbid: true}]\n", "tag_keys"),
+            (
+                "version: 1\nrules: [{id: a, when: {target_tags: {env: x}}, forbid: true}]\n",
+                "tag_keys",
+            ),
         ] {
             let errors = Policy::parse(text).expect_err(text).to_string();
             assert!(errors.contains(message), "{text:?}: {errors}");
@@ -541,7 +556,10 @@ paused: "yes"
     fn defaults_are_those_of_the_reference() {
         for text in ["version: 1\n", "{\"version\": 1, \"rules\": []}"] {
             let policy = Policy::parse(text).expect(text);
-            assert_eq!(policy.limits, Limits { max_terminations: 50, trip_percent: 50, trip_at_least: 10 });
+            assert_eq!(
+                policy.limits,
+                Limits { max_terminations: 50, trip_percent: 50, trip_at_least: 10 }
+            );
             assert_eq!((policy.untagged, policy.paused), (Untagged::Unknown, false));
             assert_eq!(policy.warnings(), ["the policy has no rules, so no session is ever ended"]);
         }
@@ -552,7 +570,10 @@ paused: "yes"
         let text = include_str!("../../tests/corpus/whole-grammar.yaml");
         let policy = Policy::parse(text).expect("a valid policy");
         assert_eq!((policy.rules.len(), policy.exemptions.len()), (3, 2));
-        assert_eq!(policy.limits, Limits { max_terminations: 7, trip_percent: 20, trip_at_least: 3 });
+        assert_eq!(
+            policy.limits,
+            Limits { max_terminations: 7, trip_percent: 20, trip_at_least: 3 }
+        );
         assert_eq!((policy.untagged, policy.paused), (Untagged::NoTags, true));
         assert!(policy.warnings().is_empty());
     }

@@ -1,0 +1,280 @@
+//! One emulated account: takes a call, plays the faults, carries it out, and records it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    fault::{Fault, Play},
+    fleet::{Behaviour, Fleet, ToEnded},
+    wire::{self, ApiError, Operation},
+    world::{World, epoch_seconds, same_place},
+};
+
+/// An emulated account in one Region. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Emulator {
+    shared: Arc<Shared>,
+}
+
+/// The connection was closed without an answer.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("connection reset")]
+pub struct Reset;
+
+/// A call that was made, and how it was answered.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// When it arrived, since the start of the emulator.
+    pub at: Duration,
+    /// Such as `DescribeSessions`; empty if it is not one of the emulator's.
+    pub operation: String,
+    /// The request's body.
+    pub body: Value,
+    /// The answer's HTTP status; `None` if the connection was closed.
+    pub status: Option<u16>,
+    /// The code of the error that was answered.
+    pub error: Option<String>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    origin: Instant,
+    epoch: Timestamp,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    behaviour: Behaviour,
+    calls: Vec<Call>,
+    faults: Vec<Fault>,
+    /// Arrivals within the last second, by operation.
+    recent: BTreeMap<String, VecDeque<Instant>>,
+    world: World,
+}
+
+impl Emulator {
+    /// Seeds an account; its ages count from this instant.
+    #[must_use]
+    pub fn new(fleet: Fleet) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the emulator's day begins today")]
+        let epoch = Timestamp::now();
+        let state = State {
+            behaviour: fleet.behaviour.clone(),
+            calls: Vec::new(),
+            faults: fleet.faults.clone(),
+            recent: BTreeMap::new(),
+            world: World::new(fleet, epoch),
+        };
+        let shared = Shared { origin: Instant::now(), epoch, state: Mutex::new(state) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The emulator's time: that of its start, and what the runtime's clock has gone on since.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.epoch + self.shared.origin.elapsed()
+    }
+
+    /// Every call so far, in the order in which they were answered.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// Ids of the sessions that a complete listing would show now.
+    #[must_use]
+    pub fn active_ids(&self) -> Vec<String> {
+        let state = self.state();
+        state.world.active_ids(self.now(), state.behaviour.terminating_for)
+    }
+
+    /// Sets a parameter of Parameter Store.
+    pub fn set_parameter(&self, name: &str, value: &str) {
+        self.state().world.set_parameter(name.into(), value.into());
+    }
+
+    /// Answers one call.
+    ///
+    /// # Errors
+    /// If the connection is to be closed instead.
+    pub async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Reset> {
+        let at = self.shared.origin.elapsed();
+        let call = wire::Call::read(&request);
+        let is_throttled = self.is_throttled(&call.operation);
+        let latency = self.state().behaviour.latency;
+        if !latency.is_zero() {
+            sleep(latency).await;
+        }
+        let play = if is_throttled { Some(Play::Throttle) } else { self.strike(&call) };
+        let (answer, error) = match self.play(&call, play).await {
+            Ok(Ok(response)) => (Ok(response), None),
+            Ok(Err(err)) => (Ok(wire::json_response(err.status, &err.body)), Some(err.code)),
+            Err(reset) => (Err(reset), None),
+        };
+        let status = answer.as_ref().ok().map(|it| it.status().as_u16());
+        let wire::Call { operation, body, .. } = call;
+        self.state().calls.push(Call { at, operation, body, status, error });
+        answer
+    }
+
+    /// The first fault that is due strikes.
+    fn strike(&self, call: &wire::Call) -> Option<Play> {
+        let mut state = self.state();
+        let mut struck = None;
+        for fault in &mut state.faults {
+            // Every fault counts the call, also those behind the one that strikes.
+            if fault.is_due(&call.operation, call.session()) && struck.is_none() {
+                struck = Some(fault.strike());
+            }
+        }
+        struck
+    }
+
+    async fn play(
+        &self,
+        call: &wire::Call,
+        play: Option<Play>,
+    ) -> Result<Result<Response<Bytes>, ApiError>, Reset> {
+        Ok(match play {
+            None => self.carry_out(call, |_| {}),
+            Some(Play::Appear(seed)) => {
+                self.state().world.start(*seed, self.now());
+                self.carry_out(call, |_| {})
+            }
+            Some(Play::Deny) => {
+                Err(ApiError::access_denied(&call.operation, call.session().unwrap_or("*")))
+            }
+            Some(Play::DuplicateRows) => self.carry_out(call, |page| {
+                if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
+                    rows.extend(rows.clone());
+                }
+            }),
+            Some(Play::EmptyPage) => {
+                let token = call.body.get("NextToken").and_then(Value::as_str);
+                let token = same_place(token, self.state().calls.len());
+                self.carry_out(call, |page| {
+                    *page = json!({"Sessions": [], "NextToken": token});
+                })
+            }
+            Some(Play::Error { status, code, message }) => {
+                Err(ApiError::new(status, &code, &message))
+            }
+            Some(Play::InternalError) => Err(ApiError::internal_error()),
+            Some(Play::InvalidToken) => Err(ApiError::invalid_token()),
+            Some(Play::RepeatToken) => {
+                let token = call.body.get("NextToken").cloned();
+                self.carry_out(call, |page| {
+                    if let (Some(page), Some(token)) = (page.as_object_mut(), token) {
+                        page.insert("NextToken".into(), token);
+                    }
+                })
+            }
+            Some(Play::ResetAfter) => {
+                drop(self.carry_out(call, |_| {}));
+                return Err(Reset);
+            }
+            Some(Play::ResetBefore) => return Err(Reset),
+            Some(Play::Slow(duration)) => {
+                sleep(duration).await;
+                self.carry_out(call, |_| {})
+            }
+            Some(Play::Throttle) => Err(ApiError::throttled()),
+            Some(Play::Truncated) => self
+                .carry_out(call, |_| {})
+                .map(|response| response.map(|body| body.slice(..body.len() / 2))),
+            Some(Play::Unavailable) => {
+                let body = "<html><body>503 Service Unavailable</body></html>".into();
+                Ok(wire::response(503, "text/html", body))
+            }
+            Some(Play::Vanish(id)) => {
+                self.state().world.vanish(&id);
+                self.carry_out(call, |_| {})
+            }
+            Some(Play::WrongJson) => self
+                .carry_out(call, |_| {})
+                .map(|_| wire::response(200, "application/x-amz-json-1.1", "<html>".into())),
+        })
+    }
+
+    fn carry_out(
+        &self,
+        call: &wire::Call,
+        alter: impl FnOnce(&mut Value),
+    ) -> Result<Response<Bytes>, ApiError> {
+        let operation = call.parse()?;
+        let now = self.now();
+        let mut state = self.state();
+        let State { behaviour, world, .. } = &mut *state;
+        let mut body = match operation {
+            Operation::DescribeSessions(query) => {
+                let (rows, next) = world.page(&query, now, behaviour.terminating_for)?;
+                match next {
+                    Some(token) => json!({"Sessions": rows, "NextToken": token}),
+                    None => json!({"Sessions": rows}),
+                }
+            }
+            Operation::GetCallerIdentity => {
+                return Ok(wire::identity_response(&world.partition, &world.account));
+            }
+            Operation::GetParameter { name } => match world.parameter(&name) {
+                Some((value, version)) => json!({"Parameter": {
+                    "Name": name,
+                    "Type": "String",
+                    "Value": value,
+                    "Version": version,
+                    "LastModifiedDate": epoch_seconds(now),
+                    "DataType": "text",
+                }}),
+                None => return Err(ApiError::new(400, "ParameterNotFound", "")),
+            },
+            Operation::GetResources { arns } => {
+                let tagged = arns.iter().filter_map(|arn| {
+                    let tags = world.tags(arn)?.iter();
+                    let tags: Vec<_> = tags.map(|(k, v)| json!({"Key": k, "Value": v})).collect();
+                    Some(json!({"ResourceARN": arn, "Tags": tags}))
+                });
+                let tagged: Vec<_> = tagged.collect();
+                json!({"PaginationToken": "", "ResourceTagMappingList": tagged})
+            }
+            Operation::TerminateSession { id } => {
+                let is_ended = world.terminate(&id, now);
+                if !is_ended && behaviour.to_ended == ToEnded::ValidationException {
+                    return Err(ApiError::not_in_a_valid_state());
+                }
+                json!({"SessionId": id})
+            }
+        };
+        alter(&mut body);
+        Ok(wire::json_response(200, &body))
+    }
+
+    /// Whether the call exceeds the quota: more calls within any one second than it allows.
+    fn is_throttled(&self, operation: &str) -> bool {
+        let mut state = self.state();
+        let Some(quota) = state.behaviour.quota else { return false };
+        let now = Instant::now();
+        let recent = state.recent.entry(operation.into()).or_default();
+        while recent.front().is_some_and(|it| Duration::from_secs(1) <= now - *it) {
+            recent.pop_front();
+        }
+        if recent.len() < quota {
+            recent.push_back(now);
+            return false;
+        }
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,123 @@
+//! Faults as data: which call goes wrong, and how.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::fleet::Seed;
+
+/// Something that goes wrong with some calls.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// The operation, such as `DescribeSessions`.
+    pub operation: String,
+    /// Only calls that name this session.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// So many calls pass before.
+    #[serde(default)]
+    pub skip: usize,
+    /// So many calls it strikes; for ever if absent.
+    #[serde(default)]
+    pub times: Option<usize>,
+    /// What happens.
+    pub play: Play,
+    /// Calls so far that it might have struck.
+    #[serde(skip)]
+    n_calls: usize,
+}
+
+/// What happens to a call.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Play {
+    /// A session appears before the call is carried out.
+    Appear(Box<Seed>),
+    /// `AccessDeniedException`.
+    Deny,
+    /// Every row of the page stands there twice.
+    DuplicateRows,
+    /// A page without rows, though with a token that leads to them.
+    EmptyPage,
+    /// Any error.
+    Error {
+        /// HTTP status.
+        status: u16,
+        /// `__type`.
+        code: String,
+        /// `message`.
+        message: String,
+    },
+    /// 500 `InternalServerError`.
+    InternalError,
+    /// 400 `InvalidNextToken`.
+    InvalidToken,
+    /// The page's token is the one that led to it.
+    RepeatToken,
+    /// The call is carried out, and the connection closed without an answer.
+    ResetAfter,
+    /// The connection is closed, and nothing done.
+    ResetBefore,
+    /// The answer takes this long; what the call does, it does at the end.
+    Slow(#[serde(deserialize_with = "slow")] Duration),
+    /// 400 `ThrottlingException`.
+    Throttle,
+    /// The call is carried out, and half of the answer's body sent.
+    Truncated,
+    /// 503, with a body that is not AWS's.
+    Unavailable,
+    /// This session is gone before the call is carried out.
+    Vanish(String),
+    /// The call is carried out, and answered by 200 with a body that is no JSON.
+    WrongJson,
+}
+
+fn slow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    crate::fleet::duration(deserializer)
+}
+
+impl Fault {
+    /// A fault of one operation that strikes so many times, from the first call on.
+    #[must_use]
+    pub fn new(operation: &str, times: usize, play: Play) -> Self {
+        let operation = operation.into();
+        Self { operation, session: None, skip: 0, times: Some(times), play, n_calls: 0 }
+    }
+
+    /// The same, for ever.
+    #[must_use]
+    pub fn always(self) -> Self {
+        Self { times: None, ..self }
+    }
+
+    /// The same, after so many calls that pass.
+    #[must_use]
+    pub fn after(self, skip: usize) -> Self {
+        Self { skip, ..self }
+    }
+
+    /// The same, only for calls that name this session.
+    #[must_use]
+    pub fn for_session(self, id: &str) -> Self {
+        Self { session: Some(id.into()), ..self }
+    }
+
+    /// Whether the fault would strike this call. Counts the calls that it is about.
+    pub(crate) fn is_due(&mut self, operation: &str, session: Option<&str>) -> bool {
+        let is_it = |it: &String| session == Some(it.as_str());
+        if self.operation != operation || !self.session.as_ref().is_none_or(is_it) {
+            return false;
+        }
+        self.n_calls += 1;
+        self.skip < self.n_calls && self.times != Some(0)
+    }
+
+    /// Strikes once.
+    pub(crate) fn strike(&mut self) -> Play {
+        if let Some(times) = &mut self.times {
+            *times -= 1;
+        }
+        self.play.clone()
+    }
+}

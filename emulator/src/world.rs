@@ -1,0 +1,279 @@
+//! The account's own truth: which sessions live, which have ended, what carries which tags.
+
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    fleet::{Fleet, OnTerminate, Seed},
+    wire::ApiError,
+};
+
+/// How long ended sessions stay in the history.
+const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Rows on a page unless the caller says so; AWS documents no default.
+const DEFAULT_PAGE_SIZE: usize = 50;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) account: String,
+    pub(crate) partition: String,
+    pub(crate) region: String,
+    sessions: Vec<Session>,
+    n_started: usize,
+    tags: BTreeMap<String, BTreeMap<String, String>>,
+    parameters: BTreeMap<String, (String, i64)>,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// Tells apart what started in the same instant.
+    number: usize,
+    seed: Seed,
+    started_at: Option<Timestamp>,
+    terminated_at: Option<Timestamp>,
+}
+
+/// What `DescribeSessions` is asked for.
+pub(crate) struct Query {
+    pub(crate) is_history: bool,
+    pub(crate) max_results: Option<usize>,
+    pub(crate) token: Option<String>,
+    pub(crate) filters: Vec<(Filter, String)>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Filter {
+    AccessType,
+    InvokedAfter,
+    InvokedBefore,
+    Owner,
+    SessionId,
+    Status,
+    Target,
+}
+
+impl World {
+    pub(crate) fn new(fleet: Fleet, now: Timestamp) -> Self {
+        let mut world = Self {
+            account: fleet.account,
+            partition: fleet.partition,
+            region: fleet.region,
+            sessions: Vec::new(),
+            n_started: 0,
+            tags: BTreeMap::new(),
+            parameters: BTreeMap::new(),
+        };
+        for seed in fleet.sessions {
+            world.start(seed, now);
+        }
+        for (target, tags) in fleet.tags {
+            world.tags.insert(world.arn(&target), tags);
+        }
+        for (name, value) in fleet.parameters {
+            world.set_parameter(name, value);
+        }
+        world
+    }
+
+    pub(crate) fn start(&mut self, seed: Seed, now: Timestamp) {
+        let started_at = seed.age.map(|it| now - it);
+        let number = self.n_started;
+        self.n_started += 1;
+        self.sessions.push(Session { number, seed, started_at, terminated_at: None });
+    }
+
+    pub(crate) fn vanish(&mut self, id: &str) {
+        self.sessions.retain(|it| it.seed.id.as_deref() != Some(id));
+    }
+
+    pub(crate) fn set_parameter(&mut self, name: String, value: String) {
+        let version = self.parameters.get(&name).map_or(0, |(_, version)| *version) + 1;
+        self.parameters.insert(name, (value, version));
+    }
+
+    pub(crate) fn parameter(&self, name: &str) -> Option<&(String, i64)> {
+        self.parameters.get(name)
+    }
+
+    pub(crate) fn tags(&self, arn: &str) -> Option<&BTreeMap<String, String>> {
+        self.tags.get(arn)
+    }
+
+    /// Ids of the sessions that a listing of the active ones would show.
+    pub(crate) fn active_ids(&self, now: Timestamp, terminating_for: Duration) -> Vec<String> {
+        let is_active = |it: &&Session| it.ended_at(terminating_for).is_none_or(|at| now < at);
+        self.sessions.iter().filter(is_active).filter_map(|it| it.seed.id.clone()).collect()
+    }
+
+    /// Ends a session; `false` if there is none to end.
+    pub(crate) fn terminate(&mut self, id: &str, now: Timestamp) -> bool {
+        let is_it = |it: &&mut Session| it.seed.id.as_deref() == Some(id);
+        let Some(session) = self.sessions.iter_mut().find(is_it) else { return false };
+        if session.seed.on_terminate == OnTerminate::Stays {
+            return true;
+        }
+        let is_first = session.terminated_at.is_none();
+        session.terminated_at.get_or_insert(now);
+        is_first
+    }
+
+    /// One page, newest first, and the token of the next. Filters are applied after the page is
+    /// cut, as AWS is reported to do.
+    pub(crate) fn page(
+        &self,
+        query: &Query,
+        now: Timestamp,
+        terminating_for: Duration,
+    ) -> Result<(Vec<Value>, Option<String>), ApiError> {
+        let is_asked_for = |it: &&Session| match it.ended_at(terminating_for) {
+            Some(at) if at <= now => query.is_history && now.duration_since(at) <= HISTORY,
+            _ => !query.is_history,
+        };
+        let mut sessions: Vec<_> = self.sessions.iter().filter(is_asked_for).collect();
+        sessions.sort_by_key(|it| Reverse(it.position()));
+
+        let after = match &query.token {
+            None => None,
+            Some(token) => Some(decode(token).ok_or_else(ApiError::invalid_token)?),
+        };
+        let rest = sessions.into_iter().filter(|it| match &after {
+            None => true,
+            Some(after) => it.position() < *after,
+        });
+        let size = query.max_results.unwrap_or(DEFAULT_PAGE_SIZE);
+        let mut page: Vec<&Session> = rest.take(size + 1).collect();
+        let next = if size < page.len() {
+            page.truncate(size);
+            page.last().map(|it| encode(it.position()))
+        } else {
+            None
+        };
+        let rows = page.iter().map(|it| it.row(now, terminating_for));
+        let matching = rows.filter(|row| query.filters.iter().all(|it| matches(row, it)));
+        Ok((matching.collect(), next))
+    }
+
+    /// The ARN of a target, as it stands in the fleet's tags.
+    fn arn(&self, target: &str) -> String {
+        let Self { account, partition, region, .. } = self;
+        let (service, resource) = match target.strip_prefix("ecs:") {
+            Some(container) => {
+                let (task, _runtime) = container.rsplit_once('_').unwrap_or((container, ""));
+                let (cluster, task) = task.rsplit_once('_').unwrap_or((task, ""));
+                ("ecs", format!("task/{cluster}/{task}"))
+            }
+            None if target.starts_with("mi-") => ("ssm", format!("managed-instance/{target}")),
+            None => ("ec2", format!("instance/{target}")),
+        };
+        format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+    }
+}
+
+impl Session {
+    /// When the session is gone from the active ones.
+    fn ended_at(&self, terminating_for: Duration) -> Option<Timestamp> {
+        match self.seed.on_terminate {
+            OnTerminate::Ends => self.terminated_at.map(|it| it + terminating_for),
+            OnTerminate::Lingers | OnTerminate::Stays => None,
+        }
+    }
+
+    /// Where the session stands in a listing.
+    fn position(&self) -> (i64, usize) {
+        (self.started_at.map_or(i64::MIN, Timestamp::as_millisecond), self.number)
+    }
+
+    fn row(&self, now: Timestamp, terminating_for: Duration) -> Value {
+        let Seed { id, owner, target, status, document, reason, access_type, .. } = &self.seed;
+        let ended_at = self.ended_at(terminating_for).filter(|it| *it <= now);
+        let status = match (self.terminated_at, ended_at) {
+            (_, Some(_)) => "Terminated",
+            (Some(_), None) => "Terminating",
+            (None, None) => status.as_deref().unwrap_or("Connected"),
+        };
+        let mut row = Map::new();
+        for (name, text) in [
+            ("SessionId", id),
+            ("Owner", owner),
+            ("Target", target),
+            ("DocumentName", document),
+            ("Reason", reason),
+            ("AccessType", access_type),
+        ] {
+            if let Some(text) = text {
+                row.insert(name.into(), text.as_str().into());
+            }
+        }
+        row.insert("Status".into(), status.into());
+        for (name, at) in [("StartDate", self.started_at), ("EndDate", ended_at)] {
+            if let Some(at) = at {
+                row.insert(name.into(), epoch_seconds(at));
+            }
+        }
+        row.insert("Details".into(), "".into());
+        row.insert("OutputUrl".into(), json!({"S3OutputUrl": "", "CloudWatchOutputUrl": ""}));
+        Value::Object(row)
+    }
+}
+
+/// Seconds since 1970 with milliseconds, as AWS's JSON has it.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of our time fit a double")]
+pub(crate) fn epoch_seconds(at: Timestamp) -> Value {
+    json!(at.as_millisecond() as f64 / 1_000.0)
+}
+
+fn matches(row: &Value, (filter, value): &(Filter, String)) -> bool {
+    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    let started_at = row.get("StartDate").and_then(Value::as_f64);
+    let instant = value.parse::<Timestamp>().ok().map(|it| epoch_seconds(it));
+    let instant = instant.and_then(|it| it.as_f64());
+    match filter {
+        Filter::AccessType => match text("AccessType") {
+            "" => value == "Standard",
+            access_type => access_type == value,
+        },
+        Filter::InvokedAfter => instant.zip(started_at).is_some_and(|(at, start)| at <= start),
+        Filter::InvokedBefore => instant.zip(started_at).is_some_and(|(at, start)| start < at),
+        Filter::Owner => text("Owner") == value,
+        Filter::SessionId => text("SessionId") == value,
+        Filter::Status => text("Status") == value,
+        Filter::Target => text("Target") == value,
+    }
+}
+
+/// A token: the position behind which the next page begins. Opaque to callers.
+fn encode((at, number): (i64, usize)) -> String {
+    format!("AAEAA{:016x}{number:016x}", at.cast_unsigned())
+}
+
+/// Another token for the page that a token leads to; without one, for the first page.
+pub(crate) fn same_place(token: Option<&str>, nonce: usize) -> String {
+    let position = token.and_then(decode).unwrap_or((i64::MAX, usize::MAX));
+    format!("{}-{nonce}", encode(position))
+}
+
+fn decode(token: &str) -> Option<(i64, usize)> {
+    let (token, _nonce) = token.split_once('-').unwrap_or((token, ""));
+    let (at, number) = token.strip_prefix("AAEAA")?.split_at_checked(16)?;
+    let at = u64::from_str_radix(at, 16).ok()?.cast_signed();
+    (number.len() == 16).then_some((at, usize::from_str_radix(number, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_lead_back_to_their_position_and_nothing_else_is_one() {
+        for position in [(1_700_000_000_000, 17), (i64::MIN, 0), (-1, usize::MAX)] {
+            assert_eq!(decode(&encode(position)), Some(position));
+        }
+        for text in ["", "x", "AAEAA", "AAEAA0000000000000000", "AAEAA€€€€€€€€€€€€"]
+        {
+            assert_eq!(decode(text), None, "{text}");
+        }
+    }
+}

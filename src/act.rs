@@ -1,0 +1,80 @@
+//! Asks AWS to end sessions: each on its own, so that an error on one never stops the rest.
+
+use futures_util::{StreamExt, stream};
+
+use crate::{
+    plan::Step,
+    ssm::{CallError, CallErrorKind, Ssm, Within},
+};
+
+/// What AWS said of one termination.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// It was accepted: no proof that the session is gone.
+    Accepted,
+    /// The credentials do not allow it.
+    Denied,
+    /// There was nothing left to end, AWS says.
+    NotValid,
+    /// It was refused for any other reason.
+    Refused,
+    /// It was throttled until there was no more time.
+    Throttled,
+    /// Nobody can tell whether it took effect.
+    Unclear,
+}
+
+/// A termination that was tried.
+#[derive(Debug)]
+pub struct Tried {
+    /// The step.
+    pub step: Step,
+    /// What AWS said of it.
+    pub answer: Answer,
+    /// What went wrong, if something did.
+    pub error: Option<String>,
+}
+
+/// Asks AWS to end these sessions, in this order, so many at a time.
+///
+/// Returns what was tried, and the steps for which there was no time.
+pub async fn act(
+    ssm: &Ssm,
+    steps: Vec<Step>,
+    concurrency: usize,
+    within: Within,
+) -> (Vec<Tried>, Vec<Step>) {
+    let mut calls = stream::iter(steps)
+        .map(async |step| {
+            let answer = ssm.terminate(&step.session.id, within).await;
+            (step, answer)
+        })
+        .buffer_unordered(concurrency);
+    let mut tried = Vec::new();
+    let mut untried = Vec::new();
+    while let Some((step, result)) = calls.next().await {
+        match result {
+            Ok(()) => tried.push(Tried { step, answer: Answer::Accepted, error: None }),
+            Err(err) if err.kind == CallErrorKind::NoTime => untried.push(step),
+            Err(err) => {
+                tried.push(Tried { step, answer: answer(&err), error: Some(err.to_string()) });
+            }
+        }
+    }
+    (tried, untried)
+}
+
+/// An attempt that may have taken effect makes the whole call unclear, unless AWS says in the end
+/// that there is nothing left to end.
+fn answer(err: &CallError) -> Answer {
+    match err.kind {
+        CallErrorKind::NotValid => Answer::NotValid,
+        _ if err.is_unclear => Answer::Unclear,
+        CallErrorKind::Denied => Answer::Denied,
+        CallErrorKind::Throttled => Answer::Throttled,
+        CallErrorKind::Unavailable => Answer::Unclear,
+        CallErrorKind::InvalidToken | CallErrorKind::NoTime | CallErrorKind::Refused => {
+            Answer::Refused
+        }
+    }
+}

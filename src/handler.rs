@@ -1,0 +1,154 @@
+//! Event in, report out: the one place that knows Lambda and the clock.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use aws_config::BehaviorVersion;
+use jiff::Timestamp;
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::{Instrument, error, info_span};
+
+use crate::{
+    config::{Config, ConfigErrors, Variables},
+    event::{self, EventError},
+    metrics,
+    report::{Failure, Report},
+    source::PolicyUnusable,
+    ssm::{Ssm, Within},
+    sweep::{Order, sweep},
+    target::Scope,
+    telemetry,
+};
+
+/// What lives as long as the process.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    ssm: Ssm,
+    is_warm: AtomicBool,
+}
+
+/// Why an invocation has failed as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The environment is not valid: nobody was ended.
+    #[error("the function's configuration is not valid: {0}")]
+    Config(ConfigErrors),
+    /// The event starts no sweep: nobody was ended.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// The sweep did what it could.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// There is no policy to judge by: nobody was ended.
+    #[error(transparent)]
+    Policy(#[from] PolicyUnusable),
+}
+
+impl RunError {
+    /// The `errorType` of the invocation's error.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "ConfigInvalid",
+            Self::Event(_) => "EventInvalid",
+            Self::Failure(Failure::AllDenied { .. }) => "AllDenied",
+            Self::Failure(Failure::ListingIncomplete { .. }) => "ListingIncomplete",
+            Self::Policy(_) => "PolicyUnusable",
+        }
+    }
+}
+
+impl From<RunError> for Diagnostic {
+    fn from(err: RunError) -> Self {
+        Self { error_type: err.name().into(), error_message: err.to_string() }
+    }
+}
+
+impl App {
+    /// Reads the configuration and builds the clients, so that the first sweep need not.
+    ///
+    /// # Errors
+    /// If the configuration is not valid.
+    pub async fn new(variables: &Variables) -> Result<Self, ConfigErrors> {
+        let config = Config::from_variables(variables)?;
+        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let ssm = Ssm::new(&aws, config.calls_per_second);
+        Ok(Self { config, ssm, is_warm: AtomicBool::new(false) })
+    }
+}
+
+/// Runs one sweep for one event. A configuration that is not valid fails every invocation.
+///
+/// # Errors
+/// Only if the run as a whole has failed: a single session's failure is an outcome in the report.
+/// Log lines and metrics have been written by then.
+pub async fn handle(
+    app: &Result<App, ConfigErrors>,
+    event: LambdaEvent<Value>,
+) -> Result<Report, RunError> {
+    let context = &event.context;
+    let is_warm = app.as_ref().is_ok_and(|it| it.is_warm.swap(true, Ordering::Relaxed));
+    let span = info_span!(
+        "invocation",
+        function_request_id = context.request_id,
+        cold_start = !is_warm,
+        xray_trace_id = context.xray_trace_id,
+    );
+    async {
+        let result = run(app, event).await;
+        if let Err(err) = &result {
+            error!(error = %err, error_type = err.name(), "sweep failed");
+        }
+        result
+    }
+    .instrument(span)
+    .await
+}
+
+async fn run(
+    app: &Result<App, ConfigErrors>,
+    LambdaEvent { payload, context }: LambdaEvent<Value>,
+) -> Result<Report, RunError> {
+    let App { config, ssm, .. } = app.as_ref().map_err(|it| RunError::Config(it.clone()))?;
+    let mode = event::mode(&payload, config.mode)?;
+    let deadline = Instant::now() + remaining(context.deadline());
+    let within = Within {
+        start_by: deadline.checked_sub(config.deadline_margin).unwrap_or_else(Instant::now),
+        end_by: deadline,
+    };
+    let scope = Scope::from_arn(&context.invoked_function_arn);
+    let order = Order {
+        ssm,
+        scope: scope.as_ref(),
+        policy: &config.policy,
+        mode,
+        now: now(),
+        within,
+        concurrency: config.concurrency,
+    };
+    let report = Box::pin(sweep(order)).await?;
+
+    let remaining_ms = u64::try_from(remaining(context.deadline()).as_millis()).ok();
+    let lines = metrics::lines(&report, now().as_millisecond(), remaining_ms);
+    if let Err(err) = telemetry::write_metrics(&lines) {
+        error!(error = %err, "metrics not written");
+    }
+    match report.failure() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(report),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock is read here")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn remaining(deadline: SystemTime) -> Duration {
+    deadline.duration_since(now().into()).unwrap_or_default()
+}

@@ -1,0 +1,65 @@
+//! Lists the active sessions, and knows whether it saw them all.
+//!
+//! The SDK's paginator is not used: it ends silently, as a success, on a repeated token.
+
+use std::collections::HashSet;
+
+use crate::{
+    session::Record,
+    ssm::{CallErrorKind, Ssm, Within},
+};
+
+/// More pages than a function can read in its 15 minutes.
+const MAX_PAGES: u32 = 5_000;
+
+/// How often a listing begins anew after `InvalidNextToken`.
+const MAX_RESTARTS: u32 = 2;
+
+/// What one listing saw.
+#[derive(Debug, Default)]
+pub struct Census {
+    /// Each session once, in the API's order, and every record without an id.
+    pub records: Vec<Record>,
+    /// Pages read.
+    pub pages: u32,
+    /// Why the listing did not reach its end; `None` if it is complete.
+    pub problem: Option<String>,
+}
+
+/// Lists the active sessions, unfiltered: filters are applied after a page is cut, and a filtered
+/// listing proves nothing.
+///
+/// Complete means that the end was reached, not that it is a snapshot of one instant.
+/// What was seen before a listing began anew stays seen.
+pub async fn list(ssm: &Ssm, within: Within) -> Census {
+    let mut census = Census::default();
+    let mut ids = HashSet::new();
+    let mut tokens = HashSet::new();
+    let mut token = None;
+    let mut restarts = 0;
+    census.problem = loop {
+        let page = match ssm.active_sessions(token.clone(), within).await {
+            Ok(page) => page,
+            Err(err) if err.kind == CallErrorKind::InvalidToken && restarts < MAX_RESTARTS => {
+                restarts += 1;
+                token = None;
+                tokens.clear();
+                continue;
+            }
+            Err(err) => break Some(err.to_string()),
+        };
+        census.pages += 1;
+        // An empty page is no end: only the lack of a token is.
+        let is_new = |it: &Record| it.id.as_ref().is_none_or(|id| ids.insert(id.clone()));
+        census.records.extend(page.records.into_iter().filter(is_new));
+        let Some(next) = page.next_token else { break None };
+        if !tokens.insert(next.clone()) {
+            break Some("AWS repeated a page token, so the pages behind it were not seen".into());
+        }
+        if census.pages == MAX_PAGES {
+            break Some(format!("there are more than {MAX_PAGES} pages"));
+        }
+        token = Some(next);
+    };
+    census
+}

@@ -1,0 +1,365 @@
+//! The edge to AWS: one method for each call that the product may make. No SDK type leaves it.
+//!
+//! The SDK's own retries are off: one loop retries, and every attempt takes a turn of the one pacer
+//! of its operation.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_resourcegroupstagging as tagging;
+use aws_sdk_ssm::{
+    self as ssm,
+    config::{StalledStreamProtectionConfig, http::HttpResponse},
+    error::{ProvideErrorMetadata, SdkError},
+    types::SessionState,
+};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::{pacer::Pacer, session::Record};
+
+/// Rows asked for on a page: the most that the API allows.
+const PAGE_SIZE: i32 = 200;
+
+/// ARNs asked for in one call: the most that the API allows.
+pub const MAX_ARNS: usize = 100;
+
+/// Attempts of a call that AWS does not answer, or answers with a server error.
+const MAX_FAILED_ATTEMPTS: u32 = 5;
+
+/// The longest that one attempt may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The pause before the second such attempt; each further one doubles it.
+const FIRST_RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// The time that a call has.
+#[derive(Clone, Copy, Debug)]
+pub struct Within {
+    /// No attempt starts at or after this instant.
+    pub start_by: Instant,
+    /// Every attempt ends by this one.
+    pub end_by: Instant,
+}
+
+/// One page of a listing.
+#[derive(Debug)]
+pub struct Page {
+    /// The rows, in the API's order.
+    pub records: Vec<Record>,
+    /// What leads to the next page.
+    pub next_token: Option<String>,
+}
+
+/// A parameter of Parameter Store.
+#[derive(Debug)]
+pub struct Parameter {
+    /// The value, decrypted.
+    pub value: String,
+    /// Counts its changes.
+    pub version: i64,
+}
+
+/// What `GetResources` returned.
+#[derive(Debug)]
+pub struct TaggedResources {
+    /// The tags by ARN.
+    pub tags: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whether an ARN that is not there has nothing to say; else there were further pages.
+    pub is_all: bool,
+}
+
+/// A call that did not succeed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("`{operation}` {kind} after {attempts} attempt{s}: {detail}", s = if *attempts == 1 { "" } else { "s" })]
+pub struct CallError {
+    operation: &'static str,
+    /// What kind of failure it was.
+    pub kind: CallErrorKind,
+    /// Whether an attempt may have taken effect though no answer said so.
+    pub is_unclear: bool,
+    attempts: u32,
+    detail: String,
+}
+
+/// How a call may fail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CallErrorKind {
+    /// The credentials do not allow it.
+    Denied,
+    /// The page's token is not, or no longer, known.
+    InvalidToken,
+    /// The request, or the state of what it names, is not valid.
+    NotValid,
+    /// There was no time for a first attempt.
+    NoTime,
+    /// AWS, or this side before the request was sent, refused for any other reason.
+    Refused,
+    /// Throttled until there was no more time.
+    Throttled,
+    /// No answer, no intelligible answer, or a server error.
+    Unavailable,
+}
+
+impl fmt::Display for CallErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Denied => "was denied",
+            Self::InvalidToken | Self::NotValid | Self::Refused => "was refused",
+            Self::NoTime => "had no time to start",
+            Self::Throttled => "was throttled",
+            Self::Unavailable => "failed",
+        })
+    }
+}
+
+/// The API of Systems Manager, and of Resource Groups Tagging, as far as a sweep needs them.
+#[derive(Debug)]
+pub struct Ssm {
+    ssm: ssm::Client,
+    tagging: tagging::Client,
+    describe_sessions: Operation,
+    get_parameter: Operation,
+    get_resources: Operation,
+    terminate_session: Operation,
+    n_calls: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Operation {
+    name: &'static str,
+    action: &'static str,
+    pacer: Pacer,
+}
+
+impl Ssm {
+    /// Calls AWS as configured, each operation at this pace.
+    #[must_use]
+    pub fn new(config: &SdkConfig, calls_per_second: f64) -> Self {
+        let config = config
+            .clone()
+            .into_builder()
+            .retry_config(RetryConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(ATTEMPT_TIMEOUT).build())
+            .build();
+        let operation = |name, action| {
+            let pacer = Pacer::new(calls_per_second);
+            Operation { name, action, pacer }
+        };
+        Self {
+            ssm: ssm::Client::new(&config),
+            tagging: tagging::Client::new(&config),
+            describe_sessions: operation("DescribeSessions", "ssm:DescribeSessions"),
+            get_parameter: operation("GetParameter", "ssm:GetParameter"),
+            get_resources: operation("GetResources", "tag:GetResources"),
+            terminate_session: operation("TerminateSession", "ssm:TerminateSession"),
+            n_calls: AtomicU64::new(0),
+        }
+    }
+
+    /// How long so many calls of one operation take at the pace.
+    #[must_use]
+    pub fn time_for(&self, n_calls: u32) -> Duration {
+        self.describe_sessions.pacer.interval() * n_calls
+    }
+
+    /// Attempts made so far, of whatever operation.
+    #[must_use]
+    pub fn n_calls(&self) -> u64 {
+        self.n_calls.load(Ordering::Relaxed)
+    }
+
+    /// One page of the active sessions: `DescribeSessions`.
+    ///
+    /// # Errors
+    /// `InvalidToken` if the listing must begin anew, or any other kind.
+    pub async fn active_sessions(
+        &self,
+        token: Option<String>,
+        within: Within,
+    ) -> Result<Page, CallError> {
+        let request = self
+            .ssm
+            .describe_sessions()
+            .state(SessionState::Active)
+            .max_results(PAGE_SIZE)
+            .set_next_token(token);
+        let page = self.call(&self.describe_sessions, within, || request.clone().send()).await?;
+        Ok(Page {
+            next_token: page.next_token.filter(|it| !it.is_empty()),
+            records: page.sessions.unwrap_or_default().into_iter().map(record).collect(),
+        })
+    }
+
+    /// Ends a session for good: `TerminateSession`.
+    ///
+    /// Success means that AWS accepted the request, not that the session is gone.
+    ///
+    /// # Errors
+    /// `NotValid` if there was nothing left to end, or any other kind but `InvalidToken`.
+    pub async fn terminate(&self, id: &str, within: Within) -> Result<(), CallError> {
+        let request = self.ssm.terminate_session().session_id(id);
+        self.call(&self.terminate_session, within, || request.clone().send()).await?;
+        Ok(())
+    }
+
+    /// The tags of these resources, at most `MAX_ARNS`: `GetResources`.
+    ///
+    /// # Errors
+    /// Any kind but `InvalidToken`.
+    pub async fn tags(
+        &self,
+        arns: Vec<String>,
+        within: Within,
+    ) -> Result<TaggedResources, CallError> {
+        let request = self.tagging.get_resources().set_resource_arn_list(Some(arns));
+        let answer = self.call(&self.get_resources, within, || request.clone().send()).await?;
+        let tags = answer.resource_tag_mapping_list.unwrap_or_default().into_iter();
+        let tags = tags.filter_map(|it| {
+            let tags = it.tags.unwrap_or_default().into_iter().map(|it| (it.key, it.value));
+            Some((it.resource_arn?, tags.collect()))
+        });
+        let is_all = answer.pagination_token.is_none_or(|it| it.is_empty());
+        Ok(TaggedResources { tags: tags.collect(), is_all })
+    }
+
+    /// A parameter's value and version: `GetParameter`.
+    ///
+    /// # Errors
+    /// Any kind but `InvalidToken`.
+    pub async fn parameter(&self, name: &str, within: Within) -> Result<Parameter, CallError> {
+        let request = self.ssm.get_parameter().name(name).with_decryption(true);
+        let answer = self.call(&self.get_parameter, within, || request.clone().send()).await?;
+        let parameter =
+            answer.parameter.unwrap_or_else(|| ssm::types::Parameter::builder().build());
+        Ok(Parameter {
+            version: parameter.version,
+            value: parameter.value.unwrap_or_default(), // No policy is valid if it is empty.
+        })
+    }
+
+    /// The one loop that retries.
+    ///
+    /// Throttled attempts are repeated until there is no more time, everybody backing off together;
+    /// attempts that AWS did not answer, or answered with a server error, a few times. Pauses have
+    /// no jitter: the pacer keeps the attempts of this process apart.
+    async fn call<T, E, F>(
+        &self,
+        operation: &Operation,
+        within: Within,
+        send: impl Fn() -> F,
+    ) -> Result<T, CallError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let mut attempts = 0;
+        let mut n_failed = 0;
+        let mut last = (CallErrorKind::NoTime, "the deadline is too near".to_owned());
+        while let Some(started_at) = operation.pacer.turn(within.start_by).await {
+            attempts += 1;
+            self.n_calls.fetch_add(1, Ordering::Relaxed);
+            let end_by = within.end_by.min(started_at + ATTEMPT_TIMEOUT);
+            last = match timeout_at(end_by, send()).await {
+                Ok(Ok(answer)) => {
+                    operation.pacer.passed();
+                    return Ok(answer);
+                }
+                Ok(Err(err)) => (kind(&err), detail(operation, &err)),
+                Err(_elapsed) => {
+                    let waited = started_at.elapsed().as_secs_f64();
+                    (CallErrorKind::Unavailable, format!("no answer within {waited:.1} s"))
+                }
+            };
+            match last.0 {
+                CallErrorKind::Throttled => operation.pacer.throttled(started_at),
+                CallErrorKind::Unavailable => {
+                    n_failed += 1;
+                    if n_failed == MAX_FAILED_ATTEMPTS {
+                        break;
+                    }
+                    let pause = FIRST_RETRY_AFTER * 2_u32.pow(n_failed - 1);
+                    sleep_until((Instant::now() + pause).min(within.start_by)).await;
+                }
+                CallErrorKind::Denied
+                | CallErrorKind::InvalidToken
+                | CallErrorKind::NoTime
+                | CallErrorKind::NotValid
+                | CallErrorKind::Refused => break,
+            }
+        }
+        let (kind, detail) = last;
+        let is_unclear = 0 < n_failed;
+        Err(CallError { operation: operation.name, kind, is_unclear, attempts, detail })
+    }
+}
+
+/// AWS models few of the errors that it sends, so they are told apart by their codes.
+fn kind<E: ProvideErrorMetadata>(err: &SdkError<E, HttpResponse>) -> CallErrorKind {
+    match err {
+        SdkError::ServiceError(it) => {
+            let status = it.raw().status().as_u16();
+            match it.err().code().unwrap_or_default() {
+                "RequestLimitExceeded"
+                | "Throttling"
+                | "ThrottledException"
+                | "ThrottlingException"
+                | "TooManyRequestsException" => CallErrorKind::Throttled,
+                _ if status == 429 => CallErrorKind::Throttled,
+                _ if 500 <= status => CallErrorKind::Unavailable,
+                "AccessDenied" | "AccessDeniedException" => CallErrorKind::Denied,
+                "InvalidNextToken" => CallErrorKind::InvalidToken,
+                "DoesNotExistException" | "ValidationException" => CallErrorKind::NotValid,
+                _ => CallErrorKind::Refused,
+            }
+        }
+        SdkError::DispatchFailure(it) if it.is_user() => CallErrorKind::Refused,
+        SdkError::ConstructionFailure(_) => CallErrorKind::Refused,
+        _ => CallErrorKind::Unavailable,
+    }
+}
+
+/// What AWS, or the transport, said.
+fn detail<E>(operation: &Operation, err: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let Some(service) = err.as_service_error() else {
+        return chain(err);
+    };
+    let status = err.raw_response().map_or(0, |it| it.status().as_u16());
+    let said = match (service.code(), service.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => format!("HTTP status {status}"),
+    };
+    if kind(err) == CallErrorKind::Denied {
+        return format!("{said} (allow the role `{}`)", operation.action);
+    }
+    said
+}
+
+/// An error and its sources, for their own texts do not repeat them.
+fn chain(err: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(err), |it| it.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn record(session: ssm::types::Session) -> Record {
+    Record {
+        id: session.session_id,
+        owner: session.owner,
+        target: session.target,
+        started_at: session
+            .start_date
+            .and_then(|it| Timestamp::from_nanosecond(it.as_nanos()).ok()),
+        status: session.status.map(|it| it.as_str().to_owned()),
+        document: session.document_name,
+    }
+}

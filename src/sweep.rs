@@ -1,0 +1,201 @@
+//! One sweep: the product, on one screen. The only loop with effects is `act`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::{
+    act::act,
+    list::list,
+    plan::{Action, Hold, Plan, Step, plan},
+    policy::Policy,
+    report::{Coverage, Findings, Mode, Outcome, Report, Row, Settled},
+    session::{Reading, Session},
+    source::{PolicySource, PolicyUnusable},
+    ssm::{Ssm, Within},
+    tags::look_up,
+    target::{Scope, Tags, Unknown},
+    telemetry::facts,
+    verdict::{Verdict, judge},
+    verify::verify,
+};
+
+/// What verification needs besides the time for its pages.
+const VERIFICATION_MARGIN: Duration = Duration::from_secs(2);
+
+/// What a sweep works with.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Calls AWS.
+    pub ssm: &'a Ssm,
+    /// The account and Region, if they are known: without them no tag can be looked up.
+    pub scope: Option<&'a Scope>,
+    /// Where the policy is.
+    pub policy: &'a PolicySource,
+    /// Whether sessions are really ended.
+    pub mode: Mode,
+    /// The instant at which ages are judged.
+    pub now: Timestamp,
+    /// The time that the sweep has.
+    pub within: Within,
+    /// Terminations in flight.
+    pub concurrency: usize,
+}
+
+/// Runs one sweep.
+///
+/// An incomplete listing is judged and acted on all the same, for a violator seen is a violator:
+/// `Report::failure` tells.
+///
+/// # Errors
+/// If there is no policy to judge by. Then nothing was listed, and nobody was ended.
+pub async fn sweep(order: Order<'_>) -> Result<Report, PolicyUnusable> {
+    let Order { ssm, scope, policy: source, mode, now, within, concurrency } = order;
+    let began = Instant::now();
+    let calls_before = ssm.n_calls();
+    info!(mode = mode.name(), policy = %source, "sweep started");
+
+    let (policy, identity) = source.load(ssm, within).await?;
+    for warning in policy.warnings() {
+        warn!(warning, "policy warning");
+    }
+
+    let census = list(ssm, within).await;
+    let mut sessions = Vec::new();
+    let mut unjudged = Vec::new();
+    let mut ending = Vec::new();
+    for record in census.records {
+        match record.read(now) {
+            Reading::Session(session) => sessions.push(session),
+            Reading::Unjudged(record, why) => unjudged.push((record, why)),
+            Reading::Ending(record) => ending.push(record),
+        }
+    }
+
+    let judged = judge_all(order, &policy, sessions).await;
+    let Plan { steps, is_tripped } = plan(&policy, judged);
+    for step in &steps {
+        info!(facts = facts(&Row::of_step(step, now)), "session judged");
+    }
+    for (record, why) in &unjudged {
+        warn!(facts = facts(&Row::of_record(record, now, Some(why))), "session judged");
+    }
+    for record in &ending {
+        info!(facts = facts(&Row::of_record(record, now, None)), "session judged");
+    }
+
+    let verification = ssm.time_for(census.pages) + VERIFICATION_MARGIN;
+    let acting =
+        Within { start_by: within.start_by.checked_sub(verification).unwrap_or(began), ..within };
+    let settled = settle(ssm, mode, steps, concurrency, acting, within).await;
+    for it in settled.iter().filter(|it| it.outcome != Outcome::Left) {
+        log_outcome(it, now);
+    }
+
+    let report = Report::new(Findings {
+        mode,
+        scope: scope.cloned(),
+        started_at: now,
+        duration: began.elapsed(),
+        policy: identity,
+        coverage: Coverage {
+            complete: census.problem.is_none(),
+            problem: census.problem,
+            pages: census.pages,
+        },
+        calls: ssm.n_calls() - calls_before,
+        tripped: is_tripped,
+        paused: policy.paused,
+        settled,
+        unjudged,
+        ending,
+    });
+    info!(facts = facts(&report.manifest()), "sweep finished");
+    Ok(report)
+}
+
+/// Judges in two passes: only targets whose tags decide something are looked up.
+async fn judge_all(
+    order: Order<'_>,
+    policy: &Policy,
+    sessions: Vec<Session>,
+) -> Vec<(Session, Verdict)> {
+    let Order { ssm, scope, now, within, .. } = order;
+    let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
+    let first: Vec<Verdict> =
+        sessions.iter().map(|it| judge(policy, now, it, &not_looked_up)).collect();
+
+    let undetermined = sessions.iter().zip(&first).filter(|(_, it)| it.unknown().is_some());
+    let targets: BTreeSet<&str> = undetermined.map(|(it, _)| it.target.as_str()).collect();
+    let (tags, problems) = match targets.is_empty() {
+        true => (BTreeMap::new(), Vec::new()),
+        false => look_up(ssm, scope, policy, targets, within).await,
+    };
+    for error in problems {
+        warn!(error, "tag look-up failed");
+    }
+
+    let judge_again = |(session, verdict): (Session, Verdict)| {
+        let verdict = match (verdict.unknown(), tags.get(&session.target)) {
+            (Some(_), Some(tags)) => judge(policy, now, &session, tags),
+            _ => verdict,
+        };
+        (session, verdict)
+    };
+    sessions.into_iter().zip(first).map(judge_again).collect()
+}
+
+/// Carries the plan out, as far as the mode allows, and finds out what became of it.
+async fn settle(
+    ssm: &Ssm,
+    mode: Mode,
+    steps: Vec<Step>,
+    concurrency: usize,
+    acting: Within,
+    within: Within,
+) -> Vec<Settled> {
+    let (to_end, others): (Vec<_>, Vec<_>) =
+        steps.into_iter().partition(|it| it.action == Action::Terminate);
+    let unacted = |step: Step, outcome| Settled { step, outcome, last_status: None, error: None };
+    let mut settled = Vec::new();
+    match mode {
+        Mode::DryRun => settled.extend(to_end.into_iter().map(|it| unacted(it, Outcome::Spared))),
+        Mode::Enforce => {
+            let (tried, untried) = act(ssm, to_end, concurrency, acting).await;
+            settled.extend(verify(ssm, tried, within).await);
+            settled.extend(untried.into_iter().map(|step| {
+                let action = Action::Hold(Hold::Deadline);
+                unacted(Step { action, ..step }, Outcome::Held)
+            }));
+        }
+    }
+    settled.extend(others.into_iter().map(|step| {
+        let outcome = if step.action == Action::Leave { Outcome::Left } else { Outcome::Held };
+        unacted(step, outcome)
+    }));
+    settled.sort_by(|a, b| {
+        let key = |it: &Settled| (it.step.session.started_at, it.step.session.id.clone());
+        key(a).cmp(&key(b))
+    });
+    settled
+}
+
+fn log_outcome(settled: &Settled, now: Timestamp) {
+    let facts = facts(&Row::of_settled(settled, now));
+    let message = settled.outcome.message();
+    match settled.outcome {
+        Outcome::Denied | Outcome::Failed | Outcome::Throttled | Outcome::Unconfirmed => {
+            warn!(facts, "{message}");
+        }
+        Outcome::AlreadyGone
+        | Outcome::Held
+        | Outcome::Left
+        | Outcome::Spared
+        | Outcome::Terminated => info!(facts, "{message}"),
+    }
+}

@@ -1,0 +1,60 @@
+//! Looks up the tags of targets, as few as the verdicts need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    policy::{Policy, Untagged},
+    ssm::{MAX_ARNS, Ssm, Within},
+    target::{Scope, Tags, Unknown},
+};
+
+/// What is known of each of these targets' tags, and what went wrong on the way.
+///
+/// Only the policy's tag keys are kept. A look-up that fails leaves its targets unknown, whatever
+/// the policy says of untagged ones.
+pub async fn look_up(
+    ssm: &Ssm,
+    scope: Option<&Scope>,
+    policy: &Policy,
+    targets: BTreeSet<&str>,
+    within: Within,
+) -> (BTreeMap<String, Tags>, Vec<String>) {
+    let mut known = BTreeMap::new();
+    let mut problems = Vec::new();
+    // The containers of one ECS task share its ARN.
+    let mut targets_of: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for target in targets {
+        match scope.and_then(|it| it.target_arn(target)) {
+            Some(arn) => targets_of.entry(arn).or_default().push(target),
+            None => drop(known.insert(target.to_owned(), Tags::Unknown(Unknown::TagsNoArn))),
+        }
+    }
+    let arns: Vec<&String> = targets_of.keys().collect();
+    for batch in arns.chunks(MAX_ARNS) {
+        let answer = ssm.tags(batch.iter().map(|it| (*it).clone()).collect(), within).await;
+        if let Err(err) = &answer {
+            problems.push(err.to_string());
+        }
+        for arn in batch {
+            let tags = match &answer {
+                Ok(answer) => match (answer.tags.get(*arn), answer.is_all, policy.untagged) {
+                    (Some(tags), _, _) => Tags::Known(relevant(policy, tags)),
+                    (None, true, Untagged::NoTags) => Tags::Known(BTreeMap::new()),
+                    (None, true, Untagged::Unknown) => Tags::Unknown(Unknown::TagsNotReturned),
+                    (None, false, _) => Tags::Unknown(Unknown::TagsLookupFailed),
+                },
+                Err(_) => Tags::Unknown(Unknown::TagsLookupFailed),
+            };
+            for target in targets_of.get(*arn).into_iter().flatten() {
+                known.insert((*target).to_owned(), tags.clone());
+            }
+        }
+    }
+    (known, problems)
+}
+
+fn relevant(policy: &Policy, tags: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut tags = tags.clone();
+    tags.retain(|key, _| policy.tag_keys.contains(key));
+    tags
+}

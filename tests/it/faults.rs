@@ -1,0 +1,576 @@
+//! What goes wrong at AWS, and what a sweep makes of it.
+
+use std::time::Duration;
+
+use session_manager_emulator::{Behaviour, Fault, Fleet, OnTerminate, Play, Seed, ToEnded};
+use session_reaper::{
+    report::{Failure, Outcomes, Report},
+    source::PolicySource,
+};
+
+use crate::stage::{Stage, VIOLATORS, Wire, assert_adds_up, fleet, inline, outcomes};
+
+const LIST: &str = "DescribeSessions";
+const TERMINATE: &str = "TerminateSession";
+const TAGS: &str = "GetResources";
+const PARAMETER: &str = "GetParameter";
+
+/// With so many fillers, the violators stand on the third page of 200.
+const THREE_PAGES: usize = 400;
+
+/// Sweeps `fleet` while these faults strike, and checks what became of its violators.
+async fn play(
+    wire: Wire,
+    n_fillers: usize,
+    faults: &[Fault],
+    violators: Outcomes,
+) -> (Stage, Report) {
+    let stage = Stage::with_faults(wire, n_fillers, faults.to_vec());
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(n_fillers, violators));
+    (stage, report)
+}
+
+fn terminated(terminated: usize) -> Outcomes {
+    Outcomes { terminated, ..Outcomes::default() }
+}
+
+fn unconfirmed(unconfirmed: usize) -> Outcomes {
+    Outcomes { unconfirmed, ..Outcomes::default() }
+}
+
+#[track_caller]
+fn assert_incomplete(report: &Report, problem: &str) {
+    assert!(!report.coverage.complete);
+    let failure = report.failure();
+    assert!(matches!(failure, Some(Failure::ListingIncomplete { .. })), "{failure:?}");
+    let text = failure.map(|it| it.to_string()).unwrap_or_default();
+    assert!(text.contains(problem) && text.contains(&report.counts()), "{text}");
+}
+
+/// The one session of the report with this id, as JSON.
+#[track_caller]
+fn row(report: &Report, id: &str) -> serde_json::Value {
+    let rows = report.sessions.iter().map(|it| serde_json::to_value(it).expect("JSON"));
+    let mut rows = rows.filter(|it| it["session_id"] == id);
+    let row = rows.next().unwrap_or_else(|| panic!("{id} is not in the report"));
+    assert!(rows.next().is_none(), "{id} is in the report twice");
+    row
+}
+
+// The listing.
+
+#[tokio::test]
+async fn an_empty_page_with_a_token_is_not_the_end() {
+    let faults =
+        [Fault::new(LIST, 2, Play::EmptyPage), Fault::new(LIST, 3, Play::EmptyPage).after(1)];
+    let (_, report) = play(Wire::Socket, THREE_PAGES, &faults, terminated(4)).await;
+    assert_eq!((report.failure(), report.coverage.pages), (None, 3 + 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_token_makes_the_listing_incomplete_and_what_was_seen_is_acted_on() {
+    let fault = Fault::new(LIST, 1, Play::RepeatToken).after(2);
+    let (_, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
+    assert_incomplete(&report, "repeated a page token");
+
+    let fault = Fault::new(LIST, 1, Play::RepeatToken).after(1);
+    let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, vec![fault]);
+    let report = stage.sweep().await;
+    assert_incomplete(&report, "repeated a page token");
+    assert_eq!(report.verdicts.seen, 400);
+    stage.check(&report, Outcomes { left: 400, ..Outcomes::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_token_begins_the_listing_anew_at_most_twice() {
+    for times in [1, 2] {
+        let fault = Fault::new(LIST, times, Play::InvalidToken).after(2);
+        let (stage, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
+        assert_eq!(report.failure(), None);
+        assert_eq!(report.verdicts.seen, 408, "what was seen twice counts once");
+        assert_eq!(stage.calls(LIST).len(), if times == 1 { 3 + 3 } else { 3 + 1 + 3 } + 3);
+    }
+    let fault = Fault::new(LIST, 1, Play::InvalidToken).always().after(2);
+    let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, vec![fault]);
+    let report = stage.sweep().await;
+    assert_incomplete(&report, "InvalidNextToken");
+    stage.check(&report, Outcomes { left: 400, ..Outcomes::default() });
+}
+
+#[tokio::test]
+async fn duplicate_rows_count_once() {
+    let fault = Fault::new(LIST, 1, Play::DuplicateRows).always();
+    let (stage, report) = play(Wire::Socket, 0, &[fault], terminated(4)).await;
+    assert_eq!(report.verdicts.seen, 8);
+    assert_eq!(stage.asked_to_end().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_listing_goes_on_until_it_is_complete() {
+    for times in [3, 10] {
+        let fault = Fault::new(LIST, times, Play::Throttle).after(1);
+        let (_, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
+        assert_eq!(report.failure(), None, "{times}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_is_throttled_for_ever_is_incomplete_and_ends_nobody() {
+    let fault = Fault::new(LIST, 1, Play::Throttle).always();
+    let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
+    let report = stage.sweep().await;
+    assert_incomplete(&report, "was throttled");
+    stage.check(&report, Outcomes::default());
+}
+
+#[tokio::test]
+async fn a_listing_survives_server_errors_resets_and_unintelligible_answers() {
+    for play_once in [
+        Play::InternalError,
+        Play::Unavailable,
+        Play::ResetBefore,
+        Play::ResetAfter,
+        Play::Truncated,
+        Play::WrongJson,
+    ] {
+        let fault = Fault::new(LIST, 1, play_once.clone()).after(1);
+        let (_, report) = play(Wire::Socket, THREE_PAGES, &[fault], terminated(4)).await;
+        assert_eq!(report.failure(), None, "{play_once:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_gives_up_after_five_server_errors_and_acts_on_what_it_saw() {
+    for play_always in [Play::InternalError, Play::Unavailable, Play::Truncated] {
+        let fault = Fault::new(LIST, 5, play_always).after(2);
+        let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, vec![fault]);
+        let report = stage.sweep().await;
+        assert_incomplete(&report, "after 5 attempts");
+        assert_eq!((report.verdicts.seen, stage.calls(LIST).len()), (400, 2 + 5));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_come_is_asked_for_again() {
+    let fault = Fault::new(LIST, 1, Play::Slow(Duration::from_secs(60)));
+    let (_, report) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+    assert_eq!(report.failure(), None);
+    assert!((5.0..7.0).contains(&report.duration_s), "{} s", report.duration_s);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_listing_is_not_repeated_and_says_what_to_allow() {
+    let fault = Fault::new(LIST, 1, Play::Deny).always();
+    let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
+    let report = stage.sweep().await;
+    assert_incomplete(&report, "(allow the role `ssm:DescribeSessions`)");
+    assert_eq!(stage.emulator.calls().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_credentials_are_not_tried_again() {
+    let expired = Play::Error {
+        status: 400,
+        code: "ExpiredTokenException".into(),
+        message: "The security token included in the request is expired".into(),
+    };
+    let stage = Stage::with_faults(Wire::InProcess, 0, vec![Fault::new(LIST, 1, expired).always()]);
+    assert_incomplete(&stage.sweep().await, "ExpiredTokenException: The security token");
+    assert_eq!(stage.emulator.calls().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_may_appear_and_vanish_between_pages() {
+    let newcomer = Seed { id: Some("new".into()), ..Seed::default() };
+    let faults = [
+        Fault::new(LIST, 1, Play::Appear(Box::new(newcomer))).after(1),
+        Fault::new(LIST, 1, Play::Vanish("v-3h".into())).after(2),
+    ];
+    let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, faults.to_vec());
+    let report = stage.sweep().await;
+    assert_eq!(stage.asked_to_end(), ["v-5h", "v-4h", "v-2h"]);
+    assert_eq!(report.outcomes.terminated, 3);
+    assert_adds_up(&report);
+}
+
+// What the records lack.
+
+#[tokio::test]
+async fn a_record_that_lacks_what_a_verdict_needs_is_counted_and_lives() {
+    let mut fleet = fleet(0);
+    let whole = fleet.sessions[0].clone();
+    let id = |id: &str| Some(id.to_owned());
+    fleet.sessions.extend([
+        Seed { id: None, ..whole.clone() },
+        Seed { id: id("no-owner"), owner: None, ..whole.clone() },
+        Seed { id: id("no-target"), target: None, ..whole.clone() },
+        Seed { id: id("no-start"), age: None, ..whole.clone() },
+        Seed { id: id("future"), age: Some(jiff::SignedDuration::from_mins(-6)), ..whole.clone() },
+        Seed { id: id("ending"), status: Some("Terminating".into()), ..whole },
+    ]);
+    let stage = Stage::new(Wire::Socket, fleet);
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(0, terminated(4)));
+    assert_eq!(
+        (report.verdicts.seen, report.verdicts.unjudged, report.verdicts.ending),
+        (14, 5, 1)
+    );
+    for id in ["no-owner", "no-target", "no-start", "future", "ending"] {
+        assert!(stage.is_active(id), "{id} was ended");
+    }
+    assert_eq!(row(&report, "no-owner")["error"], "no Owner");
+    assert_eq!(row(&report, "ending")["verdict"], "ending");
+    assert_eq!(report.failure(), None);
+}
+
+#[tokio::test]
+async fn an_unknown_status_is_judged_like_any_other() {
+    let mut fleet = fleet(0);
+    for seed in &mut fleet.sessions {
+        seed.status = Some("Hibernating".into());
+    }
+    let stage = Stage::new(Wire::Socket, fleet);
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(0, terminated(4)));
+    assert_eq!(row(&report, "x-role")["status"], "Hibernating");
+}
+
+// The tags.
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_look_up_that_fails_leaves_undetermined_whom_the_tags_decide_about() {
+    let policy =
+        |untagged: &str| inline(&format!("{}untagged: {untagged}\n", crate::stage::POLICY));
+    for (play, untagged) in [
+        (Play::Deny, "unknown"),
+        (Play::Deny, "no-tags"), // Even then: a failed look-up is not an answer.
+        (Play::InternalError, "no-tags"),
+        (Play::Throttle, "no-tags"),
+    ] {
+        let fault = Fault::new(TAGS, 1, play).always();
+        let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
+        let stage = Stage { policy: policy(untagged), ..stage };
+        let report = stage.sweep().await;
+        let it = report.verdicts;
+        assert_eq!((it.compliant, it.exempt, it.undetermined), (1, 1, 6));
+        assert_eq!(row(&report, "v-5h")["unknown"], "tags_lookup_failed");
+        assert_eq!(stage.asked_to_end(), Vec::<String>::new());
+        assert_eq!(report.failure(), None);
+        assert_adds_up(&report);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_look_up_that_fails_for_one_batch_harms_no_other() {
+    let fleet = violators_on_targets_of_their_own(150);
+    let fault = Fault::new(TAGS, 1, Play::Deny);
+    let stage = Stage::new(Wire::InProcess, Fleet { faults: vec![fault], ..fleet });
+    let report = stage.sweep().await;
+    let it = report.verdicts;
+    assert_eq!((it.violation, it.undetermined), (50, 100));
+    assert_eq!(report.outcomes.terminated, 50);
+    assert_eq!(stage.emulator.active_ids().len(), 100);
+    assert_adds_up(&report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tags_of_containers_are_those_of_their_task_and_odd_targets_stay_undetermined() {
+    let mut fleet = fleet(0);
+    let violator = fleet.sessions[0].clone();
+    let on = |target: &str| Seed {
+        id: Some(target.into()),
+        target: Some(target.into()),
+        ..violator.clone()
+    };
+    let tagged = [("env".to_owned(), "dev".to_owned())];
+    fleet.tags.insert("ecs:my_cluster_t1_t1-1".into(), tagged.clone().into());
+    fleet.tags.insert("mi-00000000000000000".into(), tagged.into());
+    let targets =
+        ["ecs:my_cluster_t1_t1-1", "ecs:my_cluster_t1_t1-2", "mi-00000000000000000", "edge-7"];
+    fleet.sessions = targets.map(on).into();
+    let stage = Stage::new(Wire::InProcess, fleet);
+    let report = stage.sweep().await;
+    assert_eq!(stage.emulator.active_ids(), ["edge-7"]);
+    assert_eq!(row(&report, "edge-7")["unknown"], "tags_no_arn");
+    assert_adds_up(&report);
+}
+
+// The terminations.
+
+#[tokio::test(start_paused = true)]
+async fn throttled_terminations_go_on_until_everybody_is_ended() {
+    for times in [3, 10] {
+        let fault = Fault::new(TERMINATE, times, Play::Throttle);
+        play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_a_quota_below_the_pace_everybody_is_ended_all_the_same() {
+    let behaviour = Behaviour { quota: Some(5), ..Behaviour::default() };
+    let fleet = Fleet { behaviour, ..violators_on_targets_of_their_own(150) };
+    let stage = Stage::new(Wire::InProcess, fleet);
+    let report = stage.sweep().await;
+    assert_eq!(report.outcomes, terminated(150));
+    let throttled = |it: &_| matches!(it, Some(code) if code == "ThrottlingException");
+    let calls = stage.calls(TERMINATE);
+    assert!(calls.iter().any(|it| throttled(&it.error)), "the quota was met");
+    assert!(stage.emulator.active_ids().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_termination_that_is_throttled_for_ever_is_throttled_and_no_other_is() {
+    let fault = Fault::new(TERMINATE, 1, Play::Throttle).always().for_session("v-3h");
+    let expected = Outcomes { terminated: 3, throttled: 1, ..Outcomes::default() };
+    let (stage, report) = play(Wire::InProcess, 0, &[fault], expected).await;
+    assert!(stage.is_active("v-3h"));
+    assert_eq!(
+        (row(&report, "v-3h")["outcome"].as_str(), report.failure()),
+        (Some("throttled"), None)
+    );
+}
+
+#[tokio::test]
+async fn a_termination_survives_server_errors_resets_and_unintelligible_answers() {
+    for (once, expected) in [
+        (Play::InternalError, terminated(4)),
+        (Play::Unavailable, terminated(4)),
+        (Play::ResetBefore, terminated(4)),
+        (Play::ResetAfter, terminated(4)),
+        (Play::Truncated, terminated(4)),
+        (Play::WrongJson, terminated(4)),
+    ] {
+        let fault = Fault::new(TERMINATE, 1, once.clone()).for_session("v-3h");
+        let (stage, _) = play(Wire::Socket, 0, &[fault], expected).await;
+        assert_eq!(stage.asked_to_end().len(), 5, "{once:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_termination_whose_end_nobody_knows_is_verified() {
+    // It took effect.
+    let fault = Fault::new(TERMINATE, 1, Play::ResetAfter).always().for_session("v-3h");
+    let (stage, _) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+    assert_eq!(stage.asked_to_end().len(), 3 + 5);
+    // It did not.
+    for never in [Play::ResetBefore, Play::InternalError, Play::Unavailable] {
+        let fault = Fault::new(TERMINATE, 1, never).always().for_session("v-3h");
+        let expected = Outcomes { terminated: 3, unconfirmed: 1, ..Outcomes::default() };
+        let (_, report) = play(Wire::InProcess, 0, &[fault], expected).await;
+        let row = row(&report, "v-3h");
+        assert_eq!(row["last_status"], "Connected");
+        assert!(row["error"].as_str().is_some_and(|it| it.contains("after 5 attempts")), "{row}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_has_ended_is_no_failure_whatever_aws_answers() {
+    for (to_ended, expected) in [
+        (ToEnded::Ok, terminated(4)),
+        (
+            ToEnded::ValidationException,
+            Outcomes { terminated: 3, already_gone: 1, ..Outcomes::default() },
+        ),
+    ] {
+        let faults = vec![Fault::new(TERMINATE, 1, Play::Vanish("v-2h".into()))];
+        let behaviour = Behaviour { to_ended, ..Behaviour::default() };
+        let stage = Stage::new(Wire::InProcess, Fleet { faults, behaviour, ..fleet(0) });
+        let report = stage.sweep().await;
+        stage.check(&report, outcomes(0, expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_off_call_that_is_repeated_claims_no_more_than_aws_answers() {
+    let faults = vec![Fault::new(TERMINATE, 1, Play::ResetAfter).for_session("v-2h")];
+    let behaviour = Behaviour { to_ended: ToEnded::ValidationException, ..Behaviour::default() };
+    let stage = Stage::new(Wire::InProcess, Fleet { faults, behaviour, ..fleet(0) });
+    let report = stage.sweep().await;
+    let expected = Outcomes { terminated: 3, already_gone: 1, ..Outcomes::default() };
+    stage.check(&report, outcomes(0, expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_aws_refuses_to_end_has_failed() {
+    let refused = Play::Error { status: 400, code: "InvalidSession".into(), message: "no".into() };
+    let invalid =
+        Play::Error { status: 400, code: "ValidationException".into(), message: "no".into() };
+    for play_always in [refused, invalid] {
+        let fault = Fault::new(TERMINATE, 1, play_always).always().for_session("v-4h");
+        let expected = Outcomes { terminated: 3, failed: 1, ..Outcomes::default() };
+        let (stage, report) = play(Wire::InProcess, 0, &[fault], expected).await;
+        assert!(stage.is_active("v-4h"));
+        assert_eq!(
+            (row(&report, "v-4h")["last_status"].as_str(), report.failure()),
+            (Some("Connected"), None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_denied_termination_is_an_outcome() {
+    let fault = Fault::new(TERMINATE, 1, Play::Deny).for_session("v-4h");
+    let expected = Outcomes { terminated: 3, denied: 1, ..Outcomes::default() };
+    let (stage, report) = play(Wire::Socket, 0, &[fault], expected).await;
+    assert!(stage.is_active("v-4h"));
+    let error = row(&report, "v-4h")["error"].to_string();
+    assert!(error.contains("AccessDeniedException") && error.contains("`ssm:TerminateSession`"));
+    assert_eq!(report.failure(), None);
+}
+
+#[tokio::test]
+async fn if_all_are_denied_the_run_has_failed() {
+    let fault = Fault::new(TERMINATE, 1, Play::Deny).always();
+    let expected = Outcomes { denied: 4, ..Outcomes::default() };
+    let (stage, report) = play(Wire::Socket, 0, &[fault], expected).await;
+    assert!(matches!(report.failure(), Some(Failure::AllDenied { .. })));
+    assert_eq!(stage.calls(LIST).len(), 1, "there is nothing to verify");
+}
+
+// The verification.
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_never_goes_is_unconfirmed_after_five_passes() {
+    let mut fleet = fleet(0);
+    fleet.sessions[0].on_terminate = OnTerminate::Stays;
+    let stage = Stage::new(Wire::InProcess, fleet);
+    let report = stage.sweep().await;
+    let expected = Outcomes { terminated: 3, unconfirmed: 1, ..Outcomes::default() };
+    stage.check(&report, outcomes(0, expected));
+    assert_eq!(row(&report, "v-5h")["last_status"], "Connected");
+    let listed: Vec<_> = stage.calls(LIST).iter().map(|it| it.at.as_secs()).collect();
+    assert_eq!(listed, [0, 0, 1, 3, 7, 15], "one census, and passes 0, 1, 2, 4, 8 s apart");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_linger_in_terminating_are_not_waited_for_alone() {
+    let mut fleet = fleet(0);
+    fleet.sessions[0].on_terminate = OnTerminate::Lingers;
+    let stage = Stage::new(Wire::InProcess, fleet);
+    let report = stage.sweep().await;
+    let expected = Outcomes { terminated: 3, unconfirmed: 1, ..Outcomes::default() };
+    stage.check(&report, outcomes(0, expected));
+    assert_eq!(row(&report, "v-5h")["last_status"], "Terminating");
+    assert_eq!(stage.calls(LIST).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_terminating_while_others_are_waited_for_is_seen_gone() {
+    let mut fleet = fleet(0);
+    fleet.sessions[0].on_terminate = OnTerminate::Stays;
+    fleet.behaviour.terminating_for = Duration::from_secs(2);
+    let stage = Stage::new(Wire::InProcess, fleet);
+    let report = stage.sweep().await;
+    let expected = Outcomes { terminated: 3, unconfirmed: 1, ..Outcomes::default() };
+    stage.check(&report, outcomes(0, expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_complete_pass_proves_absence() {
+    let fault = Fault::new(LIST, 1, Play::Deny).always().after(1);
+    let (stage, report) = play(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
+    assert!(VIOLATORS.iter().all(|it| !stage.is_active(it)), "they are gone, but nobody saw it");
+    assert_eq!(report.failure(), None);
+    // One pass that fails is made up for by the next.
+    let fault = Fault::new(LIST, 1, Play::Deny).after(1);
+    play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+}
+
+// The deadline.
+
+#[tokio::test(start_paused = true)]
+async fn when_time_runs_out_what_is_left_is_held_and_what_was_begun_is_verified() {
+    let fleet = violators_on_targets_of_their_own(100);
+    let stage = Stage {
+        calls_per_second: 5.0,
+        // 10 s of margin, 2.2 s for verification, 4 s to act and a little for what comes before.
+        deadline: Duration::from_millis(10_000 + 2_200 + 4_100),
+        ..Stage::new(Wire::InProcess, fleet)
+    };
+    let report = stage.sweep().await;
+    assert_eq!(report.outcomes, Outcomes { terminated: 21, held: 79, ..Outcomes::default() });
+    assert_eq!(stage.emulator.active_ids().len(), 79);
+    let oldest_held = row(&report, &stage.emulator.active_ids()[0]);
+    assert_eq!(
+        (oldest_held["action"].as_str(), oldest_held["hold"].as_str()),
+        (Some("hold"), Some("deadline"))
+    );
+    assert_eq!(report.failure(), None);
+    assert_adds_up(&report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_time_nobody_is_ended() {
+    let stage =
+        Stage { deadline: Duration::from_secs(11), ..Stage::new(Wire::InProcess, fleet(0)) };
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(0, Outcomes { held: 4, ..Outcomes::default() }));
+    assert_eq!(report.failure(), None);
+
+    let stage =
+        Stage { deadline: Duration::from_secs(10), ..Stage::new(Wire::InProcess, fleet(0)) };
+    assert_incomplete(&stage.sweep().await, "had no time to start");
+    assert!(stage.emulator.calls().is_empty());
+}
+
+// The policy.
+
+#[tokio::test(start_paused = true)]
+async fn without_a_usable_policy_nothing_is_even_listed() {
+    let parameter = |it: &str| PolicySource::Parameter(it.into());
+    for (policy, play, message) in [
+        (parameter("/none"), None, "ParameterNotFound"),
+        (parameter("/good"), Some(Play::Deny), "`ssm:GetParameter`"),
+        (parameter("/good"), Some(Play::InternalError), "after 5 attempts"),
+        (parameter("/bad"), None, "line 1, column 10: `version` must be 1"),
+        (PolicySource::File("/nowhere/policy.yaml".into()), None, "No such file"),
+        (inline("rules: []"), None, "`version` is missing"),
+    ] {
+        let faults = play.into_iter().map(|it| Fault::new(PARAMETER, 1, it).always()).collect();
+        let stage = Stage { policy, ..Stage::with_faults(Wire::InProcess, 0, faults) };
+        stage.emulator.set_parameter("/good", crate::stage::POLICY);
+        stage.emulator.set_parameter("/bad", "version: 2");
+        let err = stage.try_sweep().await.expect_err(message).to_string();
+        assert!(err.contains(message), "{err}");
+        assert!(stage.calls(LIST).is_empty() && stage.asked_to_end().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_parameter_is_read_anew_by_every_sweep() {
+    let policy = PolicySource::Parameter("/policy".into());
+    let stage = Stage { policy, ..Stage::new(Wire::InProcess, fleet(0)) };
+    stage.emulator.set_parameter("/policy", "version: 1");
+    let report = stage.sweep().await;
+    assert_eq!((report.policy.version, report.verdicts.violation), (Some(1), 0));
+    stage.emulator.set_parameter("/policy", crate::stage::POLICY);
+    let report = stage.sweep().await;
+    assert_eq!((report.policy.version, report.outcomes.terminated), (Some(2), 4));
+    assert_eq!(report.policy.source, "parameter /policy");
+}
+
+#[tokio::test]
+async fn a_policy_without_rules_ends_nobody() {
+    let stage = Stage { policy: inline("version: 1"), ..Stage::new(Wire::Socket, fleet(0)) };
+    let report = stage.sweep().await;
+    stage.check(&report, Outcomes { left: 8, ..Outcomes::default() });
+    assert_eq!((report.verdicts.compliant, report.failure()), (8, None));
+}
+
+/// Violators of `stage::POLICY`, each on a tagged target of its own, the first the oldest.
+fn violators_on_targets_of_their_own(n: usize) -> Fleet {
+    let mut fleet = Fleet::default();
+    for i in 0..n {
+        let target = format!("i-{i:017}");
+        fleet.tags.insert(target.clone(), [("env".to_owned(), "dev".to_owned())].into());
+        fleet.sessions.push(Seed {
+            id: Some(format!("v-{i:03}")),
+            owner: Some("arn:aws:sts::123456789012:assumed-role/dev/x".into()),
+            target: Some(target),
+            age: Some(jiff::SignedDuration::from_mins(1_000 - i64::try_from(i).unwrap_or(0))),
+            ..Seed::default()
+        });
+    }
+    fleet
+}

@@ -1,0 +1,190 @@
+//! What every test plays on: an emulated account, a policy, and one way to sweep.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use session_manager_emulator::{Call, Emulator, Fault, Fleet, Seed, serve};
+use session_reaper::{
+    report::{Mode, Outcomes, Report},
+    source::{PolicySource, PolicyUnusable},
+    ssm::{Ssm, Within},
+    sweep::{Order, sweep},
+    target::Scope,
+};
+use tokio::{net::TcpListener, time::Instant};
+
+/// An hour at most; break-glass and what is tagged so are exempt.
+pub const POLICY: &str = r#"
+version: 1
+tag_keys: ["reaper:exempt"]
+rules:
+  - { id: one-hour, when: all, require: { max_age: 1h } }
+exemptions:
+  - { id: break-glass, when: { owner: role/BreakGlass } }
+  - { id: tagged, when: { target_tags: { "reaper:exempt": "true" } } }
+limits: { max_terminations: 1000, trip_above: { percent: 100 } }
+"#;
+
+/// The sessions that `POLICY` wants ended in `fleet`, oldest first.
+pub const VIOLATORS: [&str; 4] = ["v-5h", "v-4h", "v-3h", "v-2h"];
+
+/// How the SDK reaches the emulator.
+#[derive(Clone, Copy, Debug)]
+pub enum Wire {
+    /// As the SDK's HTTP client: time may be virtual.
+    InProcess,
+    /// Over a real socket.
+    Socket,
+}
+
+pub struct Stage {
+    pub emulator: Emulator,
+    pub wire: Wire,
+    pub mode: Mode,
+    pub policy: PolicySource,
+    pub calls_per_second: f64,
+    /// From the start of the sweep to Lambda's deadline, which has a margin of 10 s.
+    pub deadline: Duration,
+}
+
+impl Stage {
+    pub fn new(wire: Wire, fleet: Fleet) -> Self {
+        Self {
+            emulator: Emulator::new(fleet),
+            wire,
+            mode: Mode::Enforce,
+            policy: inline(POLICY),
+            calls_per_second: 1_000.0,
+            deadline: Duration::from_secs(300),
+        }
+    }
+
+    /// A stage on which calls go wrong.
+    pub fn with_faults(wire: Wire, n_fillers: usize, faults: Vec<Fault>) -> Self {
+        Self::new(wire, Fleet { faults, ..fleet(n_fillers) })
+    }
+
+    pub async fn sweep(&self) -> Report {
+        self.try_sweep().await.expect("a usable policy")
+    }
+
+    pub async fn try_sweep(&self) -> Result<Report, PolicyUnusable> {
+        let config = match self.wire {
+            Wire::InProcess => sdk_config().into_builder().http_client(self.emulator.http_client()),
+            Wire::Socket => {
+                let (listener, url) = listen().await;
+                tokio::spawn(serve(listener, self.emulator.clone()));
+                sdk_config().into_builder().endpoint_url(url)
+            }
+        };
+        let ssm = Ssm::new(&config.build(), self.calls_per_second);
+        let end_by = Instant::now() + self.deadline;
+        let scope = Scope::from_arn("arn:aws:lambda:eu-central-1:123456789012:function:f");
+        sweep(Order {
+            ssm: &ssm,
+            scope: scope.as_ref(),
+            policy: &self.policy,
+            mode: self.mode,
+            now: self.emulator.now(),
+            within: Within { start_by: end_by - Duration::from_secs(10), end_by },
+            concurrency: 8,
+        })
+        .await
+    }
+
+    /// Ids that were asked to end, in the order of the calls, each call once.
+    pub fn asked_to_end(&self) -> Vec<String> {
+        let id = |it: Call| it.body["SessionId"].as_str().map(ToOwned::to_owned);
+        self.calls("TerminateSession").into_iter().filter_map(id).collect()
+    }
+
+    pub fn calls(&self, operation: &str) -> Vec<Call> {
+        let is_it = |it: &Call| it.operation == operation;
+        self.emulator.calls().into_iter().filter(is_it).collect()
+    }
+
+    /// What must be true after every sweep over `fleet`, whatever went wrong.
+    #[track_caller]
+    pub fn check(&self, report: &Report, expected: Outcomes) {
+        assert_eq!(report.outcomes, expected, "{:#?}", report.sessions);
+        for id in self.asked_to_end() {
+            assert!(VIOLATORS.contains(&id.as_str()), "{id} was asked to end");
+        }
+        let n_gone = VIOLATORS.iter().filter(|id| !self.is_active(id)).count();
+        let n_reported = expected.terminated + expected.already_gone;
+        assert!(n_reported <= n_gone, "{n_reported} reported gone, and {n_gone} are");
+        for id in ["x-role", "x-tag", "u-untagged", "c-fresh"] {
+            assert!(self.is_active(id), "{id} was ended");
+        }
+        assert_adds_up(report);
+    }
+
+    pub fn is_active(&self, id: &str) -> bool {
+        self.emulator.active_ids().iter().any(|it| it == id)
+    }
+}
+
+/// Every session seen is counted once by verdict, and every judged one once by outcome.
+#[track_caller]
+pub fn assert_adds_up(report: &Report) {
+    let it = report.verdicts;
+    let judged = it.compliant + it.exempt + it.violation + it.undetermined;
+    assert_eq!(it.seen, judged + it.unjudged + it.ending);
+    let o = report.outcomes;
+    let tried = o.terminated + o.already_gone + o.unconfirmed + o.denied + o.throttled + o.failed;
+    assert_eq!(it.violation, tried + o.spared + o.held);
+    assert_eq!(judged, it.violation + o.left);
+}
+
+/// Four violators, the oldest sessions but for the exempt; two exempt, one undetermined, one
+/// compliant; and fresh ones to fill pages, which are listed first.
+pub fn fleet(n_fillers: usize) -> Fleet {
+    let mut fleet = Fleet::default();
+    let role = |name: &str| format!("arn:aws:sts::123456789012:assumed-role/{name}/x");
+    let mut add = |id: &str, name: &str, target: &str, age: jiff::SignedDuration| {
+        let (id, owner, target) = (Some(id.into()), Some(role(name)), Some(target.into()));
+        fleet.sessions.push(Seed { id, owner, target, age: Some(age), ..Seed::default() });
+    };
+    let hours = jiff::SignedDuration::from_hours;
+    for (i, id) in VIOLATORS.iter().enumerate() {
+        add(id, "dev", "i-0000000000000dev0", hours(5 - i64::try_from(i).unwrap()));
+    }
+    add("x-role", "BreakGlass", "i-0000000000000dev0", hours(9));
+    add("x-tag", "dev", "i-000000000exempt00", hours(9));
+    add("u-untagged", "dev", "i-00000000untagged0", hours(9));
+    add("c-fresh", "dev", "i-00000000untagged0", hours(0));
+    for i in 0..n_fillers {
+        add(&format!("f-{i}"), "dev", "i-0000000000000dev0", jiff::SignedDuration::from_mins(1));
+    }
+    for (target, key, value) in
+        [("i-0000000000000dev0", "env", "dev"), ("i-000000000exempt00", "reaper:exempt", "true")]
+    {
+        fleet.tags.entry(target.into()).or_default().insert(key.into(), value.into());
+    }
+    fleet
+}
+
+/// The outcomes of a sweep in which these became of the violators of `fleet`, and the rest left.
+pub fn outcomes(n_fillers: usize, violators: Outcomes) -> Outcomes {
+    Outcomes { left: 4 + n_fillers, ..violators }
+}
+
+pub fn inline(text: &str) -> PolicySource {
+    PolicySource::Inline { name: "test".into(), text: text.into() }
+}
+
+pub async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    (listener, url)
+}
+
+fn sdk_config() -> SdkConfig {
+    let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}

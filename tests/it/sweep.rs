@@ -1,0 +1,106 @@
+//! One sweep over an account in which nothing goes wrong.
+
+use std::time::Duration;
+
+use session_manager_emulator::{Behaviour, Fleet};
+use session_reaper::report::{Mode, Outcomes};
+
+use crate::stage::{POLICY, Stage, VIOLATORS, Wire, assert_adds_up, fleet, inline, outcomes};
+
+#[tokio::test]
+async fn violators_are_ended_oldest_first_and_nobody_else() {
+    let stage = Stage::new(Wire::Socket, fleet(0));
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(0, Outcomes { terminated: 4, ..Outcomes::default() }));
+    assert_eq!(stage.asked_to_end(), VIOLATORS);
+    assert_eq!(report.failure(), None);
+    let it = report.verdicts;
+    let actual = (it.seen, it.compliant, it.exempt, it.violation, it.undetermined);
+    assert_eq!(actual, (8, 1, 2, 4, 1));
+    assert_eq!(report.rules.get("one-hour"), Some(&4));
+    assert_eq!(report.oldest_violation_s, Some(5 * 3_600));
+}
+
+#[tokio::test]
+async fn a_dry_run_ends_nobody_verifies_nothing_and_says_whom_it_spared() {
+    let stage = Stage { mode: Mode::DryRun, ..Stage::new(Wire::Socket, fleet(0)) };
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(0, Outcomes { spared: 4, ..Outcomes::default() }));
+    assert_eq!(stage.asked_to_end(), Vec::<String>::new());
+    assert_eq!(stage.calls("DescribeSessions").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_as_few_as_the_pages_the_violators_and_the_targets_that_matter() {
+    let stage = Stage::new(Wire::InProcess, fleet(992));
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(992, Outcomes { terminated: 4, ..Outcomes::default() }));
+    assert_eq!(stage.calls("DescribeSessions").len(), 5 + 5);
+    assert_eq!(stage.calls("TerminateSession").len(), 4);
+    let looked_up = stage.calls("GetResources");
+    assert_eq!(looked_up.len(), 1);
+    // The fillers and the break-glass session need no tags, and one target is asked for once.
+    assert_eq!(looked_up[0].body["ResourceARNList"].as_array().map(Vec::len), Some(3));
+    assert_eq!(report.calls, 5 + 5 + 4 + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_needs_no_tags_asks_for_none() {
+    let policy = "{version: 1, rules: [{id: a, when: all, require: {max_age: 1d}}]}";
+    let stage = Stage { policy: inline(policy), ..Stage::new(Wire::InProcess, fleet(0)) };
+    assert_eq!(stage.sweep().await.verdicts.compliant, 8);
+    assert!(stage.calls("GetResources").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn untagged_targets_have_no_tags_if_the_policy_says_so() {
+    let policy = format!("{POLICY}untagged: no-tags\n");
+    let stage = Stage { policy: inline(&policy), ..Stage::new(Wire::InProcess, fleet(0)) };
+    let report = stage.sweep().await;
+    assert_eq!(report.outcomes.terminated, 5);
+    assert!(!stage.is_active("u-untagged"));
+    assert_adds_up(&report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_hold_the_younger_and_the_breaker_and_paused_hold_everybody() {
+    for (limits, terminated, tripped) in [
+        ("limits: {max_terminations: 2, trip_above: {percent: 100}}", 2, false),
+        ("limits: {trip_above: {percent: 49, at_least: 4}}", 0, true),
+        ("limits: {trip_above: {percent: 50, at_least: 4}}", 4, false),
+        ("limits: {trip_above: {percent: 0, at_least: 5}}", 4, false),
+        ("paused: true", 0, false),
+    ] {
+        let (policy, _) = POLICY.split_once("limits").expect("limits");
+        let policy = inline(&format!("{policy}{limits}"));
+        let stage = Stage { policy, ..Stage::new(Wire::InProcess, fleet(0)) };
+        let report = stage.sweep().await;
+        let held = 4 - terminated;
+        stage.check(&report, outcomes(0, Outcomes { terminated, held, ..Outcomes::default() }));
+        assert_eq!(stage.asked_to_end(), VIOLATORS[..terminated]);
+        assert_eq!((report.tripped, report.failure()), (tripped, None), "{limits}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_default_pace_awss_quota_throttles_nobody() {
+    let behaviour = Behaviour {
+        quota: Some(6),
+        latency: Duration::from_millis(30),
+        terminating_for: Duration::from_millis(100),
+        ..Behaviour::default()
+    };
+    let fleet = Fleet { behaviour, ..fleet(992) };
+    let stage = Stage { calls_per_second: 5.0, ..Stage::new(Wire::InProcess, fleet) };
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(992, Outcomes { terminated: 4, ..Outcomes::default() }));
+    assert!(stage.emulator.calls().iter().all(|it| it.status == Some(200)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_there() {
+    let stage = Stage::new(Wire::InProcess, Fleet::default());
+    let report = stage.sweep().await;
+    assert_eq!((report.verdicts.seen, report.calls, report.failure()), (0, 1, None));
+    assert!(report.coverage.complete);
+}
