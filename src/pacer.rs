@@ -96,7 +96,7 @@ impl Pacer {
 mod tests {
     use super::*;
 
-    const LATER: Duration = Duration::from_secs(3_600);
+    const LATER: Duration = Duration::from_hours(1);
 
     #[tokio::test(start_paused = true)]
     async fn within_any_second_no_more_calls_start_than_the_rate_rounded_up() {
@@ -109,8 +109,8 @@ mod tests {
             for start in &starts {
                 let within =
                     |it: &&Instant| *start <= **it && **it < *start + Duration::from_secs(1);
-                let n_within = starts.iter().filter(within).count();
-                assert!(n_within as f64 <= f64::ceil(rate), "{n_within} at {rate}");
+                let n_within = u32::try_from(starts.iter().filter(within).count()).expect("few");
+                assert!(f64::from(n_within) <= f64::ceil(rate), "{n_within} at {rate}");
             }
             let elapsed = starts[99] - starts[0];
             assert!(elapsed.as_secs_f64() <= 1.05 * 99.0 / rate, "{elapsed:?} at {rate}");

@@ -434,11 +434,10 @@ impl Report {
             (self.outcomes.spared, "spared"),
             (self.outcomes.held, "held"),
         ];
-        let mut text = format!("{seen} seen");
-        for (n, name) in all.into_iter().filter(|(n, _)| 0 < *n) {
-            text.push_str(&format!(", {n} {name}"));
-        }
-        text
+        let others = all.into_iter().filter(|(n, _)| 0 < *n);
+        let others = others.map(|(n, name)| format!("{n} {name}"));
+        let all: Vec<_> = std::iter::once(format!("{seen} seen")).chain(others).collect();
+        all.join(", ")
     }
 }
 
@@ -500,5 +499,5 @@ fn hash_of_ids(settled: &[Settled], unjudged: &[(Record, &str)], ending: &[Recor
 /// SHA-256 of a text, in hexadecimal.
 #[must_use]
 pub fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().map(|it| format!("{it:02x}")).collect()
+    hex::encode(Sha256::digest(text))
 }

@@ -121,7 +121,7 @@ impl fmt::Display for CallErrorKind {
 /// The API of Systems Manager, and of Resource Groups Tagging, as far as a sweep needs them.
 #[derive(Debug)]
 pub struct Ssm {
-    ssm: ssm::Client,
+    systems_manager: ssm::Client,
     tagging: tagging::Client,
     describe_sessions: Operation,
     get_parameter: Operation,
@@ -153,7 +153,7 @@ impl Ssm {
             Operation { name, action, pacer }
         };
         Self {
-            ssm: ssm::Client::new(&config),
+            systems_manager: ssm::Client::new(&config),
             tagging: tagging::Client::new(&config),
             describe_sessions: operation("DescribeSessions", "ssm:DescribeSessions"),
             get_parameter: operation("GetParameter", "ssm:GetParameter"),
@@ -185,7 +185,7 @@ impl Ssm {
         within: Within,
     ) -> Result<Page, CallError> {
         let request = self
-            .ssm
+            .systems_manager
             .describe_sessions()
             .state(SessionState::Active)
             .max_results(PAGE_SIZE)
@@ -204,7 +204,7 @@ impl Ssm {
     /// # Errors
     /// `NotValid` if there was nothing left to end, or any other kind but `InvalidToken`.
     pub async fn terminate(&self, id: &str, within: Within) -> Result<(), CallError> {
-        let request = self.ssm.terminate_session().session_id(id);
+        let request = self.systems_manager.terminate_session().session_id(id);
         self.call(&self.terminate_session, within, || request.clone().send()).await?;
         Ok(())
     }
@@ -234,7 +234,7 @@ impl Ssm {
     /// # Errors
     /// Any kind but `InvalidToken`.
     pub async fn parameter(&self, name: &str, within: Within) -> Result<Parameter, CallError> {
-        let request = self.ssm.get_parameter().name(name).with_decryption(true);
+        let request = self.systems_manager.get_parameter().name(name).with_decryption(true);
         let answer = self.call(&self.get_parameter, within, || request.clone().send()).await?;
         let parameter =
             answer.parameter.unwrap_or_else(|| ssm::types::Parameter::builder().build());
@@ -321,7 +321,10 @@ fn kind<E: ProvideErrorMetadata>(err: &SdkError<E, HttpResponse>) -> CallErrorKi
         }
         SdkError::DispatchFailure(it) if it.is_user() => CallErrorKind::Refused,
         SdkError::ConstructionFailure(_) => CallErrorKind::Refused,
-        _ => CallErrorKind::Unavailable,
+        SdkError::DispatchFailure(_)
+        | SdkError::ResponseError(_)
+        | SdkError::TimeoutError(_)
+        | _ => CallErrorKind::Unavailable,
     }
 }
 

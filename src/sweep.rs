@@ -1,9 +1,6 @@
 //! One sweep: the product, on one screen. The only loop with effects is `act`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -132,10 +129,7 @@ async fn judge_all(
 
     let undetermined = sessions.iter().zip(&first).filter(|(_, it)| it.unknown().is_some());
     let targets: BTreeSet<&str> = undetermined.map(|(it, _)| it.target.as_str()).collect();
-    let (tags, problems) = match targets.is_empty() {
-        true => (BTreeMap::new(), Vec::new()),
-        false => look_up(ssm, scope, policy, targets, within).await,
-    };
+    let (tags, problems) = look_up(ssm, scope, policy, targets, within).await;
     for error in problems {
         warn!(error, "tag look-up failed");
     }

@@ -12,8 +12,13 @@ use tracing::{
     span,
 };
 use tracing_subscriber::{
-    Layer, filter::Targets, fmt::MakeWriter, layer::Context, layer::SubscriberExt,
-    registry::LookupSpan, util::SubscriberInitExt,
+    Layer,
+    filter::Targets,
+    fmt::MakeWriter,
+    layer::Context,
+    layer::SubscriberExt,
+    registry::{LookupSpan, Scope},
+    util::SubscriberInitExt,
 };
 
 /// The field whose text is a JSON object, and whose fields stand in the line instead of it.
@@ -92,7 +97,7 @@ where
         line.insert("level".into(), metadata.level().as_str().into());
         line.insert("timestamp".into(), format!("{now:.3}").into());
         line.extend(self.common.clone());
-        let spans = ctx.event_scope(event).into_iter().flat_map(|it| it.from_root());
+        let spans = ctx.event_scope(event).into_iter().flat_map(Scope::from_root);
         for span in spans.filter(|it| it.metadata().target().starts_with("session_reaper")) {
             if let Some(fields) = span.extensions().get::<Fields>() {
                 line.extend(fields.0.clone());

@@ -228,7 +228,7 @@ pub(crate) fn epoch_seconds(at: Timestamp) -> Value {
 fn matches(row: &Value, (filter, value): &(Filter, String)) -> bool {
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
     let started_at = row.get("StartDate").and_then(Value::as_f64);
-    let instant = value.parse::<Timestamp>().ok().map(|it| epoch_seconds(it));
+    let instant = value.parse::<Timestamp>().ok().map(epoch_seconds);
     let instant = instant.and_then(|it| it.as_f64());
     match filter {
         Filter::AccessType => match text("AccessType") {

@@ -1,5 +1,7 @@
 //! The policy's text: from YAML to `Policy`, or to all that is wrong with it.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a node of any other type is an error")]
+
 use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
@@ -132,7 +134,8 @@ impl Reader {
             ["id", "description", "when", "unless", "require", "forbid"],
         )?;
         let id = self.id("a rule", node, id);
-        let description = self.description(description);
+        let description = description
+            .map_or(Some(None), |it| self.text("description", it).map(|it| Some(it.to_owned())));
         let when = self.when("a rule", node, when);
         let unless = unless.map_or(Some(None), |it| self.condition("unless", it).map(Some));
         let demand = match (require, forbid) {
@@ -162,7 +165,8 @@ impl Reader {
         let [id, description, when, until] =
             self.fields("an exemption", node, ["id", "description", "when", "until"])?;
         let id = self.id("an exemption", node, id);
-        let description = self.description(description);
+        let description = description
+            .map_or(Some(None), |it| self.text("description", it).map(|it| Some(it.to_owned())));
         let when = self.when("an exemption", node, when);
         let until = until.map_or(Some(None), |it| self.instant("until", it).map(Some));
         Some(Exemption { id: id?, description: description?, when: when?, until: until? })
@@ -186,10 +190,6 @@ impl Reader {
         self.ids.last().cloned()
     }
 
-    fn description(&mut self, node: Option<&Node>) -> Option<Option<String>> {
-        node.map_or(Some(None), |it| Some(Some(self.text("description", it)?.to_owned())))
-    }
-
     fn when(&mut self, what: &str, node: &Node, when: Option<&Node>) -> Option<Condition> {
         match when {
             Some(it) => self.condition("when", it),
@@ -209,7 +209,8 @@ impl Reader {
                 let [owner, target, target_tags] =
                     self.fields(&format!("`{what}`"), node, ["owner", "target", "target_tags"])?;
                 let target = target.map(|it| self.globs("target", it).map(Test::Target));
-                let tests = [self.owner(owner), target, self.target_tags(target_tags)];
+                let owner = owner.map(|it| self.owner(it));
+                let tests = [owner, target, target_tags.map(|it| self.target_tags(it))];
                 Some(Condition(tests.into_iter().flatten().collect::<Option<_>>()?))
             }
             other => self.fail(node, format!("`{what}` must be `all` or conditions, not {other}")),
@@ -220,7 +221,7 @@ impl Reader {
         let [max_age, owner, target_tags] =
             self.fields("`require`", node, ["max_age", "owner", "target_tags"])?;
         let max_age = max_age.map(|it| self.duration("max_age", it).map(Requirement::MaxAge));
-        let tests = [self.owner(owner), self.target_tags(target_tags)];
+        let tests = [owner.map(|it| self.owner(it)), target_tags.map(|it| self.target_tags(it))];
         let tests = tests.into_iter().flatten().map(|it| it.map(Requirement::Test));
         let all: Vec<_> = max_age.into_iter().chain(tests).collect();
         if all.is_empty() && matches!(&node.value, Value::Map(it) if it.is_empty()) {
@@ -230,24 +231,23 @@ impl Reader {
         all.into_iter().collect()
     }
 
-    fn owner(&mut self, node: Option<&Node>) -> Option<Option<Test>> {
-        let patterns = self.one_or_more("owner", node?, |reader, item| {
+    fn owner(&mut self, node: &Node) -> Option<Test> {
+        let patterns = self.one_or_more("owner", node, |reader, item| {
             match reader.text("owner", item)?.parse::<OwnerPattern>() {
                 Ok(pattern) => Some(pattern),
                 Err(message) => reader.fail(item, message),
             }
         });
-        Some(patterns.map(Test::Owner))
+        patterns.map(Test::Owner)
     }
 
-    fn target_tags(&mut self, node: Option<&Node>) -> Option<Option<Test>> {
-        let node = node?;
+    fn target_tags(&mut self, node: &Node) -> Option<Test> {
         let Value::Map(entries) = &node.value else {
             let message = format!("`target_tags` must map tag keys to values, not {}", node.value);
-            return Some(self.fail(node, message));
+            return self.fail(node, message);
         };
         if entries.is_empty() {
-            return Some(self.fail(node, "`target_tags` is empty; name a key, or leave it out"));
+            return self.fail(node, "`target_tags` is empty; name a key, or leave it out");
         }
         let tags: Vec<_> = entries
             .iter()
@@ -263,7 +263,7 @@ impl Reader {
                 Some((key.value.clone(), self.globs(&key.value, values)?))
             })
             .collect();
-        Some(tags.into_iter().collect::<Option<_>>().map(Test::TargetTags))
+        tags.into_iter().collect::<Option<_>>().map(Test::TargetTags)
     }
 
     fn globs(&mut self, what: &str, node: &Node) -> Option<Vec<Glob>> {

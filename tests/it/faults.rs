@@ -153,7 +153,7 @@ async fn a_listing_gives_up_after_five_server_errors_and_acts_on_what_it_saw() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_come_is_asked_for_again() {
-    let fault = Fault::new(LIST, 1, Play::Slow(Duration::from_secs(60)));
+    let fault = Fault::new(LIST, 1, Play::Slow(Duration::from_mins(1)));
     let (_, report) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
     assert_eq!(report.failure(), None);
     assert!((5.0..7.0).contains(&report.duration_s), "{} s", report.duration_s);

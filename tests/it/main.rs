@@ -1,5 +1,15 @@
 //! The integration tests: one binary, one module per boundary.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod faults;
+mod lambda;
+mod runtime_api;
 mod stage;
 mod sweep;

@@ -15,7 +15,7 @@ use session_reaper::{
 use tokio::{net::TcpListener, time::Instant};
 
 /// An hour at most; break-glass and what is tagged so are exempt.
-pub const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 version: 1
 tag_keys: ["reaper:exempt"]
 rules:
@@ -27,49 +27,49 @@ limits: { max_terminations: 1000, trip_above: { percent: 100 } }
 "#;
 
 /// The sessions that `POLICY` wants ended in `fleet`, oldest first.
-pub const VIOLATORS: [&str; 4] = ["v-5h", "v-4h", "v-3h", "v-2h"];
+pub(crate) const VIOLATORS: [&str; 4] = ["v-5h", "v-4h", "v-3h", "v-2h"];
 
 /// How the SDK reaches the emulator.
 #[derive(Clone, Copy, Debug)]
-pub enum Wire {
+pub(crate) enum Wire {
     /// As the SDK's HTTP client: time may be virtual.
     InProcess,
     /// Over a real socket.
     Socket,
 }
 
-pub struct Stage {
-    pub emulator: Emulator,
-    pub wire: Wire,
-    pub mode: Mode,
-    pub policy: PolicySource,
-    pub calls_per_second: f64,
+pub(crate) struct Stage {
+    pub(crate) emulator: Emulator,
+    pub(crate) wire: Wire,
+    pub(crate) mode: Mode,
+    pub(crate) policy: PolicySource,
+    pub(crate) calls_per_second: f64,
     /// From the start of the sweep to Lambda's deadline, which has a margin of 10 s.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
 impl Stage {
-    pub fn new(wire: Wire, fleet: Fleet) -> Self {
+    pub(crate) fn new(wire: Wire, fleet: Fleet) -> Self {
         Self {
             emulator: Emulator::new(fleet),
             wire,
             mode: Mode::Enforce,
             policy: inline(POLICY),
             calls_per_second: 1_000.0,
-            deadline: Duration::from_secs(300),
+            deadline: Duration::from_mins(5),
         }
     }
 
     /// A stage on which calls go wrong.
-    pub fn with_faults(wire: Wire, n_fillers: usize, faults: Vec<Fault>) -> Self {
+    pub(crate) fn with_faults(wire: Wire, n_fillers: usize, faults: Vec<Fault>) -> Self {
         Self::new(wire, Fleet { faults, ..fleet(n_fillers) })
     }
 
-    pub async fn sweep(&self) -> Report {
+    pub(crate) async fn sweep(&self) -> Report {
         self.try_sweep().await.expect("a usable policy")
     }
 
-    pub async fn try_sweep(&self) -> Result<Report, PolicyUnusable> {
+    pub(crate) async fn try_sweep(&self) -> Result<Report, PolicyUnusable> {
         let config = match self.wire {
             Wire::InProcess => sdk_config().into_builder().http_client(self.emulator.http_client()),
             Wire::Socket => {
@@ -94,19 +94,19 @@ impl Stage {
     }
 
     /// Ids that were asked to end, in the order of the calls, each call once.
-    pub fn asked_to_end(&self) -> Vec<String> {
+    pub(crate) fn asked_to_end(&self) -> Vec<String> {
         let id = |it: Call| it.body["SessionId"].as_str().map(ToOwned::to_owned);
         self.calls("TerminateSession").into_iter().filter_map(id).collect()
     }
 
-    pub fn calls(&self, operation: &str) -> Vec<Call> {
+    pub(crate) fn calls(&self, operation: &str) -> Vec<Call> {
         let is_it = |it: &Call| it.operation == operation;
         self.emulator.calls().into_iter().filter(is_it).collect()
     }
 
     /// What must be true after every sweep over `fleet`, whatever went wrong.
     #[track_caller]
-    pub fn check(&self, report: &Report, expected: Outcomes) {
+    pub(crate) fn check(&self, report: &Report, expected: Outcomes) {
         assert_eq!(report.outcomes, expected, "{:#?}", report.sessions);
         for id in self.asked_to_end() {
             assert!(VIOLATORS.contains(&id.as_str()), "{id} was asked to end");
@@ -120,14 +120,14 @@ impl Stage {
         assert_adds_up(report);
     }
 
-    pub fn is_active(&self, id: &str) -> bool {
+    pub(crate) fn is_active(&self, id: &str) -> bool {
         self.emulator.active_ids().iter().any(|it| it == id)
     }
 }
 
 /// Every session seen is counted once by verdict, and every judged one once by outcome.
 #[track_caller]
-pub fn assert_adds_up(report: &Report) {
+pub(crate) fn assert_adds_up(report: &Report) {
     let it = report.verdicts;
     let judged = it.compliant + it.exempt + it.violation + it.undetermined;
     assert_eq!(it.seen, judged + it.unjudged + it.ending);
@@ -139,7 +139,7 @@ pub fn assert_adds_up(report: &Report) {
 
 /// Four violators, the oldest sessions but for the exempt; two exempt, one undetermined, one
 /// compliant; and fresh ones to fill pages, which are listed first.
-pub fn fleet(n_fillers: usize) -> Fleet {
+pub(crate) fn fleet(n_fillers: usize) -> Fleet {
     let mut fleet = Fleet::default();
     let role = |name: &str| format!("arn:aws:sts::123456789012:assumed-role/{name}/x");
     let mut add = |id: &str, name: &str, target: &str, age: jiff::SignedDuration| {
@@ -166,15 +166,15 @@ pub fn fleet(n_fillers: usize) -> Fleet {
 }
 
 /// The outcomes of a sweep in which these became of the violators of `fleet`, and the rest left.
-pub fn outcomes(n_fillers: usize, violators: Outcomes) -> Outcomes {
+pub(crate) fn outcomes(n_fillers: usize, violators: Outcomes) -> Outcomes {
     Outcomes { left: 4 + n_fillers, ..violators }
 }
 
-pub fn inline(text: &str) -> PolicySource {
+pub(crate) fn inline(text: &str) -> PolicySource {
     PolicySource::Inline { name: "test".into(), text: text.into() }
 }
 
-pub async fn listen() -> (TcpListener, String) {
+pub(crate) async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     (listener, url)

@@ -1,0 +1,339 @@
+//! The real binary: event in, reply, log lines and metrics out.
+
+use std::{fs, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+use session_manager_emulator::{Emulator, Fault, Fleet, Play};
+
+use crate::{
+    runtime_api::{Invocations, Ran, invoke},
+    stage::{POLICY, VIOLATORS, fleet},
+};
+
+fn invocations(events: Vec<Value>) -> Invocations<'static> {
+    Invocations {
+        environment: vec![("REAPER_MODE", "enforce"), ("REAPER_POLICY", POLICY)],
+        events,
+        deadline: Duration::from_mins(5),
+    }
+}
+
+async fn run(emulator: &Emulator, invocations: Invocations<'_>) -> Result<Value, Value> {
+    let mut ran = invoke(emulator, invocations).await;
+    assert_eq!(ran.replies.len(), 1);
+    ran.replies.remove(0)
+}
+
+#[track_caller]
+fn assert_error(reply: &Result<Value, Value>, name: &str, message: &str) {
+    let error = reply.as_ref().expect_err("an error");
+    let text = error["errorMessage"].as_str().unwrap_or_default();
+    assert!(error["errorType"] == name && text.contains(message), "{error}");
+}
+
+#[tokio::test]
+async fn the_reply_is_the_report() {
+    let emulator = Emulator::new(fleet(0));
+    let reply = run(&emulator, invocations(vec![json!({})])).await.expect("a report");
+    assert_eq!(emulator.active_ids(), ["x-role", "x-tag", "u-untagged", "c-fresh"]);
+    let expected = json!({
+        "mode": "enforce",
+        "account": "123456789012",
+        "region": "eu-central-1",
+        "coverage": {"complete": true, "problem": null, "pages": 1},
+        "calls": 1 + 1 + 4 + 1,
+        "verdicts": {
+            "seen": 8, "compliant": 1, "exempt": 2, "violation": 4, "undetermined": 1,
+            "unjudged": 0, "ending": 0,
+        },
+        "outcomes": {
+            "terminated": 4, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,
+            "failed": 0, "spared": 0, "held": 0, "left": 4,
+        },
+        "rules": {"one-hour": 4},
+        "tripped": false,
+        "paused": false,
+        "truncated": false,
+    });
+    for (name, value) in expected.as_object().expect("an object") {
+        assert_eq!(&reply[name], value, "{name}");
+    }
+    let sessions = reply["sessions"].as_array().expect("a list");
+    let ids: Vec<_> = sessions.iter().filter_map(|it| it["session_id"].as_str()).collect();
+    assert_eq!(ids, ["v-5h", "v-4h", "v-3h", "v-2h", "u-untagged", "x-role", "x-tag"]);
+    assert_eq!(sessions[0]["rules"], json!(["one-hour"]));
+    assert_eq!(sessions[4]["unknown"], "tags_not_returned");
+    assert_eq!(sessions[5]["rules"], json!(["break-glass"]));
+}
+
+#[tokio::test]
+async fn every_line_is_a_json_object_with_powertools_keys_and_decisions_come_before_outcomes() {
+    let emulator = Emulator::new(fleet(0));
+    let ran = invoke(&emulator, invocations(vec![json!({}), json!({})])).await;
+    let (metrics, logs): (Vec<_>, Vec<_>) =
+        ran.lines().into_iter().partition(|it| !it["_aws"].is_null());
+    for line in &logs {
+        assert_eq!(line["service"], "session-reaper", "{line}");
+        assert_eq!(line["function_name"], "session-reaper", "{line}");
+        assert_eq!(line["xray_trace_id"], "Root=1-5759e988-bd862e3fe1be46a994272793");
+        let is_first = line["function_request_id"] == "request-1";
+        assert_eq!(line["cold_start"], is_first, "{line}");
+        assert!(is_first || line["function_request_id"] == "request-2", "{line}");
+        assert_eq!(line["level"], "INFO", "{line}");
+        let timestamp = line["timestamp"].as_str().unwrap_or_default();
+        assert!(timestamp.parse::<jiff::Timestamp>().is_ok(), "{line}");
+        let is_flat = |it: &Value| match it {
+            Value::Object(_) => false,
+            Value::Array(items) => items.iter().all(Value::is_string),
+            _ => true,
+        };
+        assert!(line.as_object().expect("an object").values().all(is_flat), "{line}");
+    }
+    let messages: Vec<_> = logs.iter().filter_map(|it| it["message"].as_str()).collect();
+    let mut expected = vec!["sweep started"];
+    expected.extend(["session judged"; 8]);
+    expected.extend(["session terminated"; 4]);
+    expected.extend(["sweep finished", "sweep started"]);
+    expected.extend(["session judged"; 4]);
+    expected.push("sweep finished");
+    assert_eq!(messages, expected);
+
+    let judged = ran.lines_with("session judged");
+    let decision = &judged.iter().find(|it| it["session_id"] == "v-5h").expect("v-5h");
+    for (name, value) in [
+        ("owner", json!("arn:aws:sts::123456789012:assumed-role/dev/x")),
+        ("target", json!("i-0000000000000dev0")),
+        ("document", json!("SSM-SessionManagerRunShell")),
+        ("status", json!("Connected")),
+        ("verdict", json!("violation")),
+        ("rules", json!(["one-hour"])),
+        ("action", json!("terminate")),
+        ("outcome", Value::Null),
+    ] {
+        assert_eq!(decision[name], value, "{name}");
+    }
+    let age = decision["age_s"].as_i64().expect("an age");
+    assert!((18_000..18_060).contains(&age), "{age}");
+    assert_eq!(ran.lines_with("session terminated")[0]["outcome"], "terminated");
+
+    let finished = &ran.lines_with("sweep finished")[0];
+    assert_eq!((&finished["seen"], &finished["terminated"]), (&json!(8), &json!(4)));
+    assert_eq!((&finished["complete"], &finished["pages"]), (&json!(true), &json!(1)));
+    assert_eq!(finished["policy_source"], "environment variable REAPER_POLICY");
+    assert_eq!(finished["policy_sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(finished["sessions_sha256"].as_str().map(str::len), Some(64));
+
+    assert_eq!(metrics.len(), 1 + 1 + 1, "each sweep, and the one rule that was violated");
+    assert_emf(&metrics[0], &["Account", "Region", "Mode"], 23);
+    assert_emf(&metrics[1], &["Account", "Region", "Mode", "Rule"], 1);
+    let first = &metrics[0];
+    assert_eq!((&first["Sessions"], &first["Terminated"]), (&json!(8), &json!(4)));
+    assert_eq!((&first["Complete"], &first["Mode"]), (&json!(1), &json!("enforce")));
+    assert_eq!((&metrics[1]["Rule"], &metrics[1]["Violations"]), (&json!("one-hour"), &json!(4)));
+    assert_eq!(metrics[2]["Violations"], 0);
+}
+
+/// The rules of the embedded metric format, as CloudWatch publishes them.
+#[track_caller]
+fn assert_emf(line: &Value, dimensions: &[&str], n_metrics: usize) {
+    assert!(line["_aws"]["Timestamp"].is_i64());
+    let directive = &line["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!(directive["Namespace"], "SessionReaper");
+    assert_eq!(directive["Dimensions"], json!([dimensions]));
+    assert!(dimensions.iter().all(|it| line[it].as_str().is_some_and(|it| !it.is_empty())));
+    let metrics = directive["Metrics"].as_array().expect("a list");
+    assert_eq!(metrics.len(), n_metrics);
+    for metric in metrics {
+        let name = metric["Name"].as_str().expect("a name");
+        assert!(line[name].is_number(), "{name}");
+        assert!(["Count", "Seconds", "Milliseconds"].contains(&metric["Unit"].as_str().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn every_sample_event_starts_a_sweep() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
+    let mut files: Vec<_> =
+        fs::read_dir(folder).expect("events/").map(|it| it.expect("a file").path()).collect();
+    files.sort();
+    let events: Vec<Value> = files
+        .iter()
+        .map(|it| serde_json::from_str(&fs::read_to_string(it).expect("text")).expect("JSON"))
+        .collect();
+    assert_eq!(events.len(), 7);
+    let emulator = Emulator::new(fleet(0));
+    let ran = invoke(&emulator, invocations(events.clone())).await;
+    for ((file, event), reply) in files.iter().zip(events).zip(&ran.replies) {
+        let reply = reply.as_ref().unwrap_or_else(|err| panic!("{}: {err}", file.display()));
+        let mode = if event["mode"].is_null() { "enforce" } else { "dry-run" };
+        assert_eq!(reply["mode"], mode, "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_understood_ends_nobody() {
+    let table = [
+        (json!({"dryRun": true}), "unknown key `dryRun`"),
+        (json!({"mode": "dry-run", "sessions": ["a"]}), "unknown key `sessions`"),
+        (json!({"mode": "Dry-Run"}), "not `Dry-Run`"),
+        (json!({"mode": false}), "must be a string"),
+        (json!(null), "not null"),
+        (json!([]), "not an array"),
+        (json!("{}"), "not a string"),
+    ];
+    let emulator = Emulator::new(fleet(0));
+    let events = table.iter().map(|(event, _)| event.clone()).collect();
+    let ran = invoke(&emulator, invocations(events)).await;
+    for ((_, message), reply) in table.iter().zip(&ran.replies) {
+        assert_error(reply, "EventInvalid", message);
+    }
+    assert!(emulator.calls().is_empty());
+    assert_eq!(ran.lines_with("sweep failed").len(), table.len());
+}
+
+#[tokio::test]
+async fn an_event_may_tighten_the_mode_and_never_loosen_it() {
+    let emulator = Emulator::new(fleet(0));
+    let reply = run(&emulator, invocations(vec![json!({"mode": "dry-run"})])).await;
+    assert_eq!(reply.expect("a report")["outcomes"]["spared"], 4);
+
+    let mut dry = invocations(vec![json!({"mode": "enforce"})]);
+    dry.environment = vec![("REAPER_POLICY", POLICY)];
+    assert_error(&run(&emulator, dry.clone()).await, "EventInvalid", "set REAPER_MODE");
+    dry.events = vec![json!({})];
+    assert_eq!(run(&emulator, dry).await.expect("a report")["mode"], "dry-run");
+    assert_eq!(emulator.active_ids().len(), 8);
+}
+
+#[tokio::test]
+async fn the_policy_comes_from_a_parameter_a_variable_or_a_file() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("policy.yaml");
+    fs::write(&file, POLICY).expect("a temporary file");
+    let file = file.to_str().expect("UTF-8");
+    for (name, value, source, version) in [
+        ("REAPER_POLICY_PARAMETER", "/reaper/policy", "parameter /reaper/policy", json!(1)),
+        ("REAPER_POLICY", POLICY, "environment variable REAPER_POLICY", Value::Null),
+        ("REAPER_POLICY_FILE", file, &format!("file {file}"), Value::Null),
+    ] {
+        let emulator = Emulator::new(fleet(0));
+        emulator.set_parameter("/reaper/policy", POLICY);
+        let environment = vec![(name, value)];
+        let invocations = Invocations { environment, ..invocations(vec![json!({})]) };
+        let reply = run(&emulator, invocations).await.expect("a report");
+        assert_eq!(
+            (&reply["policy"]["source"], &reply["policy"]["version"]),
+            (&json!(source), &version)
+        );
+        assert_eq!(reply["outcomes"]["spared"], 4, "the mode is dry-run unless set");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_configuration_fails_every_invocation_and_names_the_variable() {
+    let emulator = Emulator::new(fleet(0));
+    for (name, value) in [
+        ("REAPER_MODE", "yes"),
+        ("REAPER_DRYRUN", "true"),
+        ("REAPER_POLICY_FILE", "/also"),
+        ("REAPER_CONCURRENCY", "0"),
+    ] {
+        let mut invocations = invocations(vec![json!({})]);
+        invocations.environment.push((name, value));
+        assert_error(&run(&emulator, invocations).await, "ConfigInvalid", name);
+    }
+    assert!(emulator.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_or_parsed_fails_the_run_and_ends_nobody() {
+    let emulator = Emulator::new(fleet(0));
+    for (name, value, message) in [
+        (
+            "REAPER_POLICY",
+            "version: 1\nrules: [{id: a, when: all, require: {max_agee: 1h}}]\n",
+            "line 2",
+        ),
+        ("REAPER_POLICY_PARAMETER", "/none", "ParameterNotFound"),
+    ] {
+        let environment = vec![("REAPER_MODE", "enforce"), (name, value)];
+        let ran =
+            invoke(&emulator, Invocations { environment, ..invocations(vec![json!({})]) }).await;
+        assert_error(&ran.replies[0], "PolicyUnusable", message);
+        let failed = ran.lines_with("sweep failed");
+        assert_eq!(failed.len(), 1, "one log line");
+        assert!(failed[0]["error"].as_str().is_some_and(|it| it.contains(message)));
+        assert_eq!(failed[0]["level"], "ERROR");
+    }
+    assert_eq!(emulator.active_ids().len(), 8);
+}
+
+#[tokio::test]
+async fn an_incomplete_run_acts_reports_and_then_fails() {
+    let faults = vec![Fault::new("DescribeSessions", 1, Play::RepeatToken).after(1)];
+    let mut fleet = Fleet { faults, ..fleet(200) };
+    fleet.sessions.reverse();
+    let emulator = Emulator::new(fleet);
+    let Ran { replies, stdout } = invoke(&emulator, invocations(vec![json!({})])).await;
+    assert_error(&replies[0], "ListingIncomplete", "repeated a page token");
+    assert_error(&replies[0], "ListingIncomplete", "208 seen");
+    assert_error(&replies[0], "ListingIncomplete", "4 terminated");
+    assert!(VIOLATORS.iter().all(|id| !emulator.active_ids().contains(&(*id).to_owned())));
+    let ran = Ran { replies, stdout };
+    let metrics: Vec<_> = ran.lines().into_iter().filter(|it| !it["_aws"].is_null()).collect();
+    assert_eq!((&metrics[0]["Complete"], &metrics[0]["Terminated"]), (&json!(0), &json!(4)));
+    assert_eq!(ran.lines_with("sweep finished")[0]["complete"], false);
+}
+
+#[tokio::test]
+async fn denied_everywhere_the_run_has_failed() {
+    let faults = vec![Fault::new("TerminateSession", 1, Play::Deny).always()];
+    let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
+    let ran = invoke(&emulator, invocations(vec![json!({})])).await;
+    assert_error(&ran.replies[0], "AllDenied", "4 denied");
+    let denied = ran.lines_with("session denied");
+    assert_eq!((denied.len(), &denied[0]["level"]), (4, &json!("WARN")));
+}
+
+#[tokio::test]
+async fn the_deadline_is_lambdas() {
+    let emulator = Emulator::new(fleet(0));
+    let invocations =
+        Invocations { deadline: Duration::from_secs(11), ..invocations(vec![json!({})]) };
+    let reply = run(&emulator, invocations).await.expect("a report");
+    assert_eq!(reply["outcomes"]["held"], 4);
+    assert_eq!(
+        (&reply["sessions"][0]["hold"], &reply["sessions"][0]["action"]),
+        (&json!("deadline"), &json!("hold"))
+    );
+    assert_eq!(emulator.active_ids().len(), 8);
+}
+
+#[tokio::test]
+async fn lambdas_log_controls_are_honoured() {
+    let emulator = Emulator::new(fleet(0));
+    let mut quiet = invocations(vec![json!({"mode": "dry-run"})]);
+    quiet.environment.push(("AWS_LAMBDA_LOG_LEVEL", "WARN"));
+    let ran = invoke(&emulator, quiet).await;
+    assert!(ran.lines().iter().all(|it| !it["_aws"].is_null()), "metrics only");
+
+    let mut text = invocations(vec![json!({"mode": "dry-run"})]);
+    text.environment.push(("AWS_LAMBDA_LOG_FORMAT", "Text"));
+    let ran = invoke(&emulator, text).await;
+    assert!(ran.stdout.contains("INFO") && ran.stdout.contains("sweep finished"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("\"level\""));
+}
+
+#[tokio::test]
+async fn what_a_user_typed_stays_inside_its_string() {
+    let mut fleet = fleet(0);
+    let hostile = "x\n{\"level\":\"ERROR\"}\u{1b}[31m\u{202e}\"\\\u{0}";
+    for seed in &mut fleet.sessions {
+        seed.document = Some(hostile.into());
+    }
+    let emulator = Emulator::new(fleet);
+    let ran = invoke(&emulator, invocations(vec![json!({})])).await;
+    let judged = ran.lines_with("session judged");
+    assert_eq!(judged.len(), 8);
+    assert!(judged.iter().all(|it| it["document"] == hostile));
+    assert_eq!(ran.replies[0].as_ref().expect("a report")["sessions"][0]["document"], hostile);
+}
