@@ -19,7 +19,7 @@ use crate::{
     report::{Failure, Report},
     source::PolicyUnusable,
     ssm::{Ssm, Within},
-    sweep::{Order, sweep},
+    sweep::{Order, Swept, sweep},
     target::Scope,
     telemetry,
 };
@@ -131,7 +131,7 @@ async fn run(
         within,
         concurrency: config.concurrency,
     };
-    let report = Box::pin(sweep(order)).await?;
+    let Swept { report, .. } = Box::pin(sweep(order)).await?;
 
     let remaining_ms = u64::try_from(remaining(context.deadline()).as_millis()).ok();
     let lines = metrics::lines(&report, now().as_millisecond(), remaining_ms);

@@ -69,6 +69,21 @@ impl<'a> Principal<'a> {
     }
 }
 
+/// An owner as a policy would name it, such as `role/sre/jane`; its ARN where no form fits.
+#[must_use]
+pub fn short_owner(owner: &str) -> String {
+    match Principal::of(owner) {
+        Principal::FederatedUser(name) => format!("federated-user/{name}"),
+        Principal::Other => owner.into(),
+        Principal::Role { name, session } => match permission_set(name) {
+            Some(name) => format!("permission-set/{name}/{session}"),
+            None => format!("role/{name}/{session}"),
+        },
+        Principal::Root => "root".into(),
+        Principal::User(name) => format!("user/{name}"),
+    }
+}
+
 /// The permission set of a role's name: `AWSReservedSSO_NAME_` and 16 hexadecimal digits.
 fn permission_set(role: &str) -> Option<&str> {
     let (name, suffix) = role.strip_prefix("AWSReservedSSO_")?.rsplit_once('_')?;
@@ -223,6 +238,22 @@ mod tests {
             let parsed: OwnerPattern = pattern.parse().expect(pattern);
             assert_eq!(parsed.is_match(owner), expected, "{pattern} on {owner}");
         }
+    }
+
+    #[test]
+    fn a_short_owner_is_a_pattern_that_matches_its_owner() {
+        for (owner, expected) in [
+            (ROLE, "role/sre-oncall/jane"),
+            (SSO, "permission-set/Pay_Ops/j@x.org"),
+            (USER, "user/team/x/jane"),
+            (ROOT, "root"),
+            (FEDERATED, "federated-user/jane"),
+        ] {
+            let short = short_owner(owner);
+            assert_eq!(short, expected);
+            assert!(short.parse::<OwnerPattern>().expect(&short).is_match(owner), "{short}");
+        }
+        assert_eq!(short_owner("ecs.amazonaws.com"), "ecs.amazonaws.com");
     }
 
     #[test]

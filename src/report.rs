@@ -21,7 +21,7 @@ const MAX_SESSIONS_BYTES: usize = 5_000_000;
 
 /// Whether sessions are really ended.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(into = "&str")]
 pub enum Mode {
     /// All but the acting.
     #[default]
@@ -41,6 +41,12 @@ impl Mode {
     }
 }
 
+impl From<Mode> for &str {
+    fn from(mode: Mode) -> Self {
+        mode.name()
+    }
+}
+
 impl std::str::FromStr for Mode {
     /// What is wrong, and the way out.
     type Err = String;
@@ -55,8 +61,7 @@ impl std::str::FromStr for Mode {
 }
 
 /// What really happened to one session.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// It is gone, and AWS had answered that there was nothing left to end.
     AlreadyGone,
@@ -79,6 +84,22 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome's name, as logs and reports have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AlreadyGone => "already_gone",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::Held => "held",
+            Self::Left => "left",
+            Self::Spared => "spared",
+            Self::Terminated => "terminated",
+            Self::Throttled => "throttled",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+
     /// The log line's message. Constant, so that it can be searched for.
     #[must_use]
     pub fn message(self) -> &'static str {
@@ -124,7 +145,7 @@ pub struct Row {
     unknown: Option<Unknown>,
     action: Option<&'static str>,
     hold: Option<&'static str>,
-    outcome: Option<Outcome>,
+    outcome: Option<&'static str>,
     last_status: Option<String>,
     error: Option<String>,
 }
@@ -155,7 +176,7 @@ impl Row {
     #[must_use]
     pub fn of_settled(settled: &Settled, now: Timestamp) -> Self {
         Self {
-            outcome: Some(settled.outcome),
+            outcome: Some(settled.outcome.name()),
             last_status: settled.last_status.clone(),
             error: settled.error.clone(),
             ..Self::of_step(&settled.step, now)
@@ -318,8 +339,8 @@ pub enum Failure {
 impl Report {
     /// Counts what was found and done.
     #[must_use]
-    pub fn new(findings: Findings) -> Self {
-        let Findings { settled, unjudged, ending, .. } = &findings;
+    pub fn new(findings: &Findings) -> Self {
+        let Findings { settled, unjudged, ending, .. } = findings;
         let now = findings.started_at;
         let mut verdicts = Verdicts {
             seen: settled.len() + unjudged.len() + ending.len(),
@@ -346,19 +367,16 @@ impl Report {
             }
             *outcomes.of(it.outcome) += 1;
         }
-        let (sessions, truncated) = rows(&findings);
-        let (account, region) = match findings.scope {
-            Some(it) => (Some(it.account), Some(it.region)),
-            None => (None, None),
-        };
+        let (sessions, truncated) = rows(findings);
+        let scope = findings.scope.as_ref();
         Self {
             mode: findings.mode,
-            account,
-            region,
+            account: scope.map(|it| it.account.clone()),
+            region: scope.map(|it| it.region.clone()),
             started_at: now,
             duration_s: findings.duration.as_secs_f64(),
-            policy: findings.policy,
-            coverage: findings.coverage,
+            policy: findings.policy.clone(),
+            coverage: findings.coverage.clone(),
             calls: findings.calls,
             verdicts,
             outcomes,
@@ -366,7 +384,7 @@ impl Report {
             oldest_violation_s,
             tripped: findings.tripped,
             paused: findings.paused,
-            sessions_sha256: hash_of_ids(&findings.settled, &findings.unjudged, &findings.ending),
+            sessions_sha256: hash_of_ids(settled, unjudged, ending),
             truncated,
             sessions,
         }

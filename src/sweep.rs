@@ -44,6 +44,15 @@ pub struct Order<'a> {
     pub concurrency: usize,
 }
 
+/// What came of a sweep.
+#[derive(Debug)]
+pub struct Swept {
+    /// Every session, and what became of it.
+    pub findings: Findings,
+    /// The same, counted.
+    pub report: Report,
+}
+
 /// Runs one sweep.
 ///
 /// An incomplete listing is judged and acted on all the same, for a violator seen is a violator:
@@ -51,7 +60,7 @@ pub struct Order<'a> {
 ///
 /// # Errors
 /// If there is no policy to judge by. Then nothing was listed, and nobody was ended.
-pub async fn sweep(order: Order<'_>) -> Result<Report, PolicyUnusable> {
+pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
     let Order { ssm, scope, policy: source, mode, now, within, concurrency } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
@@ -94,7 +103,7 @@ pub async fn sweep(order: Order<'_>) -> Result<Report, PolicyUnusable> {
         log_outcome(it, now);
     }
 
-    let report = Report::new(Findings {
+    let findings = Findings {
         mode,
         scope: scope.cloned(),
         started_at: now,
@@ -111,9 +120,10 @@ pub async fn sweep(order: Order<'_>) -> Result<Report, PolicyUnusable> {
         settled,
         unjudged,
         ending,
-    });
+    };
+    let report = Report::new(&findings);
     info!(facts = facts(&report.manifest()), "sweep finished");
-    Ok(report)
+    Ok(Swept { findings, report })
 }
 
 /// Judges in two passes: only targets whose tags decide something are looked up.

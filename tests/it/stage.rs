@@ -91,6 +91,7 @@ impl Stage {
             concurrency: 8,
         })
         .await
+        .map(|it| it.report)
     }
 
     /// Ids that were asked to end, in the order of the calls, each call once.
