@@ -38,23 +38,21 @@ impl Scope {
     #[must_use]
     pub fn target_arn(&self, target: &str) -> Option<String> {
         let is_plain = |text: &str| {
-            !text.is_empty()
-                && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+            let is_plain = |it: u8| it.is_ascii_alphanumeric() || b"-_".contains(&it);
+            !text.is_empty() && text.bytes().all(is_plain)
         };
-        let (service, resource) = if let Some(container) = target.strip_prefix("ecs:") {
+        let (is_valid, service, resource) = if let Some(container) = target.strip_prefix("ecs:") {
             let mut parts = container.rsplitn(3, '_');
             let (_runtime, task, cluster) = (parts.next()?, parts.next()?, parts.next()?);
-            (is_plain(task) && is_plain(cluster))
-                .then_some(("ecs", format!("task/{cluster}/{task}")))
-        } else if target.starts_with("i-") && is_plain(target) {
-            Some(("ec2", format!("instance/{target}")))
-        } else if target.starts_with("mi-") && is_plain(target) {
-            Some(("ssm", format!("managed-instance/{target}")))
+            (is_plain(task) && is_plain(cluster), "ecs", format!("task/{cluster}/{task}"))
+        } else if let Some(id) = target.strip_prefix("mi-") {
+            (is_plain(id) && id.len() == 17, "ssm", format!("managed-instance/{target}"))
         } else {
-            None
-        }?;
+            let id = target.strip_prefix("i-")?;
+            (is_plain(id) && [8, 17].contains(&id.len()), "ec2", format!("instance/{target}"))
+        };
         let Self { partition, region, account } = self;
-        Some(format!("arn:{partition}:{service}:{region}:{account}:{resource}"))
+        is_valid.then(|| format!("arn:{partition}:{service}:{region}:{account}:{resource}"))
     }
 }
 
@@ -96,7 +94,12 @@ mod tests {
             ("ecs:my_cluster_x_fa2c_fa2c-25", Some("arn:aws-cn:ecs:cn-north-1:123456789012:task/my_cluster_x/fa2c")),
             ("ecs:fa2c_fa2c-25", None),
             ("ecs:_fa2c_fa2c-25", None),
-            ("i-0123,arn:aws", None),
+            ("i-01234567", Some("arn:aws-cn:ec2:cn-north-1:123456789012:instance/i-01234567")),
+            ("i-0123456,", None),
+            ("i-0123", None),
+            ("i-", None),
+            ("mi-01234567", None),
+            ("mi-", None),
             ("edge-device", None),
             ("", None),
         ];

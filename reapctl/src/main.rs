@@ -4,6 +4,8 @@ mod demo;
 mod emulate;
 mod table;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Keeps AWS Session Manager sessions within policy.
@@ -22,9 +24,16 @@ enum Command {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+async fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::Demo => demo::run().await,
         Command::Emulate(args) => emulate::run(args).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            anstream::eprintln!("error: {err:#}"); // One line, with its causes.
+            ExitCode::FAILURE
+        }
     }
 }

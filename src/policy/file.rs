@@ -2,10 +2,10 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a node of any other type is an error")]
 
-use std::{fmt, ops::RangeInclusive, sync::Arc};
+use std::{collections::HashSet, fmt, ops::RangeInclusive, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use serde_saphyr::Location;
+use serde_saphyr::{Location, Spanned};
 
 use super::{
     Condition, Demand, Exemption, Limits, Policy, Requirement, Rule, Test, Untagged,
@@ -249,6 +249,7 @@ impl Reader {
         if entries.is_empty() {
             return self.fail(node, "`target_tags` is empty; name a key, or leave it out");
         }
+        self.no_duplicates(entries);
         let tags: Vec<_> = entries
             .iter()
             .map(|(key, values)| {
@@ -312,6 +313,7 @@ impl Reader {
         let Value::Map(entries) = &node.value else {
             return self.fail(node, format!("{what} must be a mapping, not {}", node.value));
         };
+        self.no_duplicates(entries);
         for (key, _) in entries {
             if !keys.contains(&key.value.as_str()) {
                 let message = format!("{what} has no key `{}`; it has {}", key.value, names(keys));
@@ -319,6 +321,15 @@ impl Reader {
             }
         }
         Some(keys.map(|name| entries.iter().find(|(key, _)| key.value == name).map(|(_, it)| it)))
+    }
+
+    fn no_duplicates(&mut self, entries: &[(Spanned<String>, Node)]) {
+        let mut seen = HashSet::new();
+        for (key, _) in entries {
+            if !seen.insert(&key.value) {
+                self.error(key.referenced, format!("the key `{}` stands here twice", key.value));
+            }
+        }
     }
 
     /// Reads every item of a list, so as to find every error.
@@ -535,7 +546,15 @@ paused: "yes"
             ("", "must be a mapping"),
             ("[]", "must be a mapping, not a list"),
             ("{}", "`version` is missing"),
-            ("version: 1\nversion: 1\n", "uplicate"),
+            ("version: 1\nversion: 1\n", "line 2, column 1: the key `version` stands here twice"),
+            (
+                "version: 1\ntag_keys: [e]\nrules: [{id: a, when: {target_tags: {e: x, e: y}}, forbid: true}]\n",
+                "line 3, column 44: the key `e` stands here twice",
+            ),
+            (
+                "base: &b {id: a}\nversion: 1\nrules: [{<<: *b, when: all, forbid: true}]\n",
+                "no key `<<`",
+            ),
             ("version: 1\n---\nversion: 1\n", "document"),
             ("version: 1\nrules: [\n", "line"),
             ("version: 1\nrules: null\n", "`rules` must be a list, not nothing"),
@@ -565,10 +584,38 @@ paused: "yes"
         }
     }
 
+    const WHOLE_GRAMMAR: &str = r#"
+version: 1
+tag_keys: [env, team, "reaper:exempt"]
+rules:
+  - id: production
+    description: Shells on production are short.
+    when: { target_tags: { env: [prod, "prod-*"], team: payments }, target: "i-*" }
+    unless: { owner: "role/batch-*" }
+    require: { max_age: 1h30m, owner: [role/sre-*, permission-set/Ops], target_tags: { team: "?*" } }
+  - id: lab
+    when: { target: [mi-*, "ecs:lab_*"] }
+    forbid: true
+  - id: everybody
+    when: all
+    require: { max_age: 1d }
+exemptions:
+  - id: break-glass
+    description: Two people know the password.
+    when: { owner: [role/BreakGlass, root, "arn:aws:sts::*:federated-user/x"] }
+    until: 2027-06-30T00:00:00Z
+  - id: tagged
+    when: { target_tags: { "reaper:exempt": "true" } }
+limits:
+  max_terminations: 7
+  trip_above: { percent: 20, at_least: 3 }
+untagged: no-tags
+paused: true
+"#;
+
     #[test]
     fn the_whole_grammar_is_read() {
-        let text = include_str!("../../tests/corpus/whole-grammar.yaml");
-        let policy = Policy::parse(text).expect("a valid policy");
+        let policy = Policy::parse(WHOLE_GRAMMAR).expect("a valid policy");
         assert_eq!((policy.rules.len(), policy.exemptions.len()), (3, 2));
         assert_eq!(
             policy.limits,

@@ -6,7 +6,7 @@ use serde::{
     Deserialize,
     de::{Deserializer, MapAccess, SeqAccess, Visitor},
 };
-use serde_saphyr::Spanned;
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
 
 /// A value and its place.
 pub(super) type Node = Spanned<Value>;
@@ -25,8 +25,16 @@ pub(super) enum Value {
 }
 
 /// Reads one document; alias bombs and the like end in an error.
+///
+/// A mapping keeps the keys that it repeats, for its reader to refuse with the other errors, and
+/// `<<` merges nothing: it is a key like any other, and so an unknown one.
 pub(super) fn parse(text: &str) -> Result<Node, serde_saphyr::Error> {
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        merge_keys: MergeKeyPolicy::AsOrdinary,
+        strict_booleans: true,
+        with_snippet: false,
+    };
     serde_saphyr::from_str_with_options(text, options)
 }
 

@@ -8,6 +8,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod corpus;
 mod faults;
 mod lambda;
 mod runtime_api;
