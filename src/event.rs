@@ -16,6 +16,9 @@ pub enum EventError {
         "the event's mode is `enforce`, but the function's is `dry-run`: set REAPER_MODE instead"
     )]
     Loosens,
+    /// A value is of the wrong type.
+    #[error("the event's `{0}` must be a string")]
+    NoString(String),
     /// Its mode is none.
     #[error("the event's `mode` is not valid: {0}")]
     Mode(String),
@@ -45,13 +48,18 @@ pub fn mode(event: &Value, configured: Mode) -> Result<Mode, EventError> {
         }));
     };
     let is_envelope = keys.contains_key("detail-type") || keys.contains_key("Records");
-    if let Some(unknown) = keys.keys().find(|it| !is_envelope && !KEYS.contains(&it.as_str())) {
-        return Err(EventError::UnknownKey(unknown.clone()));
+    for (key, value) in keys.iter().filter(|_| !is_envelope) {
+        match key.as_str() {
+            "attemptNumber" if value.is_u64() => {} // The template's placeholder without quotes.
+            known if KEYS.contains(&known) && value.is_string() => {}
+            known if KEYS.contains(&known) => return Err(EventError::NoString(key.clone())),
+            _ => return Err(EventError::UnknownKey(key.clone())),
+        }
     }
     let asked = match keys.get("mode") {
         None => configured,
         Some(Value::String(text)) => text.parse().map_err(EventError::Mode)?,
-        Some(other) => return Err(EventError::Mode(format!("it must be a string, not {other}"))),
+        Some(_) => return Err(EventError::NoString("mode".into())),
     };
     match (asked, configured) {
         (Mode::Enforce, Mode::DryRun) => Err(EventError::Loosens),
@@ -85,8 +93,12 @@ mod tests {
         check(r#"{"mode":"enforce"}"#, Enforce, Ok(Enforce));
         check(r#"{"mode":"enforce"}"#, DryRun, Err("set REAPER_MODE"));
         check(r#"{"mode":"Dry-Run"}"#, Enforce, Err("not `Dry-Run`"));
-        check(r#"{"mode":true}"#, Enforce, Err("not true"));
-        check(r#"{"mode":null}"#, Enforce, Err("not null"));
+        check(r#"{"mode":true}"#, Enforce, Err("`mode` must be a string"));
+        check(r#"{"mode":null}"#, Enforce, Err("`mode` must be a string"));
+        check(r#"{"detail-type":"x","mode":null}"#, Enforce, Err("`mode` must be a string"));
+        check(r#"{"source":{"dryRun":true}}"#, Enforce, Err("`source` must be a string"));
+        check(r#"{"source":"x","attemptNumber":1}"#, Enforce, Ok(Enforce));
+        check(r#"{"attemptNumber":[]}"#, Enforce, Err("`attemptNumber` must be a string"));
         check(r#"{"dryRun":true}"#, Enforce, Err("`dryRun`"));
         check(r#"{"mode":"dry-run","owner":"alice"}"#, Enforce, Err("`owner`"));
         check(r#"{"detail-type":"Scheduled Event","detail":"{}"}"#, Enforce, Ok(Enforce));

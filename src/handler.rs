@@ -97,7 +97,7 @@ pub async fn handle(
         "invocation",
         function_request_id = context.request_id,
         cold_start = !is_warm,
-        xray_trace_id = context.xray_trace_id,
+        xray_trace_id = context.xray_trace_id.as_deref().and_then(trace_id),
     );
     async {
         let result = run(app, event).await;
@@ -117,10 +117,10 @@ async fn run(
     let App { config, ssm, .. } = app.as_ref().map_err(|it| RunError::Config(it.clone()))?;
     let mode = event::mode(&payload, config.mode)?;
     let deadline = Instant::now() + remaining(context.deadline());
-    let within = Within {
-        start_by: deadline.checked_sub(config.deadline_margin).unwrap_or_else(Instant::now),
-        end_by: deadline,
-    };
+    // What is left of the margin when the last call has ended is for the report.
+    let before = |margin| deadline.checked_sub(margin).unwrap_or_else(Instant::now);
+    let margin = config.deadline_margin;
+    let within = Within { start_by: before(margin), end_by: before(margin / 2) };
     let scope = Scope::from_arn(&context.invoked_function_arn);
     let order = Order {
         ssm,
@@ -147,6 +147,11 @@ async fn run(
 #[expect(clippy::disallowed_methods, reason = "the clock is read here")]
 fn now() -> Timestamp {
     Timestamp::now()
+}
+
+/// The id in a tracing header such as `Root=1-…;Parent=…;Sampled=1`.
+fn trace_id(header: &str) -> Option<&str> {
+    header.split(';').find_map(|it| it.strip_prefix("Root="))
 }
 
 fn remaining(deadline: SystemTime) -> Duration {

@@ -9,7 +9,7 @@ use crate::{
     ssm::{CallErrorKind, Ssm, Within},
 };
 
-/// More pages than a function can read in its 15 minutes.
+/// More pages than a function can read in its time at the default pace.
 const MAX_PAGES: u32 = 5_000;
 
 /// How often a listing begins anew after `InvalidNextToken`.
@@ -24,6 +24,14 @@ pub struct Census {
     pub pages: u32,
     /// Why the listing did not reach its end; `None` if it is complete.
     pub problem: Option<String>,
+}
+
+impl Census {
+    /// Records without an id.
+    #[must_use]
+    pub fn n_nameless(&self) -> usize {
+        self.records.iter().filter(|it| it.id.is_none()).count()
+    }
 }
 
 /// Lists the active sessions, unfiltered: filters are applied after a page is cut, and a filtered

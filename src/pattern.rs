@@ -125,14 +125,14 @@ impl FromStr for OwnerPattern {
         if text == "root" {
             return Ok(Self::Root);
         }
+        if text.contains(char::is_whitespace) {
+            return Err(format!("`{text}` matches nobody: an owner has no white space"));
+        }
         if text.starts_with("arn:") {
-            if text.splitn(6, ':').nth(5).is_some_and(|it| it.starts_with("role/")) {
-                return Err(format!(
-                    "`{text}` matches nobody: an owner is never a role's own ARN; \
-                     write `role/NAME`, or `arn:aws:sts::ACCOUNT:assumed-role/NAME/*`"
-                ));
-            }
-            return Ok(Self::Arn(Glob::new(text)));
+            return match never_an_owner(text) {
+                Some(why) => Err(format!("`{text}` matches nobody: {why}")),
+                None => Ok(Self::Arn(Glob::new(text))),
+            };
         }
         let pair = |text: &str| match text.split_once('/') {
             Some((name, second)) => (Glob::new(name), Some(Glob::new(second))),
@@ -169,6 +169,37 @@ impl FromStr for OwnerPattern {
             "user" => Ok(Self::User(Glob::new(name))),
             _ => Err(unclear(text)),
         }
+    }
+}
+
+/// Why no owner's ARN can match this glob, if that is plain to see.
+fn never_an_owner(arn: &str) -> Option<&'static str> {
+    if arn.contains(":role/") {
+        return Some(
+            "an owner is never a role's own ARN; write `role/NAME`, or \
+             `arn:aws:sts::ACCOUNT:assumed-role/NAME/*`",
+        );
+    }
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let [_, _, service, _, _, resource] = parts.as_slice() else {
+        let is_open = arn.contains('*');
+        return (!is_open).then_some("an ARN is `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`");
+    };
+    let is_glob = |it: &str| it.contains(['*', '?']);
+    let (kind, name) = resource.split_once('/').unwrap_or((resource, ""));
+    if is_glob(service) || is_glob(kind) {
+        return None;
+    }
+    match (*service, kind, name) {
+        ("sts", "assumed-role", name) if !name.contains('/') && !name.contains('*') => {
+            Some("an assumed role's ARN ends in a session name; write `…:assumed-role/NAME/*`")
+        }
+        ("iam", "user", "") | ("sts", "federated-user", "") => Some("the name is missing"),
+        ("iam", "root" | "user", _) | ("sts", "assumed-role" | "federated-user", _) => None,
+        _ => Some(
+            "an owner is `arn:…:iam::…:user/…`, `arn:…:iam::…:root`, `arn:…:sts::…:assumed-role/…` \
+             or `arn:…:sts::…:federated-user/…`",
+        ),
     }
 }
 
@@ -231,6 +262,10 @@ mod tests {
             ("root",                            USER,      false),
             ("arn:aws:sts::*:assumed-role/sre-*/jane", ROLE, true),
             ("arn:aws:*",                       SSO,       false),
+            ("arn:*",                           SSO,       true),
+            ("arn:*:assumed-role/sre-*",        ROLE,      true),
+            ("arn:aws:sts::*:assumed-role/sre-*", ROLE,    true), // `*` spans `/`.
+            ("arn:aws:iam::*:root",             ROOT,      true),
             ("role/sre-*",                      "",        false),
             ("role/*",                          "arn:aws:iam::123456789012:assumed-role/x/y", false),
         ];
@@ -274,6 +309,15 @@ mod tests {
             "group/x",
             "Root",
             "arn:aws:iam::123456789012:role/BreakGlass",
+            "arn:*:role/BreakGlass",
+            "arn:aws:sts::123456789012:assumed-role/BreakGlass",
+            "arn:aws:iam::123456789012:assumed-role/BreakGlass/*",
+            "arn:aws:sts::123456789012:user/x",
+            "arn:aws:iam::123456789012:user/",
+            "arn:aws:iam::123456789012",
+            "arn:",
+            "role/x ",
+            " user/x",
         ] {
             let err = text.parse::<OwnerPattern>().expect_err(text);
             assert!(err.contains(&format!("`{text}`")), "{err}");

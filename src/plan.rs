@@ -105,7 +105,8 @@ pub fn plan(policy: &Policy, judged: Vec<(Session, Verdict)>) -> Plan {
     Plan { steps: steps.collect(), is_tripped }
 }
 
-fn oldest_first(a: &Session, b: &Session) -> Ordering {
+/// The order in which sessions are ended, and reported.
+pub(crate) fn oldest_first(a: &Session, b: &Session) -> Ordering {
     (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
 }
 

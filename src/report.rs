@@ -319,10 +319,10 @@ pub struct Findings {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Failure {
     /// AWS let the function end nobody.
-    #[error(
-        "every termination was denied: allow the function's role `ssm:TerminateSession`; {counts}"
-    )]
+    #[error("every termination was denied: {error}; {counts}")]
     AllDenied {
+        /// What AWS said of the first.
+        error: String,
         /// What was done all the same.
         counts: String,
     },
@@ -425,7 +425,8 @@ impl Report {
         if let Some(problem) = self.coverage.problem.clone() {
             Some(Failure::ListingIncomplete { problem, counts: self.counts() })
         } else if 0 < denied && denied == n_tried {
-            Some(Failure::AllDenied { counts: self.counts() })
+            let error = self.sessions.iter().find_map(|it| it.error.clone()).unwrap_or_default();
+            Some(Failure::AllDenied { error, counts: self.counts() })
         } else {
             None
         }

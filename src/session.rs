@@ -8,7 +8,7 @@ const DEFAULT_DOCUMENT: &str = "SSM-SessionManagerRunShell";
 /// How far in the future a start may lie: clocks differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// One row of `DescribeSessions`: every field may be absent.
+/// One row of `DescribeSessions`: every field may be absent, and an empty one counts as absent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Record {
     /// `SessionId`.
@@ -54,42 +54,43 @@ pub enum Reading {
 }
 
 impl Record {
-    /// Whether the session is on its way out, or gone.
-    #[must_use]
-    pub fn is_ending(&self) -> bool {
-        matches!(self.status.as_deref(), Some("Terminating" | "Terminated"))
-    }
-
     /// Reads a record at an instant: what it lacks decides what may be done about it.
     #[must_use]
     pub fn read(self, now: Timestamp) -> Reading {
-        let present = |text: &Option<String>| text.as_ref().is_some_and(|it| !it.is_empty());
-        let missing = if !present(&self.id) {
-            "no SessionId"
-        } else if self.is_ending() {
-            return Reading::Ending(self);
-        } else if !present(&self.owner) {
-            "no Owner"
-        } else if !present(&self.target) {
-            "no Target"
-        } else {
-            match self.started_at {
-                None => "no StartDate",
-                Some(it) if CLOCK_SKEW < it.duration_since(now) => "StartDate in the future",
-                Some(started_at) => {
-                    return Reading::Session(Session {
-                        id: self.id.unwrap_or_default(),
-                        owner: self.owner.unwrap_or_default(),
-                        target: self.target.unwrap_or_default(),
-                        started_at,
-                        status: self.status,
-                        document: self.document.unwrap_or_else(|| DEFAULT_DOCUMENT.into()),
-                    });
-                }
+        let why = match &self {
+            Self { id: None, .. } => "no SessionId",
+            Self { status, .. } if is_ending(status.as_deref()) => return Reading::Ending(self),
+            Self { owner: None, .. } => "no Owner",
+            Self { target: None, .. } => "no Target",
+            Self { started_at: None, .. } => "no StartDate",
+            Self { started_at: Some(it), .. } if CLOCK_SKEW < it.duration_since(now) => {
+                "StartDate in the future"
+            }
+            Self {
+                id: Some(id),
+                owner: Some(owner),
+                target: Some(target),
+                started_at: Some(at),
+                ..
+            } => {
+                return Reading::Session(Session {
+                    id: id.clone(),
+                    owner: owner.clone(),
+                    target: target.clone(),
+                    started_at: *at,
+                    status: self.status,
+                    document: self.document.unwrap_or_else(|| DEFAULT_DOCUMENT.into()),
+                });
             }
         };
-        Reading::Unjudged(self, missing)
+        Reading::Unjudged(self, why)
     }
+}
+
+/// Whether a session in this status is on its way out, or gone.
+#[must_use]
+pub fn is_ending(status: Option<&str>) -> bool {
+    matches!(status, Some("Terminating" | "Terminated"))
 }
 
 impl Session {
@@ -128,7 +129,7 @@ mod tests {
             (Record { status: Some("Hibernating".into()), ..record() }, Ok(())),
             (Record { started_at: skew(300), ..record() }, Ok(())), // The limit itself is allowed.
             (Record { id: None, ..record() }, Err("no SessionId")),
-            (Record { owner: Some(String::new()), ..record() }, Err("no Owner")),
+            (Record { owner: None, ..record() }, Err("no Owner")),
             (Record { target: None, ..record() }, Err("no Target")),
             (Record { started_at: None, ..record() }, Err("no StartDate")),
             (Record { started_at: skew(301), ..record() }, Err("StartDate in the future")),

@@ -5,17 +5,19 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_resourcegroupstagging as tagging;
 use aws_sdk_ssm::{
     self as ssm,
     config::{StalledStreamProtectionConfig, http::HttpResponse},
-    error::{ProvideErrorMetadata, SdkError},
+    error::{ConnectorError, ProvideErrorMetadata, SdkError},
     types::SessionState,
 };
 use jiff::Timestamp;
@@ -90,7 +92,7 @@ pub struct CallError {
 /// How a call may fail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CallErrorKind {
-    /// The credentials do not allow it.
+    /// The credentials do not allow it, have expired, or cannot be had.
     Denied,
     /// The page's token is not, or no longer, known.
     InvalidToken,
@@ -256,12 +258,12 @@ impl Ssm {
         send: impl Fn() -> F,
     ) -> Result<T, CallError>
     where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
+        E: ProvideErrorMetadata + Error + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         let mut attempts = 0;
         let mut n_failed = 0;
-        let mut last = (CallErrorKind::NoTime, "the deadline is too near".to_owned());
+        let mut last = (CallErrorKind::NoTime, "its share of the time was used up".to_owned());
         while let Some(started_at) = operation.pacer.turn(within.start_by).await {
             attempts += 1;
             self.n_calls.fetch_add(1, Ordering::Relaxed);
@@ -305,19 +307,12 @@ fn kind<E: ProvideErrorMetadata>(err: &SdkError<E, HttpResponse>) -> CallErrorKi
     match err {
         SdkError::ServiceError(it) => {
             let status = it.raw().status().as_u16();
-            match it.err().code().unwrap_or_default() {
-                "RequestLimitExceeded"
-                | "Throttling"
-                | "ThrottledException"
-                | "ThrottlingException"
-                | "TooManyRequestsException" => CallErrorKind::Throttled,
-                _ if status == 429 => CallErrorKind::Throttled,
-                _ if 500 <= status => CallErrorKind::Unavailable,
-                "AccessDenied" | "AccessDeniedException" => CallErrorKind::Denied,
-                "InvalidNextToken" => CallErrorKind::InvalidToken,
-                "DoesNotExistException" | "ValidationException" => CallErrorKind::NotValid,
-                _ => CallErrorKind::Refused,
-            }
+            kind_of_code(it.err().code().unwrap_or_default(), status)
+        }
+        SdkError::DispatchFailure(it)
+            if it.as_connector_error().is_some_and(is_about_credentials) =>
+        {
+            CallErrorKind::Denied // Nothing was sent.
         }
         SdkError::DispatchFailure(it) if it.is_user() => CallErrorKind::Refused,
         SdkError::ConstructionFailure(_) => CallErrorKind::Refused,
@@ -328,10 +323,46 @@ fn kind<E: ProvideErrorMetadata>(err: &SdkError<E, HttpResponse>) -> CallErrorKi
     }
 }
 
+fn kind_of_code(code: &str, status: u16) -> CallErrorKind {
+    match code {
+        "LimitExceededException"
+        | "RequestLimitExceeded"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "SlowDown"
+        | "Throttling"
+        | "ThrottledException"
+        | "ThrottlingException"
+        | "TooManyRequestsException" => CallErrorKind::Throttled,
+        _ if status == 429 => CallErrorKind::Throttled,
+        "RequestTimeout" | "RequestTimeoutException" => CallErrorKind::Unavailable,
+        _ if 500 <= status => CallErrorKind::Unavailable,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "MissingAuthenticationTokenException"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => CallErrorKind::Denied,
+        "InvalidNextToken" => CallErrorKind::InvalidToken,
+        "DoesNotExistException" | "ValidationException" => CallErrorKind::NotValid,
+        _ => CallErrorKind::Refused,
+    }
+}
+
+fn is_about_credentials(err: &ConnectorError) -> bool {
+    sources(err).any(|it| it.is::<CredentialsError>())
+}
+
 /// What AWS, or the transport, said.
 fn detail<E>(operation: &Operation, err: &SdkError<E, HttpResponse>) -> String
 where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
+    E: ProvideErrorMetadata + Error + 'static,
 {
     let Some(service) = err.as_service_error() else {
         return chain(err);
@@ -342,27 +373,32 @@ where
         (Some(code), None) => code.to_owned(),
         (None, _) => format!("HTTP status {status}"),
     };
-    if kind(err) == CallErrorKind::Denied {
+    if service.code().is_some_and(|it| it.starts_with("AccessDenied")) {
         return format!("{said} (allow the role `{}`)", operation.action);
     }
     said
 }
 
 /// An error and its sources, for their own texts do not repeat them.
-fn chain(err: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(Some(err), |it| it.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+fn chain(err: &(dyn Error + 'static)) -> String {
+    sources(err).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+fn sources<'a>(err: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(err), |&it| it.source())
+}
+
+/// A field that is there and empty tells as little as one that is not.
 fn record(session: ssm::types::Session) -> Record {
+    let present = |field: Option<String>| field.filter(|it| !it.is_empty());
     Record {
-        id: session.session_id,
-        owner: session.owner,
-        target: session.target,
+        id: present(session.session_id),
+        owner: present(session.owner),
+        target: present(session.target),
         started_at: session
             .start_date
             .and_then(|it| Timestamp::from_nanosecond(it.as_nanos()).ok()),
         status: session.status.map(|it| it.as_str().to_owned()),
-        document: session.document_name,
+        document: present(session.document_name),
     }
 }

@@ -9,10 +9,10 @@ use tracing::{info, warn};
 use crate::{
     act::act,
     list::list,
-    plan::{Action, Hold, Plan, Step, plan},
+    plan::{Action, Hold, Plan, Step, oldest_first, plan},
     policy::Policy,
     report::{Coverage, Findings, Mode, Outcome, Report, Row, Settled},
-    session::{Reading, Session},
+    session::{Reading, Record, Session},
     source::{PolicySource, PolicyUnusable},
     ssm::{Ssm, Within},
     tags::look_up,
@@ -61,7 +61,7 @@ pub struct Swept {
 /// # Errors
 /// If there is no policy to judge by. Then nothing was listed, and nobody was ended.
 pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
-    let Order { ssm, scope, policy: source, mode, now, within, concurrency } = order;
+    let Order { ssm, scope, policy: source, mode, now, within, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     info!(mode = mode.name(), policy = %source, "sweep started");
@@ -71,7 +71,8 @@ pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
         warn!(warning, "policy warning");
     }
 
-    let census = list(ssm, within).await;
+    let census = list(ssm, listing_time(began, within)).await;
+    let n_nameless = census.n_nameless();
     let mut sessions = Vec::new();
     let mut unjudged = Vec::new();
     let mut ending = Vec::new();
@@ -83,22 +84,12 @@ pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
         }
     }
 
-    let judged = judge_all(order, &policy, sessions).await;
+    let acting = acting_time(order, began, census.pages);
+    let judged = judge_all(order, acting, &policy, sessions).await;
     let Plan { steps, is_tripped } = plan(&policy, judged);
-    for step in &steps {
-        info!(facts = facts(&Row::of_step(step, now)), "session judged");
-    }
-    for (record, why) in &unjudged {
-        warn!(facts = facts(&Row::of_record(record, now, Some(why))), "session judged");
-    }
-    for record in &ending {
-        info!(facts = facts(&Row::of_record(record, now, None)), "session judged");
-    }
+    log_decisions(&steps, &unjudged, &ending, now);
 
-    let verification = ssm.time_for(census.pages) + VERIFICATION_MARGIN;
-    let acting =
-        Within { start_by: within.start_by.checked_sub(verification).unwrap_or(began), ..within };
-    let settled = settle(ssm, mode, steps, concurrency, acting, within).await;
+    let settled = settle(order, acting, n_nameless, steps).await;
     for it in settled.iter().filter(|it| it.outcome != Outcome::Left) {
         log_outcome(it, now);
     }
@@ -126,19 +117,44 @@ pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
     Ok(Swept { findings, report })
 }
 
+/// A listing that took longer than a third of the time would leave none to act and to verify by.
+fn listing_time(began: Instant, within: Within) -> Within {
+    let third = within.start_by.saturating_duration_since(began) / 3;
+    Within { start_by: began + third, ..within }
+}
+
+/// What is left to act in, when verification will need as long as the listing did.
+fn acting_time(order: Order<'_>, began: Instant, pages: u32) -> Within {
+    let Order { ssm, mode, within, .. } = order;
+    match mode {
+        Mode::DryRun => within,
+        Mode::Enforce => {
+            let verification = ssm.time_for(pages) + VERIFICATION_MARGIN;
+            let start_by = within.start_by.checked_sub(verification).unwrap_or(began);
+            Within { start_by, end_by: start_by + VERIFICATION_MARGIN }
+        }
+    }
+}
+
 /// Judges in two passes: only targets whose tags decide something are looked up.
+///
+/// The look-up takes at most half of the time to act in: however slow it is, those whom the tags do
+/// not decide about are ended.
 async fn judge_all(
     order: Order<'_>,
+    acting: Within,
     policy: &Policy,
     sessions: Vec<Session>,
 ) -> Vec<(Session, Verdict)> {
-    let Order { ssm, scope, now, within, .. } = order;
+    let Order { ssm, scope, now, .. } = order;
     let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
     let first: Vec<Verdict> =
         sessions.iter().map(|it| judge(policy, now, it, &not_looked_up)).collect();
 
     let undetermined = sessions.iter().zip(&first).filter(|(_, it)| it.unknown().is_some());
     let targets: BTreeSet<&str> = undetermined.map(|(it, _)| it.target.as_str()).collect();
+    let half = acting.start_by.saturating_duration_since(Instant::now()) / 2;
+    let within = Within { start_by: acting.start_by - half, ..acting };
     let (tags, problems) = look_up(ssm, scope, policy, targets, within).await;
     for error in problems {
         warn!(error, "tag look-up failed");
@@ -156,22 +172,21 @@ async fn judge_all(
 
 /// Carries the plan out, as far as the mode allows, and finds out what became of it.
 async fn settle(
-    ssm: &Ssm,
-    mode: Mode,
-    steps: Vec<Step>,
-    concurrency: usize,
+    order: Order<'_>,
     acting: Within,
-    within: Within,
+    n_nameless: usize,
+    steps: Vec<Step>,
 ) -> Vec<Settled> {
+    let Order { ssm, mode, within, concurrency, .. } = order;
+    let unacted = |step: Step, outcome| Settled { step, outcome, last_status: None, error: None };
     let (to_end, others): (Vec<_>, Vec<_>) =
         steps.into_iter().partition(|it| it.action == Action::Terminate);
-    let unacted = |step: Step, outcome| Settled { step, outcome, last_status: None, error: None };
     let mut settled = Vec::new();
     match mode {
         Mode::DryRun => settled.extend(to_end.into_iter().map(|it| unacted(it, Outcome::Spared))),
         Mode::Enforce => {
             let (tried, untried) = act(ssm, to_end, concurrency, acting).await;
-            settled.extend(verify(ssm, tried, within).await);
+            settled.extend(verify(ssm, tried, n_nameless, within).await);
             settled.extend(untried.into_iter().map(|step| {
                 let action = Action::Hold(Hold::Deadline);
                 unacted(Step { action, ..step }, Outcome::Held)
@@ -182,11 +197,21 @@ async fn settle(
         let outcome = if step.action == Action::Leave { Outcome::Left } else { Outcome::Held };
         unacted(step, outcome)
     }));
-    settled.sort_by(|a, b| {
-        let key = |it: &Settled| (it.step.session.started_at, it.step.session.id.clone());
-        key(a).cmp(&key(b))
-    });
+    settled.sort_by(|a, b| oldest_first(&a.step.session, &b.step.session));
     settled
+}
+
+/// One line for every session, before the first is ended.
+fn log_decisions(steps: &[Step], unjudged: &[(Record, &str)], ending: &[Record], now: Timestamp) {
+    for step in steps {
+        info!(facts = facts(&Row::of_step(step, now)), "session judged");
+    }
+    for (record, why) in unjudged {
+        warn!(facts = facts(&Row::of_record(record, now, Some(why))), "session judged");
+    }
+    for record in ending {
+        info!(facts = facts(&Row::of_record(record, now, None)), "session judged");
+    }
 }
 
 fn log_outcome(settled: &Settled, now: Timestamp) {

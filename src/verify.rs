@@ -8,12 +8,16 @@ use crate::{
     act::{Answer, Tried},
     list::list,
     report::{Outcome, Settled},
-    session::Record,
+    session::is_ending,
     ssm::{Ssm, Within},
 };
 
 /// The pauses before the passes.
 const PAUSES_S: [u64; 5] = [0, 1, 2, 4, 8];
+
+/// So many passes wait also for sessions that are `Terminating`: most of them go in a moment, and
+/// some never do.
+const PATIENT_PASSES: usize = 3;
 
 /// How one session was last seen after it had been asked to end.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,53 +32,55 @@ enum Sighting {
 
 /// Lists until every session asked to end is absent, or further passes promise nothing.
 ///
-/// Only a complete pass proves absence. The passes stop early when nobody is left, or only sessions
-/// that are `Terminating`.
-pub async fn verify(ssm: &Ssm, tried: Vec<Tried>, within: Within) -> Vec<Settled> {
-    let is_open = |it: &Tried| !matches!(it.answer, Answer::Denied | Answer::Throttled);
-    let ids = tried.iter().filter(|it| is_open(it)).map(|it| it.step.session.id.clone());
-    let mut open: HashMap<String, Sighting> = ids.map(|it| (it, Sighting::Unseen)).collect();
-    let mut absent = Vec::new();
-    for pause in PAUSES_S.map(Duration::from_secs) {
-        if open.is_empty() || within.start_by <= Instant::now() + pause {
+/// Only a complete pass proves absence, and only if no more of its rows lack an id than before the
+/// terminations (`n_nameless`): else one of them may be anybody's.
+pub async fn verify(
+    ssm: &Ssm,
+    tried: Vec<Tried>,
+    n_nameless: usize,
+    within: Within,
+) -> Vec<Settled> {
+    let mut watched: Vec<_> = tried.into_iter().map(|it| (it, Sighting::Unseen)).collect();
+    for (n_passes, pause) in PAUSES_S.map(Duration::from_secs).into_iter().enumerate() {
+        let is_open = |(it, sighting): &_| may_change(it, sighting, n_passes);
+        if !watched.iter().any(is_open) || within.start_by <= Instant::now() + pause {
             break;
         }
         sleep(pause).await;
         let census = list(ssm, within).await;
-        let mut is_waiting = false;
-        let mut listed: HashMap<&str, &Record> = HashMap::new();
-        for record in &census.records {
-            listed.extend(record.id.as_deref().map(|id| (id, record)));
-        }
-        open.retain(|id, sighting| match listed.get(id.as_str()) {
-            Some(record) => {
-                *sighting = Sighting::Listed(record.status.clone());
-                is_waiting |= !record.is_ending();
-                true
+        let is_proof = census.problem.is_none() && census.n_nameless() <= n_nameless;
+        let with_id = census.records.into_iter().filter_map(|it| Some((it.id?, it.status)));
+        let mut statuses: HashMap<String, Option<String>> = with_id.collect();
+        for (tried, sighting) in &mut watched {
+            match statuses.remove(&tried.step.session.id) {
+                Some(status) => *sighting = Sighting::Listed(status),
+                None if is_proof => *sighting = Sighting::Absent,
+                None => {}
             }
-            None if census.problem.is_none() => {
-                absent.push(id.clone());
-                false
-            }
-            None => {
-                is_waiting = true;
-                true
-            }
-        });
-        if !is_waiting {
-            break;
         }
     }
-    open.extend(absent.into_iter().map(|id| (id, Sighting::Absent)));
-    let settle = |Tried { step, answer, error }| {
-        let sighting = open.get(&step.session.id).unwrap_or(&Sighting::Unseen);
+    let settle = |(Tried { step, answer, error }, sighting)| {
+        let outcome = outcome(answer, &sighting);
         let last_status = match sighting {
-            Sighting::Listed(status) => status.clone(),
+            Sighting::Listed(status) => status,
             Sighting::Absent | Sighting::Unseen => None,
         };
-        Settled { outcome: outcome(answer, sighting), last_status, error, step }
+        Settled { step, outcome, last_status, error }
     };
-    tried.into_iter().map(settle).collect()
+    watched.into_iter().map(settle).collect()
+}
+
+/// Whether another pass may tell more of a session.
+fn may_change(tried: &Tried, sighting: &Sighting, n_passes: usize) -> bool {
+    match (tried.answer, sighting) {
+        (Answer::Denied | Answer::Throttled, _)
+        | (_, Sighting::Absent)
+        | (Answer::Refused, Sighting::Listed(_)) => false,
+        (Answer::Accepted | Answer::NotValid | Answer::Unclear, Sighting::Listed(status)) => {
+            n_passes < PATIENT_PASSES || !is_ending(status.as_deref())
+        }
+        (_, Sighting::Unseen) => true,
+    }
 }
 
 /// What really happened, as far as it is proved.

@@ -30,7 +30,7 @@ pub struct Emulator {
 #[error("connection reset")]
 pub struct Reset;
 
-/// A call that was made, and how it was answered.
+/// A call that arrived, and how it was answered.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// When it arrived, since the start of the emulator.
@@ -39,7 +39,7 @@ pub struct Call {
     pub operation: String,
     /// The request's body.
     pub body: Value,
-    /// The answer's HTTP status; `None` if the connection was closed.
+    /// The answer's HTTP status; `None` if there was none, or not yet.
     pub status: Option<u16>,
     /// The code of the error that was answered.
     pub error: Option<String>,
@@ -85,7 +85,7 @@ impl Emulator {
         self.shared.epoch + self.shared.origin.elapsed()
     }
 
-    /// Every call so far, in the order in which they were answered.
+    /// Every call so far, in the order in which they arrived.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
@@ -108,23 +108,36 @@ impl Emulator {
     /// # Errors
     /// If the connection is to be closed instead.
     pub async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Reset> {
-        let at = self.shared.origin.elapsed();
         let call = wire::Call::read(&request);
+        let index = self.arrived(&call);
         let is_throttled = self.is_throttled(&call.operation);
         let latency = self.state().behaviour.latency;
         if !latency.is_zero() {
             sleep(latency).await;
         }
         let play = if is_throttled { Some(Play::Throttle) } else { self.strike(&call) };
-        let (answer, error) = match self.play(&call, play).await {
-            Ok(Ok(response)) => (Ok(response), None),
-            Ok(Err(err)) => (Ok(wire::json_response(err.status, &err.body)), Some(err.code)),
-            Err(reset) => (Err(reset), None),
+        let (response, error) = match self.play(&call, play).await? {
+            Ok(response) => (response, None),
+            Err(err) => (wire::json_response(err.status, &err.body), Some(err.code)),
         };
-        let status = answer.as_ref().ok().map(|it| it.status().as_u16());
-        let wire::Call { operation, body, .. } = call;
-        self.state().calls.push(Call { at, operation, body, status, error });
-        answer
+        if let Some(call) = self.state().calls.get_mut(index) {
+            call.status = Some(response.status().as_u16());
+            call.error = error;
+        }
+        Ok(response)
+    }
+
+    /// Records a call, also one whose caller will not wait for the answer; its place in the record.
+    fn arrived(&self, call: &wire::Call) -> usize {
+        let calls = &mut self.state().calls;
+        calls.push(Call {
+            at: self.shared.origin.elapsed(),
+            operation: call.operation.clone(),
+            body: call.body.clone(),
+            status: None,
+            error: None,
+        });
+        calls.len() - 1
     }
 
     /// The first fault that is due strikes.
@@ -151,6 +164,9 @@ impl Emulator {
                 self.state().world.start(*seed, self.now());
                 self.carry_out(call, |_| {})
             }
+            Some(Play::Body(body)) => self
+                .carry_out(call, |_| {})
+                .map(|_| wire::response(200, "application/x-amz-json-1.1", body)),
             Some(Play::Deny) => {
                 Err(ApiError::access_denied(&call.operation, call.session().unwrap_or("*")))
             }
@@ -188,6 +204,11 @@ impl Emulator {
                 sleep(duration).await;
                 self.carry_out(call, |_| {})
             }
+            Some(Play::SlowAfter(duration)) => {
+                let response = self.carry_out(call, |_| {});
+                sleep(duration).await;
+                response
+            }
             Some(Play::Throttle) => Err(ApiError::throttled()),
             Some(Play::Truncated) => self
                 .carry_out(call, |_| {})
@@ -200,9 +221,6 @@ impl Emulator {
                 self.state().world.vanish(&id);
                 self.carry_out(call, |_| {})
             }
-            Some(Play::WrongJson) => self
-                .carry_out(call, |_| {})
-                .map(|_| wire::response(200, "application/x-amz-json-1.1", "<html>".into())),
         })
     }
 

@@ -34,6 +34,8 @@ pub struct Fault {
 pub enum Play {
     /// A session appears before the call is carried out.
     Appear(Box<Seed>),
+    /// The call is carried out, and answered by 200 with this body instead.
+    Body(String),
     /// `AccessDeniedException`.
     Deny,
     /// Every row of the page stands there twice.
@@ -61,6 +63,8 @@ pub enum Play {
     ResetBefore,
     /// The answer takes this long; what the call does, it does at the end.
     Slow(#[serde(deserialize_with = "slow")] Duration),
+    /// The answer takes this long; what the call does, it does at once.
+    SlowAfter(#[serde(deserialize_with = "slow")] Duration),
     /// 400 `ThrottlingException`.
     Throttle,
     /// The call is carried out, and half of the answer's body sent.
@@ -69,8 +73,6 @@ pub enum Play {
     Unavailable,
     /// This session is gone before the call is carried out.
     Vanish(String),
-    /// The call is carried out, and answered by 200 with a body that is no JSON.
-    WrongJson,
 }
 
 fn slow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -80,7 +80,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         report.calls, report.duration_s,
     );
     println!(
-        "`unconfirmed` is honest: AWS accepted, but the session is still listed.\n\
+        "`terminated` is proved: the session was absent when all were listed once more.\n\
+         `denied` is one session's fate: IAM protects it, and the others were ended all the same.\n\
          `undetermined` lives: its target has no tags, so nobody knows whether it is production.\n\n\
          Next, serve this fleet to the AWS CLI, or to the function itself:\n\n    \
          cargo run -p reapctl -- emulate"

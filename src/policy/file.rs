@@ -73,7 +73,8 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
 struct Reader {
     errors: Vec<PolicyError>,
     ids: Vec<Arc<str>>,
-    tag_keys: Vec<String>,
+    /// `None` if they cannot be read: then nothing is said of those that rules use.
+    tag_keys: Option<Vec<String>>,
 }
 
 impl Reader {
@@ -87,9 +88,7 @@ impl Reader {
             Some(it) => drop(self.integer("version", it, 1..=1)),
             None => self.error(node.referenced, "`version` is missing; write `version: 1`"),
         }
-        if let Some(it) = tag_keys {
-            self.tag_keys = self.tag_keys(it).unwrap_or_default();
-        }
+        self.tag_keys = tag_keys.map_or(Some(Vec::new()), |it| self.tag_keys(it));
         // An empty list of rules can only mean what it says, unlike an empty list of owners.
         let rules = match rules.map(|it| &it.value) {
             Some(Value::List(items)) if items.is_empty() => Some(Vec::new()),
@@ -101,7 +100,7 @@ impl Reader {
         let untagged = untagged.map_or(Some(Untagged::default()), |it| self.untagged(it));
         let paused = paused.map_or(Some(false), |it| self.boolean("paused", it));
         Some(Policy {
-            tag_keys: std::mem::take(&mut self.tag_keys),
+            tag_keys: self.tag_keys.take()?,
             rules: rules?,
             exemptions: exemptions?,
             limits: limits?,
@@ -208,7 +207,7 @@ impl Reader {
             Value::Map(_) => {
                 let [owner, target, target_tags] =
                     self.fields(&format!("`{what}`"), node, ["owner", "target", "target_tags"])?;
-                let target = target.map(|it| self.globs("target", it).map(Test::Target));
+                let target = target.map(|it| self.targets(it).map(Test::Target));
                 let owner = owner.map(|it| self.owner(it));
                 let tests = [owner, target, target_tags.map(|it| self.target_tags(it))];
                 Some(Condition(tests.into_iter().flatten().collect::<Option<_>>()?))
@@ -253,11 +252,10 @@ impl Reader {
         let tags: Vec<_> = entries
             .iter()
             .map(|(key, values)| {
-                if !self.tag_keys.contains(&key.value) {
-                    let known = names(self.tag_keys.iter().map(String::as_str));
-                    let message = match known.as_str() {
+                if let Some(known) = self.tag_keys.as_ref().filter(|it| !it.contains(&key.value)) {
+                    let message = match names(known.iter().map(String::as_str)).as_str() {
                         "" => format!("the tag key `{}` needs to stand in `tag_keys`", key.value),
-                        _ => format!("`{}` is not in `tag_keys`, which has {known}", key.value),
+                        known => format!("`{}` is not in `tag_keys`, which has {known}", key.value),
                     };
                     self.error(key.referenced, message);
                 }
@@ -265,6 +263,13 @@ impl Reader {
             })
             .collect();
         tags.into_iter().collect::<Option<_>>().map(Test::TargetTags)
+    }
+
+    fn targets(&mut self, node: &Node) -> Option<Vec<Glob>> {
+        self.one_or_more("target", node, |reader, item| match reader.text("target", item)? {
+            "" => reader.fail(item, "an empty `target` matches nobody"),
+            text => Some(Glob::new(text)),
+        })
     }
 
     fn globs(&mut self, what: &str, node: &Node) -> Option<Vec<Glob>> {
@@ -560,6 +565,10 @@ paused: "yes"
             ("version: 1\nrules: null\n", "`rules` must be a list, not nothing"),
             ("version: 1\nexemptions: []\n", "`exemptions` is an empty list"),
             ("version: 1.0\n", "`version` must be 1"),
+            ("version: 1\nrules: [{id: a, when: !not {owner: root}, forbid: true}]\n", "line 2"),
+            ("version: 1\nrules: [{id: a, when: {target: ''}, forbid: true}]\n", "matches nobody"),
+            ("version: 1\nlimits: {max_terminations: 1_0}\n", "not `1_0`"),
+            ("version: 1\ntag_keys: {env}\n", "`tag_keys` must be a list, not a mapping"),
             ("version: 1\nrules: [{id: a, when: all}]\n", "needs `require` or `forbid: true`"),
             (
                 "version: 1\nrules: [{id: a, when: {target_tags: {env: x}}, forbid: true}]\n",

@@ -32,7 +32,9 @@ pub(super) fn parse(text: &str) -> Result<Node, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
+        reject_unsupported_tags: true,
         strict_booleans: true,
+        underscored_numbers_as_strings: true,
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options)

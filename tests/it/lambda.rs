@@ -3,11 +3,14 @@
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
-use session_manager_emulator::{Emulator, Fault, Fleet, Play};
+use session_manager_emulator::{Behaviour, Emulator, Fault, Fleet, Play};
 
 use crate::{
     runtime_api::{Invocations, Ran, invoke},
-    stage::{POLICY, VIOLATORS, fleet},
+    stage::{
+        POLICY, TAGLESS_POLICY, THOUSAND_POLICY, VIOLATORS, assert_the_hundred_are_ended, fleet,
+        thousand,
+    },
 };
 
 fn invocations(events: Vec<Value>) -> Invocations<'static> {
@@ -67,6 +70,20 @@ async fn the_reply_is_the_report() {
 }
 
 #[tokio::test]
+async fn of_a_thousand_sessions_exactly_the_hundred_violators_are_ended_each_once() {
+    let latency = Duration::from_millis(5);
+    let behaviour = Behaviour { latency, ..Behaviour::default() };
+    let emulator = Emulator::new(Fleet { behaviour, ..thousand() });
+    let environment = vec![("REAPER_MODE", "enforce"), ("REAPER_POLICY", THOUSAND_POLICY)];
+    let invocations = Invocations { environment, ..invocations(vec![json!({})]) };
+    let report = run(&emulator, invocations).await.expect("a report");
+    assert_the_hundred_are_ended(&emulator);
+    assert_eq!(report["verdicts"]["exempt"], 50);
+    let expected = json!({"eight-hours": 40, "frozen": 30, "payments-only": 30});
+    assert_eq!((&report["outcomes"]["terminated"], &report["rules"]), (&json!(100), &expected));
+}
+
+#[tokio::test]
 async fn every_line_is_a_json_object_with_powertools_keys_and_decisions_come_before_outcomes() {
     let emulator = Emulator::new(fleet(0));
     let ran = invoke(&emulator, invocations(vec![json!({}), json!({})])).await;
@@ -75,7 +92,7 @@ async fn every_line_is_a_json_object_with_powertools_keys_and_decisions_come_bef
     for line in &logs {
         assert_eq!(line["service"], "session-reaper", "{line}");
         assert_eq!(line["function_name"], "session-reaper", "{line}");
-        assert_eq!(line["xray_trace_id"], "Root=1-5759e988-bd862e3fe1be46a994272793");
+        assert_eq!(line["xray_trace_id"], "1-5759e988-bd862e3fe1be46a994272793");
         let is_first = line["function_request_id"] == "request-1";
         assert_eq!(line["cold_start"], is_first, "{line}");
         assert!(is_first || line["function_request_id"] == "request-2", "{line}");
@@ -297,14 +314,13 @@ async fn denied_everywhere_the_run_has_failed() {
 #[tokio::test]
 async fn the_deadline_is_lambdas() {
     let emulator = Emulator::new(fleet(0));
-    let invocations =
-        Invocations { deadline: Duration::from_secs(11), ..invocations(vec![json!({})]) };
+    let environment = vec![("REAPER_MODE", "enforce"), ("REAPER_POLICY", TAGLESS_POLICY)];
+    let deadline = Duration::from_secs(11);
+    let invocations = Invocations { environment, events: vec![json!({})], deadline };
     let reply = run(&emulator, invocations).await.expect("a report");
     assert_eq!(reply["outcomes"]["held"], 4);
-    assert_eq!(
-        (&reply["sessions"][0]["hold"], &reply["sessions"][0]["action"]),
-        (&json!("deadline"), &json!("hold"))
-    );
+    let first = &reply["sessions"][0];
+    assert_eq!((&first["hold"], &first["action"]), (&json!("deadline"), &json!("hold")));
     assert_eq!(emulator.active_ids().len(), 8);
 }
 

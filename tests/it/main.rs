@@ -14,3 +14,4 @@ mod lambda;
 mod runtime_api;
 mod stage;
 mod sweep;
+mod tidy;

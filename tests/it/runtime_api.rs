@@ -73,7 +73,9 @@ pub(crate) async fn invoke(emulator: &Emulator, invocations: Invocations<'_>) ->
     let (listener, emulator_url) = listen().await;
     tokio::spawn(serve(listener, emulator.clone()));
 
-    let mut child = Command::new(env!("CARGO_BIN_EXE_session-reaper"))
+    // Continuous integration runs these tests against the release build as well.
+    let binary = std::env::var_os("SESSION_REAPER_BINARY");
+    let mut child = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_session-reaper").into()))
         .env_clear()
         .env("AWS_LAMBDA_RUNTIME_API", runtime_url.trim_start_matches("http://"))
         .env("AWS_LAMBDA_FUNCTION_NAME", "session-reaper")
@@ -127,7 +129,10 @@ async fn answer(
             .header("lambda-runtime-aws-request-id", format!("request-{number}"))
             .header("lambda-runtime-deadline-ms", deadline.as_millis().to_string())
             .header("lambda-runtime-invoked-function-arn", arn)
-            .header("lambda-runtime-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793")
+            .header(
+                "lambda-runtime-trace-id",
+                "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
+            )
             .body(event.to_string().into());
         return Ok(response.expect("valid headers"));
     }

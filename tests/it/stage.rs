@@ -26,6 +26,16 @@ exemptions:
 limits: { max_terminations: 1000, trip_above: { percent: 100 } }
 "#;
 
+/// The same, but for one target, and without a word on tags.
+pub(crate) const TAGLESS_POLICY: &str = r#"
+version: 1
+rules:
+  - { id: one-hour, when: { target: i-0000000000000dev0 }, require: { max_age: 1h } }
+exemptions:
+  - { id: break-glass, when: { owner: role/BreakGlass } }
+limits: { trip_above: { percent: 100 } }
+"#;
+
 /// The sessions that `POLICY` wants ended in `fleet`, oldest first.
 pub(crate) const VIOLATORS: [&str; 4] = ["v-5h", "v-4h", "v-3h", "v-2h"];
 
@@ -164,6 +174,75 @@ pub(crate) fn fleet(n_fillers: usize) -> Fleet {
         fleet.tags.entry(target.into()).or_default().insert(key.into(), value.into());
     }
     fleet
+}
+
+/// Judges `thousand`, by maximum age, owner allowlist and target tags.
+pub(crate) const THOUSAND_POLICY: &str = r#"
+version: 1
+tag_keys: [env, team]
+rules:
+  - { id: eight-hours, when: all, require: { max_age: 8h } }
+  - { id: payments-only, when: { target_tags: { team: payments } }, require: { owner: role/pay-* } }
+  - { id: frozen, when: { target_tags: { env: frozen } }, forbid: true }
+exemptions:
+  - { id: break-glass, when: { owner: role/BreakGlass } }
+limits: { max_terminations: 1000 }
+"#;
+
+/// A thousand sessions: 100 violators (`v-`), 50 exempt who would violate (`x-`), 850 compliant.
+pub(crate) fn thousand() -> Fleet {
+    let mut fleet = Fleet::default();
+    for i in 0..1_000_i64 {
+        let (id, role, kind, minutes) = match i {
+            0..40 => ("v", "dev", "plain", 481 + i * 20),
+            40..70 => ("v", "dev", "payments", i),
+            70..100 => ("v", "pay-ops", "frozen", i),
+            100..120 => ("x", "BreakGlass", "plain", 481 + i * 20),
+            120..150 => ("x", "BreakGlass", "frozen", i),
+            150..250 => ("c", "pay-ops", "payments", i),
+            _ => ("c", "dev", "plain", i % 480),
+        };
+        let target = format!("i-{i:017}");
+        let tags: &[(&str, &str)] = match kind {
+            "payments" => &[("team", "payments")],
+            "frozen" => &[("env", "frozen")],
+            _ => &[("env", "dev")],
+        };
+        let tags = tags.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        fleet.tags.insert(target.clone(), tags.collect());
+        fleet.sessions.push(Seed {
+            id: Some(format!("{id}-{i}")),
+            owner: Some(format!("arn:aws:sts::123456789012:assumed-role/{role}/x")),
+            target: Some(target),
+            age: Some(jiff::SignedDuration::from_mins(minutes)),
+            ..Seed::default()
+        });
+    }
+    fleet
+}
+
+/// Of `thousand`, exactly the violators were asked to end, each once, and exactly they are gone.
+#[track_caller]
+pub(crate) fn assert_the_hundred_are_ended(emulator: &Emulator) {
+    let calls = emulator.calls();
+    let ended = calls.iter().filter(|it| it.operation == "TerminateSession");
+    let mut ended: Vec<_> = ended.filter_map(|it| it.body["SessionId"].as_str()).collect();
+    assert_eq!(ended.len(), 100);
+    ended.sort_unstable();
+    ended.dedup();
+    assert_eq!(ended.len(), 100, "each once");
+    assert!(ended.iter().all(|it| it.starts_with("v-")));
+    assert!(emulator.active_ids().iter().all(|it| !it.starts_with("v-")));
+    assert_eq!(emulator.active_ids().len(), 900);
+    assert!(calls.iter().all(|it| it.status == Some(200)), "no call failed");
+
+    let operations: Vec<_> = calls.iter().map(|it| it.operation.as_str()).collect();
+    let first = operations.iter().position(|it| *it == "TerminateSession").expect("one");
+    let last = operations.iter().rposition(|it| *it == "TerminateSession").expect("one");
+    let n_listed = |calls: &[&str]| calls.iter().filter(|it| **it == "DescribeSessions").count();
+    let listed =
+        [&operations[..first], &operations[first..last], &operations[last..]].map(n_listed);
+    assert_eq!(listed, [5, 0, 5], "before, meanwhile, after");
 }
 
 /// The outcomes of a sweep in which these became of the violators of `fleet`, and the rest left.

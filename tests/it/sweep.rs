@@ -5,7 +5,10 @@ use std::time::Duration;
 use session_manager_emulator::{Behaviour, Fleet};
 use session_reaper::report::{Mode, Outcomes};
 
-use crate::stage::{POLICY, Stage, VIOLATORS, Wire, assert_adds_up, fleet, inline, outcomes};
+use crate::stage::{
+    POLICY, Stage, THOUSAND_POLICY, VIOLATORS, Wire, assert_adds_up, assert_the_hundred_are_ended,
+    fleet, inline, outcomes, thousand,
+};
 
 #[tokio::test]
 async fn violators_are_ended_oldest_first_and_nobody_else() {
@@ -84,17 +87,17 @@ async fn limits_hold_the_younger_and_the_breaker_and_paused_hold_everybody() {
 
 #[tokio::test(start_paused = true)]
 async fn at_the_default_pace_awss_quota_throttles_nobody() {
-    let behaviour = Behaviour {
-        quota: Some(6),
-        latency: Duration::from_millis(30),
-        terminating_for: Duration::from_millis(100),
-        ..Behaviour::default()
+    let latency = Duration::from_millis(5);
+    let behaviour = Behaviour { quota: Some(6), latency, ..Behaviour::default() };
+    let stage = Stage {
+        calls_per_second: 5.0,
+        policy: inline(THOUSAND_POLICY),
+        ..Stage::new(Wire::InProcess, Fleet { behaviour, ..thousand() })
     };
-    let fleet = Fleet { behaviour, ..fleet(992) };
-    let stage = Stage { calls_per_second: 5.0, ..Stage::new(Wire::InProcess, fleet) };
     let report = stage.sweep().await;
-    stage.check(&report, outcomes(992, Outcomes { terminated: 4, ..Outcomes::default() }));
-    assert!(stage.emulator.calls().iter().all(|it| it.status == Some(200)));
+    assert_the_hundred_are_ended(&stage.emulator);
+    assert_eq!(report.outcomes.terminated, 100);
+    assert_adds_up(&report);
 }
 
 #[tokio::test(start_paused = true)]
