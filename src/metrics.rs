@@ -87,3 +87,34 @@ fn line(report: &Report, now_ms: i64, rule: Option<&str>, metrics: &[Metric]) ->
     }
     Value::Object(root).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::findings;
+
+    #[test]
+    fn every_metric_has_its_own_count() {
+        let lines = lines(&Report::new(&findings()), 1_772_430_000_000, Some(17));
+        let lines: Vec<Value> =
+            lines.iter().map(|it| serde_json::from_str(it).expect("JSON")).collect();
+        assert_eq!(lines.len(), 1 + 2);
+        let expected = json!({
+            "Account": "123456789012", "Region": "eu-west-1", "Mode": "enforce",
+            "Sessions": 96, "Compliant": 10, "Exempt": 11, "Violations": 36, "Undetermined": 12,
+            "Unjudged": 13, "Ending": 14, "Terminated": 1, "AlreadyGone": 2, "Unconfirmed": 3,
+            "Denied": 4, "Throttled": 5, "Failed": 6, "Spared": 7, "Held": 8, "Tripped": 1,
+            "Paused": 1, "Complete": 1, "Pages": 15, "Calls": 16, "OldestViolation": 1_000,
+            "SweepDuration": 1.5, "RemainingTime": 17,
+        });
+        let mut actual = lines[0].clone();
+        let aws = actual.as_object_mut().and_then(|it| it.remove("_aws")).expect("metadata");
+        assert_eq!(actual, expected);
+        assert_eq!(aws["Timestamp"], 1_772_430_000_000_i64);
+        let directive = &aws["CloudWatchMetrics"][0];
+        let defined = directive["Metrics"].as_array().map(Vec::len);
+        assert_eq!(defined, Some(expected.as_object().map_or(0, Map::len) - 3));
+        assert_eq!(lines[2]["Rule"], "b");
+        assert_eq!(lines[2]["Violations"], 36);
+    }
+}

@@ -520,3 +520,157 @@ fn hash_of_ids(settled: &[Settled], unjudged: &[(Record, &str)], ending: &[Recor
 pub fn sha256(text: &str) -> String {
     hex::encode(Sha256::digest(text))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::plan::Action;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    /// One outcome after the other, the first once, the second twice, and so on; the oldest first.
+    pub(crate) fn findings() -> Findings {
+        let outcomes = [
+            Outcome::Terminated,
+            Outcome::AlreadyGone,
+            Outcome::Unconfirmed,
+            Outcome::Denied,
+            Outcome::Throttled,
+            Outcome::Failed,
+            Outcome::Spared,
+            Outcome::Held,
+        ];
+        let each = outcomes.iter().enumerate().flat_map(|(i, it)| std::iter::repeat_n(*it, i + 1));
+        let violation = || Verdict::Violation { rules: vec!["a".into(), "b".into()] };
+        let violators = each.map(|outcome| (violation(), outcome));
+        let exempt = || Verdict::Exempt { by: "x".into() };
+        let unknown = Unknown::TagsNotReturned;
+        let undetermined = || Verdict::Undetermined { rules: vec!["a".into()], unknown };
+        let others = (0..10).map(|_| (Verdict::Compliant, Outcome::Left));
+        let others = others.chain((0..11).map(|_| (exempt(), Outcome::Left)));
+        let others = others.chain((0..12).map(|_| (undetermined(), Outcome::Left)));
+        let settled = violators.chain(others).enumerate().map(|(i, (verdict, outcome))| {
+            let session = session(&format!("s-{i:03}"), i64::try_from(i).unwrap_or(0));
+            let step = Step { session, verdict, action: Action::Leave };
+            Settled { step, outcome, last_status: None, error: None }
+        });
+        let record = |id: &str| Record { id: Some(id.into()), ..Record::default() };
+        Findings {
+            mode: Mode::Enforce,
+            scope: Scope::from_arn("arn:aws:lambda:eu-west-1:123456789012:function:f"),
+            started_at: NOW,
+            duration: std::time::Duration::from_millis(1_500),
+            policy: PolicyIdentity { source: "p".into(), version: None, sha256: sha256("abc") },
+            coverage: Coverage { complete: true, problem: None, pages: 15 },
+            calls: 16,
+            tripped: true,
+            paused: true,
+            settled: settled.collect(),
+            unjudged: (0..13).map(|i| (record(&format!("u-{i}")), "no Owner")).collect(),
+            ending: (0..14).map(|i| record(&format!("e-{i}"))).collect(),
+        }
+    }
+
+    fn session(id: &str, seconds_after: i64) -> Session {
+        Session {
+            id: id.into(),
+            owner: "o".into(),
+            target: "t".into(),
+            started_at: Timestamp::from_second(seconds_after - 1_000).expect("an instant"),
+            status: None,
+            document: "d".into(),
+        }
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let report = Report::new(&findings());
+        let expected = Verdicts {
+            seen: 36 + 10 + 11 + 12 + 13 + 14,
+            compliant: 10,
+            exempt: 11,
+            violation: 36,
+            undetermined: 12,
+            unjudged: 13,
+            ending: 14,
+        };
+        assert_eq!(report.verdicts, expected);
+        let expected = Outcomes {
+            terminated: 1,
+            already_gone: 2,
+            unconfirmed: 3,
+            denied: 4,
+            throttled: 5,
+            failed: 6,
+            spared: 7,
+            held: 8,
+            left: 33,
+        };
+        assert_eq!(report.outcomes, expected);
+        assert_eq!(report.rules, [("a".into(), 36), ("b".into(), 36)].into());
+        assert_eq!(report.oldest_violation_s, Some(1_000));
+        assert_eq!(
+            report.counts(),
+            "96 seen, 10 compliant, 11 exempt, 36 in violation, 12 undetermined, 13 unjudged, \
+             14 ending, 1 terminated, 2 already gone, 3 unconfirmed, 4 denied, 5 throttled, \
+             6 failed, 7 spared, 8 held"
+        );
+    }
+
+    #[test]
+    fn hashes_are_sha_256() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256("abc"), abc);
+        let mut findings = findings();
+        findings.settled.truncate(2);
+        findings.unjudged.truncate(1);
+        findings.unjudged.push((Record::default(), "no SessionId"));
+        findings.ending.truncate(1);
+        findings.settled.reverse();
+        let report = Report::new(&findings);
+        assert_eq!(report.sessions_sha256, sha256("e-0\ns-000\ns-001\nu-0\n"));
+    }
+
+    #[test]
+    fn a_reply_lists_a_thousand_sessions_and_stays_below_lambdas_limit() {
+        let mut findings = findings();
+        let violator = findings.settled[0].clone();
+        let n_before = findings.settled.len() - 10 + 13 + 14;
+        findings.settled.extend(std::iter::repeat_n(violator.clone(), 1_000 - n_before));
+        let report = Report::new(&findings);
+        assert_eq!((report.sessions.len(), report.truncated), (1_000, false));
+        let last = report.sessions.last().map(|it| it.verdict);
+        assert_eq!(last, Some("ending"), "what matters least comes last");
+
+        findings.settled.push(violator);
+        let report = Report::new(&findings);
+        assert_eq!((report.sessions.len(), report.truncated), (1_000, true));
+
+        for settled in &mut findings.settled {
+            settled.step.session.owner = "\u{0}".repeat(2_000); // Six bytes each in JSON.
+        }
+        let report = Report::new(&findings);
+        assert!(report.truncated);
+        let n_bytes = serde_json::to_string(&report).expect("JSON").len();
+        assert!((4_900_000..6_000_000).contains(&n_bytes), "{n_bytes}");
+    }
+
+    #[test]
+    fn a_run_fails_if_it_did_not_see_all_or_was_allowed_nothing() {
+        let mut findings = findings();
+        assert_eq!(Report::new(&findings).failure(), None);
+        findings.coverage.problem = Some("a repeated token".into());
+        let failure = Report::new(&findings).failure().map(|it| it.to_string());
+        let expected = "the listing is incomplete: a repeated token; 96 seen";
+        assert!(failure.is_some_and(|it| it.starts_with(expected)));
+
+        findings.coverage.problem = None;
+        findings.settled.retain(|it| matches!(it.outcome, Outcome::Denied | Outcome::Held));
+        findings.settled[0].error = Some("AccessDeniedException: no".into());
+        let failure = Report::new(&findings).failure().map(|it| it.to_string());
+        let expected = "every termination was denied: AccessDeniedException: no; 39 seen";
+        assert!(failure.is_some_and(|it| it.starts_with(expected)));
+        findings.settled.retain(|it| it.outcome == Outcome::Held);
+        assert_eq!(Report::new(&findings).failure(), None, "nothing was tried");
+    }
+}

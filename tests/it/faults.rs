@@ -196,6 +196,65 @@ async fn sessions_may_appear_and_vanish_between_pages() {
     assert_adds_up(&report);
 }
 
+#[tokio::test(start_paused = true)]
+async fn attempts_that_fail_are_repeated_after_longer_and_longer_pauses() {
+    let fault = Fault::new(LIST, 4, Play::InternalError);
+    let (stage, _) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+    let at: Vec<_> = stage.calls(LIST).iter().map(|it| it.at).collect();
+    let pauses: Vec<_> = at.windows(2).take(4).map(|it| (it[1] - it[0]).as_millis()).collect();
+    assert_eq!(pauses, [100, 200, 400, 800]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_are_told_apart_by_code_and_status() {
+    let error = |status, code: &str| Play::Error { status, code: code.into(), message: "x".into() };
+    for (status, code) in [
+        (400, "ThrottledException"),
+        (400, "RequestLimitExceeded"),
+        (400, "SlowDown"),
+        (400, "RequestTimeoutException"),
+        (429, "Whatever"),
+        (500, "Whatever"),
+        (400, "com.amazonaws.ssm#ThrottlingException"),
+        (400, "ThrottlingException:http://internal.amazon.com/"),
+    ] {
+        let fault = Fault::new(LIST, 2, error(status, code));
+        let (_, report) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+        assert_eq!(report.failure(), None, "{status} {code}");
+    }
+    for (code, violators) in [
+        ("DoesNotExistException", Outcomes { already_gone: 1, ..terminated(3) }),
+        ("ExpiredTokenException", Outcomes { denied: 1, ..terminated(3) }),
+        ("InternalServerError", Outcomes { failed: 1, ..terminated(3) }), // By its status.
+    ] {
+        let is_gone = code == "DoesNotExistException";
+        let vanish = is_gone.then(|| Fault::new(TERMINATE, 1, Play::Vanish("v-3h".into())));
+        let fault = Fault::new(TERMINATE, 1, error(400, code)).for_session("v-3h");
+        let faults: Vec<_> = vanish.into_iter().chain([fault]).collect();
+        play(Wire::InProcess, 0, &faults, violators).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_without_end_are_given_up() {
+    let fault = Fault::new(LIST, 1, Play::EmptyPage).always().after(1);
+    let stage = Stage {
+        calls_per_second: 10_000.0,
+        ..Stage::with_faults(Wire::InProcess, 400, vec![fault])
+    };
+    let report = stage.sweep().await;
+    assert_incomplete(&report, "more than 5000 pages");
+    assert_eq!(report.verdicts.seen, 200);
+}
+
+#[tokio::test]
+async fn without_credentials_nothing_is_sent_and_nothing_is_tried_again() {
+    let stage = Stage { has_credentials: false, ..Stage::new(Wire::Socket, fleet(0)) };
+    let report = stage.sweep().await;
+    assert_incomplete(&report, "`DescribeSessions` was denied after 1 attempt");
+    assert!(stage.emulator.calls().is_empty());
+}
+
 // What the records lack.
 
 #[tokio::test]
@@ -295,6 +354,17 @@ async fn the_tags_of_containers_are_those_of_their_task_and_odd_targets_stay_und
     assert_eq!(stage.emulator.active_ids(), ["edge-7"]);
     assert_eq!(row(&report, "edge-7")["unknown"], "tags_no_arn");
     assert_adds_up(&report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_says_there_is_more_leaves_the_rest_unknown() {
+    let body = r#"{"PaginationToken": "more", "ResourceTagMappingList": []}"#;
+    let fault = Fault::new(TAGS, 1, Play::Body(body.into()));
+    let policy = inline(&format!("{POLICY}untagged: no-tags\n"));
+    let stage = Stage { policy, ..Stage::with_faults(Wire::InProcess, 0, vec![fault]) };
+    let report = stage.sweep().await;
+    assert_eq!(report.verdicts.undetermined, 6);
+    assert_eq!(row(&report, "v-5h")["unknown"], "tags_lookup_failed");
 }
 
 // The terminations.
@@ -468,17 +538,9 @@ async fn a_session_that_is_terminating_for_a_moment_is_seen_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_row_that_loses_its_id_proves_nothing() {
     let nameless = Seed::default();
-    let faults = vec![
-        Fault::new(LIST, 1, Play::Vanish("v-5h".into())).after(1),
-        Fault::new(LIST, 1, Play::Appear(Box::new(nameless.clone()))).after(2),
-    ];
-    // The first pass sees one row less and none without an id: the session is gone. In the other
-    // order the row might be the session's own.
-    let (_, report) = play(Wire::InProcess, 0, &faults, terminated(4)).await;
-    assert_eq!(report.verdicts.unjudged, 0);
     let fault = Fault::new(LIST, 1, Play::Appear(Box::new(nameless.clone()))).after(1);
     play(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
-    // A row that never had one is nobody's that was ended.
+    // A row that had none before is nobody's that was asked to end.
     let mut fleet = fleet(0);
     fleet.sessions.push(nameless);
     let stage = Stage::new(Wire::InProcess, fleet);
@@ -649,6 +711,8 @@ async fn a_policy_parameter_is_read_anew_by_every_sweep() {
     let report = stage.sweep().await;
     assert_eq!((report.policy.version, report.outcomes.terminated), (Some(2), 4));
     assert_eq!(report.policy.source, "parameter /policy");
+    // It may be a SecureString.
+    assert!(stage.calls(PARAMETER).iter().all(|it| it.body["WithDecryption"] == true));
 }
 
 #[tokio::test]

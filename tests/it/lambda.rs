@@ -325,6 +325,21 @@ async fn the_deadline_is_lambdas() {
 }
 
 #[tokio::test]
+async fn what_is_surely_not_meant_and_what_went_wrong_on_the_way_is_warned_of() {
+    let faults = vec![Fault::new("GetResources", 1, Play::Deny)];
+    let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
+    let ran = invoke(&emulator, invocations(vec![json!({})])).await;
+    let failed = ran.lines_with("tag look-up failed");
+    assert!(failed[0]["error"].as_str().is_some_and(|it| it.contains("`tag:GetResources`")));
+
+    let environment = vec![("REAPER_POLICY", "version: 1")];
+    let ran = invoke(&emulator, Invocations { environment, ..invocations(vec![json!({})]) }).await;
+    let warned = ran.lines_with("policy warning");
+    assert!(warned[0]["warning"].as_str().is_some_and(|it| it.contains("no rules")));
+    assert_eq!((&failed[0]["level"], &warned[0]["level"]), (&json!("WARN"), &json!("WARN")));
+}
+
+#[tokio::test]
 async fn lambdas_log_controls_are_honoured() {
     let emulator = Emulator::new(fleet(0));
     let mut quiet = invocations(vec![json!({"mode": "dry-run"})]);

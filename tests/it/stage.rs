@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::{
+    credential_fn::provide_credentials_fn, provider::error::CredentialsError,
+};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use session_manager_emulator::{Call, Emulator, Fault, Fleet, Seed, serve};
 use session_reaper::{
@@ -54,6 +57,7 @@ pub(crate) struct Stage {
     pub(crate) mode: Mode,
     pub(crate) policy: PolicySource,
     pub(crate) calls_per_second: f64,
+    pub(crate) has_credentials: bool,
     /// From the start of the sweep to Lambda's deadline, which has a margin of 10 s.
     pub(crate) deadline: Duration,
 }
@@ -66,6 +70,7 @@ impl Stage {
             mode: Mode::Enforce,
             policy: inline(POLICY),
             calls_per_second: 1_000.0,
+            has_credentials: true,
             deadline: Duration::from_mins(5),
         }
     }
@@ -81,11 +86,13 @@ impl Stage {
 
     pub(crate) async fn try_sweep(&self) -> Result<Report, PolicyUnusable> {
         let config = match self.wire {
-            Wire::InProcess => sdk_config().into_builder().http_client(self.emulator.http_client()),
+            Wire::InProcess => sdk_config(self.has_credentials)
+                .into_builder()
+                .http_client(self.emulator.http_client()),
             Wire::Socket => {
                 let (listener, url) = listen().await;
                 tokio::spawn(serve(listener, self.emulator.clone()));
-                sdk_config().into_builder().endpoint_url(url)
+                sdk_config(self.has_credentials).into_builder().endpoint_url(url)
             }
         };
         let ssm = Ssm::new(&config.build(), self.calls_per_second);
@@ -260,11 +267,18 @@ pub(crate) async fn listen() -> (TcpListener, String) {
     (listener, url)
 }
 
-fn sdk_config() -> SdkConfig {
-    let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+fn sdk_config(has_credentials: bool) -> SdkConfig {
+    let provider = if has_credentials {
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+        SharedCredentialsProvider::new(credentials)
+    } else {
+        SharedCredentialsProvider::new(provide_credentials_fn(async || {
+            Err(CredentialsError::not_loaded("there are none"))
+        }))
+    };
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .credentials_provider(provider)
         .build()
 }

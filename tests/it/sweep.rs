@@ -107,3 +107,19 @@ async fn nobody_is_there() {
     assert_eq!((report.verdicts.seen, report.calls, report.failure()), (0, 1, None));
     assert!(report.coverage.complete);
 }
+
+#[tokio::test(start_paused = true)]
+async fn eight_terminations_are_in_flight_at_a_time() {
+    let latency = Duration::from_secs(1);
+    let behaviour = Behaviour { latency, ..Behaviour::default() };
+    let stage = Stage {
+        policy: inline(THOUSAND_POLICY),
+        ..Stage::new(Wire::InProcess, Fleet { behaviour, ..thousand() })
+    };
+    let report = stage.sweep().await;
+    assert_eq!(report.outcomes.terminated, 100);
+    let at: Vec<_> = stage.calls("TerminateSession").iter().map(|it| it.at.as_millis()).collect();
+    let at_once = |start: u128| at.iter().filter(|it| (start..start + 1_000).contains(it)).count();
+    assert_eq!(at.iter().map(|it| at_once(*it)).max(), Some(8));
+    assert!((12_000..14_000).contains(&(at[99] - at[0])), "{} ms", at[99] - at[0]);
+}
