@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// More pages than a function can read in its time at the default pace.
-const MAX_PAGES: u32 = 5_000;
+const MAX_PAGES: u32 = 2_000;
 
 /// How often a listing begins anew after `InvalidNextToken`.
 const MAX_RESTARTS: u32 = 2;

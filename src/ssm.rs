@@ -356,7 +356,7 @@ fn kind_of_code(code: &str, status: u16) -> CallErrorKind {
 }
 
 fn is_about_credentials(err: &ConnectorError) -> bool {
-    sources(err).any(|it| it.is::<CredentialsError>())
+    sources(err).any(<dyn Error>::is::<CredentialsError>)
 }
 
 /// What AWS, or the transport, said.

@@ -200,8 +200,8 @@ async fn sessions_may_appear_and_vanish_between_pages() {
 async fn attempts_that_fail_are_repeated_after_longer_and_longer_pauses() {
     let fault = Fault::new(LIST, 4, Play::InternalError);
     let (stage, _) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
-    let at: Vec<_> = stage.calls(LIST).iter().map(|it| it.at).collect();
-    let pauses: Vec<_> = at.windows(2).take(4).map(|it| (it[1] - it[0]).as_millis()).collect();
+    let at: Vec<_> = stage.calls(LIST).iter().map(|it| it.at.as_millis()).collect();
+    let pauses: Vec<_> = at.windows(2).take(4).map(|it| it[1] - it[0]).collect();
     assert_eq!(pauses, [100, 200, 400, 800]);
 }
 
@@ -243,7 +243,7 @@ async fn pages_without_end_are_given_up() {
         ..Stage::with_faults(Wire::InProcess, 400, vec![fault])
     };
     let report = stage.sweep().await;
-    assert_incomplete(&report, "more than 5000 pages");
+    assert_incomplete(&report, "more than 2000 pages");
     assert_eq!(report.verdicts.seen, 200);
 }
 
@@ -301,7 +301,7 @@ async fn an_unknown_status_is_judged_like_any_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tag_look_up_that_fails_leaves_undetermined_whom_the_tags_decide_about() {
-    let policy = |untagged: &str| inline(&format!("{}untagged: {untagged}\n", POLICY));
+    let policy = |untagged: &str| inline(&format!("{POLICY}untagged: {untagged}\n"));
     for (play, untagged) in [
         (Play::Deny, "unknown"),
         (Play::Deny, "no-tags"), // Even then: a failed look-up is not an answer.
@@ -636,20 +636,18 @@ async fn a_listing_without_end_leaves_time_to_end_those_it_saw() {
         filler.owner = Some("arn:aws:sts::123456789012:assumed-role/BreakGlass/x".into());
         filler.age = Some(jiff::SignedDuration::from_hours(20)); // Behind the violators.
     }
-    for endless in [Play::EmptyPage, Play::Throttle] {
-        for seconds in [60, 300] {
-            let faults = vec![Fault::new(LIST, 1, endless.clone()).always().after(1)];
-            let stage = Stage {
-                calls_per_second: 5.0,
-                deadline: Duration::from_secs(seconds),
-                ..Stage::new(Wire::InProcess, Fleet { faults, ..fleet.clone() })
-            };
-            let report = stage.sweep().await;
-            assert!(matches!(report.failure(), Some(Failure::ListingIncomplete { .. })));
-            assert_eq!(report.outcomes.unconfirmed, 4, "{endless:?} within {seconds} s");
-            assert!(VIOLATORS.iter().all(|it| !stage.is_active(it)));
-            assert_adds_up(&report);
-        }
+    for (endless, seconds) in [(Play::EmptyPage, 60), (Play::Throttle, 60), (Play::Throttle, 300)] {
+        let faults = vec![Fault::new(LIST, 1, endless.clone()).always().after(1)];
+        let stage = Stage {
+            calls_per_second: 5.0,
+            deadline: Duration::from_secs(seconds),
+            ..Stage::new(Wire::InProcess, Fleet { faults, ..fleet.clone() })
+        };
+        let report = stage.sweep().await;
+        assert!(matches!(report.failure(), Some(Failure::ListingIncomplete { .. })));
+        assert_eq!(report.outcomes.unconfirmed, 4, "{endless:?} within {seconds} s");
+        assert!(VIOLATORS.iter().all(|it| !stage.is_active(it)));
+        assert_adds_up(&report);
     }
 }
 

@@ -30,14 +30,14 @@ limits: { max_terminations: 1000, trip_above: { percent: 100 } }
 "#;
 
 /// The same, but for one target, and without a word on tags.
-pub(crate) const TAGLESS_POLICY: &str = r#"
+pub(crate) const TAGLESS_POLICY: &str = "
 version: 1
 rules:
   - { id: one-hour, when: { target: i-0000000000000dev0 }, require: { max_age: 1h } }
 exemptions:
   - { id: break-glass, when: { owner: role/BreakGlass } }
 limits: { trip_above: { percent: 100 } }
-"#;
+";
 
 /// The sessions that `POLICY` wants ended in `fleet`, oldest first.
 pub(crate) const VIOLATORS: [&str; 4] = ["v-5h", "v-4h", "v-3h", "v-2h"];
@@ -184,7 +184,7 @@ pub(crate) fn fleet(n_fillers: usize) -> Fleet {
 }
 
 /// Judges `thousand`, by maximum age, owner allowlist and target tags.
-pub(crate) const THOUSAND_POLICY: &str = r#"
+pub(crate) const THOUSAND_POLICY: &str = "
 version: 1
 tag_keys: [env, team]
 rules:
@@ -194,7 +194,7 @@ rules:
 exemptions:
   - { id: break-glass, when: { owner: role/BreakGlass } }
 limits: { max_terminations: 1000 }
-"#;
+";
 
 /// A thousand sessions: 100 violators (`v-`), 50 exempt who would violate (`x-`), 850 compliant.
 pub(crate) fn thousand() -> Fleet {
