@@ -84,7 +84,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
          `denied` is one session's fate: IAM protects it, and the others were ended all the same.\n\
          `undetermined` lives: its target has no tags, so nobody knows whether it is production.\n\n\
          Next, serve this fleet to the AWS CLI, or to the function itself:\n\n    \
-         cargo run -p reapctl -- emulate"
+         cargo reapctl emulate"
     );
     Ok(())
 }
