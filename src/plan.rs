@@ -140,6 +140,8 @@ mod tests {
             started_at: Timestamp::from_second(second).expect("an instant"),
             status: None,
             document: String::new(),
+            reason: None,
+            access_type: String::new(),
         };
         let violation = Verdict::Violation { rules: vec!["r".into()] };
         (session, if is_violator { violation } else { Verdict::Compliant })

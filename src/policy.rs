@@ -1,14 +1,19 @@
 //! The policy: rules, exemptions and limits, valid by construction. `Policy::parse` reads one.
 
 mod file;
+mod hours;
 mod yaml;
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use regex_lite::Regex;
 
 pub(crate) use self::file::duration;
-pub use self::file::{PolicyError, PolicyErrors};
+pub use self::{
+    file::{PolicyError, PolicyErrors},
+    hours::Hours,
+};
 use crate::{
     pattern::{Glob, OwnerPattern},
     session::Session,
@@ -68,8 +73,16 @@ pub struct Condition(pub Vec<Test>);
 /// One key of a condition. Each variant is one line of the policy reference.
 #[derive(Clone, Debug)]
 pub enum Test {
+    /// The access type is one of these.
+    AccessType(Vec<&'static str>),
+    /// One or more of these match the document's name.
+    Document(Vec<Glob>),
     /// One or more of these patterns mean the owner.
     Owner(Vec<OwnerPattern>),
+    /// The user gave a reason, and one or more of these match somewhere in it.
+    Reason(Vec<Regex>),
+    /// The status is one of these. A session without one is unknown.
+    Status(Vec<&'static str>),
     /// One or more of these match the target.
     Target(Vec<Glob>),
     /// The target carries each of these keys, with a value that one or more of its globs match.
@@ -88,6 +101,8 @@ pub enum Demand {
 /// One key of `require`.
 #[derive(Clone, Debug)]
 pub enum Requirement {
+    /// The sweep takes place within one or more of these.
+    Hours(Vec<Hours>),
     /// The session is no older than this. The limit itself is allowed.
     MaxAge(SignedDuration),
     /// What may stand in a condition may be asked for as well.
@@ -180,6 +195,7 @@ impl Condition {
 impl Requirement {
     fn is_fulfilled(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
         match self {
+            Self::Hours(any) => any.iter().any(|it| it.contains(now)).into(),
             Self::MaxAge(limit) => (session.age(now) <= *limit).into(),
             Self::Test(test) => test.holds(session, tags),
         }
@@ -189,7 +205,17 @@ impl Requirement {
 impl Test {
     fn holds(&self, session: &Session, tags: &Tags) -> Truth {
         match (self, tags) {
+            (Self::AccessType(any), _) => any.contains(&session.access_type.as_str()).into(),
+            (Self::Document(any), _) => any.iter().any(|it| it.is_match(&session.document)).into(),
             (Self::Owner(any), _) => any.iter().any(|it| it.is_match(&session.owner)).into(),
+            (Self::Reason(any), _) => {
+                let reason = session.reason.as_ref();
+                reason.is_some_and(|reason| any.iter().any(|it| it.is_match(reason))).into()
+            }
+            (Self::Status(any), _) => match &session.status {
+                Some(status) => any.contains(&status.as_str()).into(),
+                None => Truth::Unknown,
+            },
             (Self::Target(any), _) => any.iter().any(|it| it.is_match(&session.target)).into(),
             (Self::TargetTags(_), Tags::Unknown(_)) => Truth::Unknown,
             (Self::TargetTags(all), Tags::Known(tags)) => {

@@ -154,7 +154,7 @@ impl Row {
     /// A decision: what is going to be done, before anything is.
     #[must_use]
     pub fn of_step(step: &Step, now: Timestamp) -> Self {
-        let Session { id, owner, target, started_at, status, document } = step.session.clone();
+        let Session { id, owner, target, started_at, status, document, .. } = step.session.clone();
         Self {
             session_id: Some(id),
             owner: Some(owner),
@@ -186,7 +186,7 @@ impl Row {
     /// A record that was not judged.
     #[must_use]
     pub fn of_record(record: &Record, now: Timestamp, why: Option<&str>) -> Self {
-        let Record { id, owner, target, started_at, status, document } = record.clone();
+        let Record { id, owner, target, started_at, status, document, .. } = record.clone();
         Self {
             session_id: id,
             owner,
@@ -579,6 +579,8 @@ pub(crate) mod tests {
             started_at: Timestamp::from_second(seconds_after - 1_000).expect("an instant"),
             status: None,
             document: "d".into(),
+            reason: None,
+            access_type: String::new(),
         }
     }
 

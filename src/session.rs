@@ -5,6 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 /// The document of a session whose record names none.
 const DEFAULT_DOCUMENT: &str = "SSM-SessionManagerRunShell";
 
+/// The access type of a session whose record names none: records are older than the field.
+const DEFAULT_ACCESS_TYPE: &str = "Standard";
+
 /// How far in the future a start may lie: clocks differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
@@ -23,6 +26,10 @@ pub struct Record {
     pub status: Option<String>,
     /// `DocumentName`.
     pub document: Option<String>,
+    /// `Reason`: what the user typed.
+    pub reason: Option<String>,
+    /// `AccessType`.
+    pub access_type: Option<String>,
 }
 
 /// A session of which everything is known that a verdict may need, but for its target's tags.
@@ -36,10 +43,14 @@ pub struct Session {
     pub target: String,
     /// `StartDate`.
     pub started_at: Timestamp,
-    /// `Status`: shown, and so far not judged by.
+    /// `Status`, if the record has one.
     pub status: Option<String>,
     /// `DocumentName`, or the default document's.
     pub document: String,
+    /// `Reason`: what the user typed; `None` if no reason was given.
+    pub reason: Option<String>,
+    /// `AccessType`, or `Standard`.
+    pub access_type: String,
 }
 
 /// What one record turned out to be.
@@ -80,6 +91,8 @@ impl Record {
                     started_at: *at,
                     status: self.status,
                     document: self.document.unwrap_or_else(|| DEFAULT_DOCUMENT.into()),
+                    reason: self.reason,
+                    access_type: self.access_type.unwrap_or_else(|| DEFAULT_ACCESS_TYPE.into()),
                 });
             }
         };
@@ -115,7 +128,7 @@ mod tests {
             target: text("i-0123456789abcdef0"),
             started_at: Some(NOW),
             status: text("Connected"),
-            document: None,
+            ..Record::default()
         }
     }
 
@@ -137,7 +150,8 @@ mod tests {
         for (record, expected) in table {
             let actual = match record.clone().read(NOW) {
                 Reading::Session(session) => {
-                    assert_eq!(session.document, DEFAULT_DOCUMENT);
+                    assert_eq!(session.document, "SSM-SessionManagerRunShell");
+                    assert_eq!((session.access_type.as_str(), session.reason), ("Standard", None));
                     Ok(())
                 }
                 Reading::Unjudged(_, why) => Err(why),

@@ -400,5 +400,7 @@ fn record(session: ssm::types::Session) -> Record {
             .and_then(|it| Timestamp::from_nanosecond(it.as_nanos()).ok()),
         status: session.status.map(|it| it.as_str().to_owned()),
         document: present(session.document_name),
+        reason: present(session.reason),
+        access_type: session.access_type.map(|it| it.as_str().to_owned()),
     }
 }

@@ -65,10 +65,12 @@ pub enum Tags {
     Unknown(Unknown),
 }
 
-/// Why a target's tags are not known.
+/// What is not known of a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unknown {
+    /// The record has no status.
+    StatusNotReturned,
     /// The look-up failed, or there was no time for it.
     TagsLookupFailed,
     /// The target is of a kind whose ARN cannot be told.

@@ -97,12 +97,14 @@ pub fn judge(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) ->
             Truth::False => {}
         }
     }
-    match tags {
-        Tags::Unknown(unknown) if violated.is_empty() || exempt == Truth::Unknown => {
-            Verdict::Undetermined { rules: possible, unknown: *unknown }
-        }
-        Tags::Known(_) | Tags::Unknown(_) => Verdict::Violation { rules: violated },
+    if !violated.is_empty() && exempt == Truth::False {
+        return Verdict::Violation { rules: violated };
     }
+    let unknown = match tags {
+        Tags::Unknown(unknown) => *unknown,
+        Tags::Known(_) => Unknown::StatusNotReturned,
+    };
+    Verdict::Undetermined { rules: possible, unknown }
 }
 
 #[cfg(test)]
@@ -138,6 +140,8 @@ exemptions:
             started_at: NOW - age,
             status: None,
             document: String::new(),
+            reason: None,
+            access_type: String::new(),
         }
     }
 

@@ -5,10 +5,11 @@
 use std::{collections::HashSet, fmt, ops::RangeInclusive, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
+use regex_lite::RegexBuilder;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    Condition, Demand, Exemption, Limits, Policy, Requirement, Rule, Test, Untagged,
+    Condition, Demand, Exemption, Hours, Limits, Policy, Requirement, Rule, Test, Untagged,
     yaml::{self, Node, Value},
 };
 use crate::pattern::{Glob, OwnerPattern};
@@ -65,6 +66,34 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
         }
     }
 }
+
+/// A key, and what reads its value.
+type Key<T> = (&'static str, fn(&mut Reader, &Node) -> Option<T>);
+
+/// The keys of `when` and `unless`.
+const CONDITIONS: [Key<Test>; 7] = [
+    ("owner", Reader::owner),
+    ("target", Reader::target),
+    ("target_tags", Reader::target_tags),
+    ("document", Reader::document),
+    ("status", Reader::status),
+    ("access_type", Reader::access_type),
+    ("reason", Reader::reason),
+];
+
+/// The keys of `require`.
+const REQUIREMENTS: [Key<Requirement>; 7] = [
+    ("max_age", Reader::max_age),
+    ("owner", |reader, node| reader.owner(node).map(Requirement::Test)),
+    ("target_tags", |reader, node| reader.target_tags(node).map(Requirement::Test)),
+    ("document", |reader, node| reader.document(node).map(Requirement::Test)),
+    ("access_type", |reader, node| reader.access_type(node).map(Requirement::Test)),
+    ("reason", |reader, node| reader.reason(node).map(Requirement::Test)),
+    ("hours", Reader::hours),
+];
+
+/// The most memory that one compiled regular expression may take, in bytes.
+const MAX_REGEX_SIZE: usize = 1 << 18;
 
 /// Reads nodes and collects what is wrong with them.
 ///
@@ -205,29 +234,69 @@ impl Reader {
                 self.fail(node, format!("`{what}` is empty; write `{what}: all` for every session"))
             }
             Value::Map(_) => {
-                let [owner, target, target_tags] =
-                    self.fields(&format!("`{what}`"), node, ["owner", "target", "target_tags"])?;
-                let target = target.map(|it| self.targets(it).map(Test::Target));
-                let owner = owner.map(|it| self.owner(it));
-                let tests = [owner, target, target_tags.map(|it| self.target_tags(it))];
-                Some(Condition(tests.into_iter().flatten().collect::<Option<_>>()?))
+                let nodes = self.fields(&format!("`{what}`"), node, CONDITIONS.map(|it| it.0))?;
+                self.each(CONDITIONS, nodes).map(Condition)
             }
             other => self.fail(node, format!("`{what}` must be `all` or conditions, not {other}")),
         }
     }
 
     fn require(&mut self, node: &Node) -> Option<Vec<Requirement>> {
-        let [max_age, owner, target_tags] =
-            self.fields("`require`", node, ["max_age", "owner", "target_tags"])?;
-        let max_age = max_age.map(|it| self.duration("max_age", it).map(Requirement::MaxAge));
-        let tests = [owner.map(|it| self.owner(it)), target_tags.map(|it| self.target_tags(it))];
-        let tests = tests.into_iter().flatten().map(|it| it.map(Requirement::Test));
-        let all: Vec<_> = max_age.into_iter().chain(tests).collect();
-        if all.is_empty() && matches!(&node.value, Value::Map(it) if it.is_empty()) {
+        if matches!(&node.value, Value::Map(it) if it.is_empty()) {
             return self
                 .fail(node, "`require` is empty; write `forbid: true` if nothing is allowed");
         }
-        all.into_iter().collect()
+        let nodes = self.fields("`require`", node, REQUIREMENTS.map(|it| it.0))?;
+        self.each(REQUIREMENTS, nodes)
+    }
+
+    /// Reads the keys that are there, each by its own function.
+    fn each<T, const N: usize>(
+        &mut self,
+        keys: [Key<T>; N],
+        nodes: [Option<&Node>; N],
+    ) -> Option<Vec<T>> {
+        let nodes = keys.into_iter().zip(nodes).filter_map(|((_, read), node)| Some((read, node?)));
+        let values: Vec<_> = nodes.map(|(read, node)| read(self, node)).collect();
+        values.into_iter().collect()
+    }
+
+    fn access_type(&mut self, node: &Node) -> Option<Test> {
+        self.one_of("access_type", node, &["Standard", "JustInTime"]).map(Test::AccessType)
+    }
+
+    fn document(&mut self, node: &Node) -> Option<Test> {
+        self.globs("document", node).map(Test::Document)
+    }
+
+    fn reason(&mut self, node: &Node) -> Option<Test> {
+        let patterns = self.one_or_more("reason", node, |reader, item| {
+            let text = reader.text("reason", item)?;
+            match RegexBuilder::new(text).size_limit(MAX_REGEX_SIZE).build() {
+                Ok(regex) => Some(regex),
+                Err(err) => reader.fail(item, format!("`{text}` is no regular expression: {err}")),
+            }
+        });
+        patterns.map(Test::Reason)
+    }
+
+    fn status(&mut self, node: &Node) -> Option<Test> {
+        self.one_of("status", node, &["Connected", "Connecting", "Disconnected", "Failed"])
+            .map(Test::Status)
+    }
+
+    fn hours(&mut self, node: &Node) -> Option<Requirement> {
+        let hours = self.one_or_more("hours", node, |reader, item| {
+            match reader.text("hours", item)?.parse::<Hours>() {
+                Ok(hours) => Some(hours),
+                Err(message) => reader.fail(item, message),
+            }
+        });
+        hours.map(Requirement::Hours)
+    }
+
+    fn max_age(&mut self, node: &Node) -> Option<Requirement> {
+        self.duration("max_age", node).map(Requirement::MaxAge)
     }
 
     fn owner(&mut self, node: &Node) -> Option<Test> {
@@ -265,11 +334,13 @@ impl Reader {
         tags.into_iter().collect::<Option<_>>().map(Test::TargetTags)
     }
 
-    fn targets(&mut self, node: &Node) -> Option<Vec<Glob>> {
-        self.one_or_more("target", node, |reader, item| match reader.text("target", item)? {
-            "" => reader.fail(item, "an empty `target` matches nobody"),
-            text => Some(Glob::new(text)),
-        })
+    fn target(&mut self, node: &Node) -> Option<Test> {
+        let globs =
+            self.one_or_more("target", node, |reader, item| match reader.text("target", item)? {
+                "" => reader.fail(item, "an empty `target` matches nobody"),
+                text => Some(Glob::new(text)),
+            });
+        globs.map(Test::Target)
     }
 
     fn globs(&mut self, what: &str, node: &Node) -> Option<Vec<Glob>> {
@@ -360,6 +431,22 @@ impl Reader {
         };
         let items: Vec<_> = items.iter().map(|it| read(self, it)).collect();
         items.into_iter().collect()
+    }
+
+    /// One or more of these names.
+    fn one_of(
+        &mut self,
+        what: &str,
+        node: &Node,
+        known: &[&'static str],
+    ) -> Option<Vec<&'static str>> {
+        self.one_or_more(what, node, |reader, item| {
+            let text = reader.text(what, item)?;
+            known.iter().find(|it| **it == text).copied().or_else(|| {
+                let known = names(known.iter().copied());
+                reader.fail(item, format!("`{what}` is one of {known}, not `{text}`"))
+            })
+        })
     }
 
     fn list<'n>(&mut self, what: &str, node: &'n Node) -> Option<&'n [Node]> {
@@ -519,7 +606,7 @@ paused: "yes"
                  `rules`, `exemptions`, `limits`, `untagged`, `paused`",
                 "line 5, column 9: an `id` has 1 to 64 letters, digits, `-`, `_` or `.`, not `a b`",
                 "line 6, column 13: `when` has no key `target_tag`; it has `owner`, `target`, \
-                 `target_tags`",
+                 `target_tags`, `document`, `status`, `access_type`, `reason`",
                 "line 7, column 25: `max_age` must be a duration above zero such as `90s`, `30m`, \
                  `8h`, `1d` or `1h30m`, not `8 hours`",
                 "line 9, column 28: `envv` is not in `tag_keys`, which has `env`, `env`",

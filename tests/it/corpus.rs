@@ -30,11 +30,33 @@ struct Case {
     #[serde(default)]
     target: String,
     age: Span,
+    /// `none`: the record has none.
+    #[serde(default = "connected")]
+    status: String,
+    #[serde(default = "shell")]
+    document: String,
+    reason: Option<String>,
+    #[serde(default = "standard")]
+    access_type: String,
     /// Absent: not known.
     tags: Option<BTreeMap<String, String>>,
     verdict: String,
     #[serde(default)]
     rules: Vec<String>,
+    /// What an undetermined verdict depends on; tags if absent.
+    unknown: Option<String>,
+}
+
+fn connected() -> String {
+    "Connected".into()
+}
+
+fn shell() -> String {
+    "SSM-SessionManagerRunShell".into()
+}
+
+fn standard() -> String {
+    "Standard".into()
 }
 
 #[derive(Deserialize)]
@@ -58,14 +80,20 @@ fn verdicts_are_those_of_the_corpus() {
                 owner: arn(&case.owner),
                 target: case.target.clone(),
                 started_at: now - age,
-                status: None,
-                document: String::new(),
+                status: Some(case.status.clone()).filter(|it| it != "none"),
+                document: case.document.clone(),
+                reason: case.reason.clone(),
+                access_type: case.access_type.clone(),
             };
             let tags =
                 case.tags.clone().map_or(Tags::Unknown(Unknown::TagsNotReturned), Tags::Known);
             let actual = judge(&policy, now, &session, &tags);
             let what = format!("{file}: {} for {:#}, tags {:?}", case.owner, case.age, case.tags);
             assert_eq!(actual.name(), case.verdict, "{what}");
+            if let Some(unknown) = actual.unknown() {
+                let expected = case.unknown.as_deref().unwrap_or("tags_not_returned");
+                assert_eq!(serde_json::json!(unknown), expected, "{what}");
+            }
             assert_eq!(
                 actual.rules().iter().map(|it| &**it).collect::<Vec<_>>(),
                 case.rules,

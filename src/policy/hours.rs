@@ -1,0 +1,166 @@
+//! Office hours: on which weekdays, from when to when, by whose clock.
+
+use std::str::FromStr;
+
+use jiff::{
+    Timestamp,
+    civil::{Time, Weekday},
+    tz::TimeZone,
+};
+
+const DAYS: [(&str, Weekday); 7] = [
+    ("Mon", Weekday::Monday),
+    ("Tue", Weekday::Tuesday),
+    ("Wed", Weekday::Wednesday),
+    ("Thu", Weekday::Thursday),
+    ("Fri", Weekday::Friday),
+    ("Sat", Weekday::Saturday),
+    ("Sun", Weekday::Sunday),
+];
+
+/// A range of the wall clock on some weekdays: `Mon-Fri 08:00-18:30 Europe/Berlin`.
+///
+/// The start is within, the end is not. A range over midnight (`22:00-06:00`) belongs to the day on
+/// which it starts. On the days on which clocks are changed it is the wall clock that counts.
+#[derive(Clone, Debug)]
+pub struct Hours {
+    days: Vec<Weekday>,
+    start: Time,
+    /// `None`: midnight, at the end of the day.
+    end: Option<Time>,
+    zone: TimeZone,
+}
+
+impl Hours {
+    /// Whether the instant is within the hours.
+    #[must_use]
+    pub fn contains(&self, now: Timestamp) -> bool {
+        let now = self.zone.to_datetime(now);
+        let (day, time) = (now.date().weekday(), now.time());
+        let is_day = |day| self.days.contains(&day);
+        match self.end {
+            Some(end) if end < self.start => {
+                (is_day(day) && self.start <= time) || (is_day(day.previous()) && time < end)
+            }
+            end => is_day(day) && self.start <= time && end.is_none_or(|end| time < end),
+        }
+    }
+}
+
+impl FromStr for Hours {
+    /// What is wrong, and the way out.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut words = text.split_whitespace();
+        let (Some(days), Some(range), Some(zone), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(format!(
+                "write hours such as `Mon-Fri 08:00-18:30 Europe/Berlin`, not `{text}`"
+            ));
+        };
+        let zone = TimeZone::get(zone).map_err(|_| {
+            format!("`{zone}` is no time zone; write one such as `Europe/Berlin` or `UTC`")
+        })?;
+        let (start, end) = parse_range(range).ok_or_else(|| {
+            format!(
+                "`{range}` must be a range such as `08:00-18:30`, `22:00-06:00` or `00:00-24:00`"
+            )
+        })?;
+        let days = parse_days(days).ok_or_else(|| {
+            format!("`{days}` must be weekdays such as `Mon-Fri`, `Sat` or `Mon,Wed-Fri`")
+        })?;
+        Ok(Self { days, start, end, zone })
+    }
+}
+
+/// A range may go over the end of the week, as `Sat-Mon` does.
+fn parse_days(text: &str) -> Option<Vec<Weekday>> {
+    let parse = |name: &str| DAYS.iter().find(|(it, _)| *it == name).map(|(_, day)| *day);
+    let mut days = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (mut day, last) = (parse(first)?, parse(last)?);
+        days.push(day);
+        while day != last {
+            day = day.next();
+            days.push(day);
+        }
+    }
+    Some(days)
+}
+
+fn parse_range(text: &str) -> Option<(Time, Option<Time>)> {
+    let (start, end) = text.split_once('-')?;
+    let start = parse_time(start)?;
+    let end = if end == "24:00" { None } else { Some(parse_time(end)?) };
+    (end != Some(start)).then_some((start, end))
+}
+
+fn parse_time(text: &str) -> Option<Time> {
+    let (hour, minute) = text.split_once(':')?;
+    let is_plain = |it: &str| it.len() == 2 && it.bytes().all(|it| it.is_ascii_digit());
+    if !is_plain(hour) || !is_plain(minute) {
+        return None;
+    }
+    Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn hours_are_those_of_the_wall_clock() {
+        let table = [
+            // 2026-03-02 is a Monday; Berlin is at +01:00, from 2026-03-29 at +02:00.
+            ("Mon-Fri 08:00-18:30 Europe/Berlin", "2026-03-02T07:00:00Z", true),  // The start is within.
+            ("Mon-Fri 08:00-18:30 Europe/Berlin", "2026-03-02T06:59:59Z", false),
+            ("Mon-Fri 08:00-18:30 Europe/Berlin", "2026-03-02T17:29:59Z", true),
+            ("Mon-Fri 08:00-18:30 Europe/Berlin", "2026-03-02T17:30:00Z", false), // The end is not.
+            ("Mon-Fri 08:00-18:30 Europe/Berlin", "2026-03-07T10:00:00Z", false), // A Saturday.
+            ("Mon-Fri 08:00-18:30 Europe/Berlin", "2026-03-30T06:00:00Z", true),  // Summer time.
+            ("Mon-Fri 08:00-18:30 Europe/Berlin", "2026-03-30T16:30:00Z", false),
+            ("Sat 22:00-06:00 UTC",               "2026-03-07T23:00:00Z", true),
+            ("Sat 22:00-06:00 UTC",               "2026-03-08T05:59:59Z", true),  // It began on Saturday.
+            ("Sat 22:00-06:00 UTC",               "2026-03-08T06:00:00Z", false),
+            ("Sat 22:00-06:00 UTC",               "2026-03-07T05:00:00Z", false),
+            ("Sun 22:00-06:00 UTC",               "2026-03-09T01:00:00Z", true),  // Over the end of the week.
+            ("Sat-Mon 00:00-24:00 UTC",           "2026-03-02T23:59:59Z", true),
+            ("Sat-Mon 00:00-24:00 UTC",           "2026-03-03T00:00:00Z", false),
+            ("Mon,Wed-Thu 09:00-10:00 UTC",       "2026-03-05T09:30:00Z", true),
+            ("Mon,Wed-Thu 09:00-10:00 UTC",       "2026-03-03T09:30:00Z", false),
+            // The hour that a clock skips, and the hour that it repeats.
+            ("Sun 02:00-03:00 Europe/Berlin",     "2026-03-29T01:00:00Z", false), // It is 03:00.
+            ("Sun 02:00-03:00 Europe/Berlin",     "2026-10-25T00:30:00Z", true),
+            ("Sun 02:00-03:00 Europe/Berlin",     "2026-10-25T01:30:00Z", true),
+            ("Mon 00:00-01:00 Asia/Kolkata",      "2026-03-01T18:30:00Z", true),  // At +05:30.
+        ];
+        for (hours, now, expected) in table {
+            let parsed: Hours = hours.parse().expect(hours);
+            assert_eq!(parsed.contains(now.parse().expect(now)), expected, "{hours} at {now}");
+        }
+    }
+
+    #[test]
+    fn what_are_no_hours_is_an_error_that_shows_the_way_out() {
+        for (text, part) in [
+            ("08:00-18:30", "`Mon-Fri 08:00-18:30 Europe/Berlin`"),
+            ("Mon-Fri 08:00-18:30", "`Mon-Fri 08:00-18:30 Europe/Berlin`"),
+            ("Mon-Fri 08:00-18:30 Europe/Berlin please", "not `Mon-Fri"),
+            ("Mon-Fri 08:00-18:30 Europe/Bonn", "`Europe/Bonn` is no time zone"),
+            ("Mon-Fri 8:00-18:30 UTC", "`8:00-18:30` must be a range"),
+            ("Mon-Fri 08:00-08:00 UTC", "must be a range"),
+            ("Mon-Fri 24:00-08:00 UTC", "must be a range"),
+            ("Mon-Fri 08:00-25:00 UTC", "must be a range"),
+            ("Mon-Fry 08:00-18:30 UTC", "`Mon-Fry` must be weekdays"),
+            ("mon 08:00-18:30 UTC", "`mon` must be weekdays"),
+            ("Mon, 08:00-18:30 UTC", "`Mon,` must be weekdays"),
+        ] {
+            let err = text.parse::<Hours>().expect_err(text);
+            assert!(err.contains(part), "{err}");
+        }
+    }
+}
