@@ -2,6 +2,7 @@
 
 mod file;
 mod hours;
+mod lint;
 mod yaml;
 
 use std::sync::Arc;
@@ -148,11 +149,8 @@ impl Policy {
 
     /// What is legal, and surely not what was meant.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        if self.rules.is_empty() {
-            return vec!["the policy has no rules, so no session is ever ended".into()];
-        }
-        Vec::new()
+    pub fn warnings(&self, now: Timestamp) -> Vec<String> {
+        lint::warnings(self, now)
     }
 }
 

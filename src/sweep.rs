@@ -67,7 +67,7 @@ pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
     info!(mode = mode.name(), policy = %source, "sweep started");
 
     let (policy, identity) = source.load(ssm, within).await?;
-    for warning in policy.warnings() {
+    for warning in policy.warnings(now) {
         warn!(warning, "policy warning");
     }
 

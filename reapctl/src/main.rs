@@ -1,5 +1,6 @@
 //! The operator's command line: the same library, the same sweep.
 
+mod check;
 mod demo;
 mod emulate;
 mod table;
@@ -18,6 +19,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
     /// Sweep a sample fleet on the emulator: no AWS account, no setup.
     Demo,
     Emulate(emulate::Args),
@@ -26,11 +28,12 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo => demo::run().await,
-        Command::Emulate(args) => emulate::run(args).await,
+        Command::Check(args) => check::run(&args),
+        Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
+        Command::Emulate(args) => emulate::run(args).await.map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(err) => {
             anstream::eprintln!("error: {err:#}"); // One line, with its causes.
             ExitCode::FAILURE

@@ -2,7 +2,12 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a node of any other type is an error")]
 
-use std::{collections::HashSet, fmt, ops::RangeInclusive, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt,
+    ops::{Range, RangeInclusive},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use regex_lite::RegexBuilder;
@@ -21,6 +26,8 @@ pub struct PolicyError {
     pub line: u64,
     /// Column in the line, in characters, from 1.
     pub column: u64,
+    /// The place as bytes of the text, if it is known.
+    pub span: Option<Range<usize>>,
     /// What is wrong, and the way out.
     pub message: String,
 }
@@ -31,7 +38,7 @@ pub struct PolicyErrors(pub Vec<PolicyError>);
 
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column, message } = self;
+        let Self { line, column, message, .. } = self;
         write!(f, "line {line}, column {column}: {message}")
     }
 }
@@ -54,7 +61,10 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
         Ok(node) => reader.policy(&node),
         Err(err) => {
             let at = err.location().unwrap_or(Location::UNKNOWN);
-            reader.error(at, err.without_snippet());
+            let message = err.without_snippet().to_string();
+            // The place is told once, by this crate.
+            let message = message.rsplit_once(" at line ").map_or(&*message, |(it, _place)| it);
+            reader.error(at, message);
             None
         }
     };
@@ -322,9 +332,11 @@ impl Reader {
             .iter()
             .map(|(key, values)| {
                 if let Some(known) = self.tag_keys.as_ref().filter(|it| !it.contains(&key.value)) {
-                    let message = match names(known.iter().map(String::as_str)).as_str() {
-                        "" => format!("the tag key `{}` needs to stand in `tag_keys`", key.value),
-                        known => format!("`{}` is not in `tag_keys`, which has {known}", key.value),
+                    let message = if known.is_empty() {
+                        format!("the tag key `{}` needs to stand in `tag_keys`", key.value)
+                    } else {
+                        let near = nearest(&key.value, known.iter().map(String::as_str));
+                        format!("`{}` is not in `tag_keys`; {near}", key.value)
                     };
                     self.error(key.referenced, message);
                 }
@@ -387,13 +399,15 @@ impl Reader {
         keys: [&str; N],
     ) -> Option<[Option<&'n Node>; N]> {
         let Value::Map(entries) = &node.value else {
-            return self.fail(node, format!("{what} must be a mapping, not {}", node.value));
+            let keys = names(keys);
+            return self
+                .fail(node, format!("{what} must map {keys} to values, not {}", node.value));
         };
         self.no_duplicates(entries);
         for (key, _) in entries {
             if !keys.contains(&key.value.as_str()) {
-                let message = format!("{what} has no key `{}`; it has {}", key.value, names(keys));
-                self.error(key.referenced, message);
+                let near = nearest(&key.value, keys);
+                self.error(key.referenced, format!("{what} has no key `{}`; {near}", key.value));
             }
         }
         Some(keys.map(|name| entries.iter().find(|(key, _)| key.value == name).map(|(_, it)| it)))
@@ -515,14 +529,29 @@ impl Reader {
     }
 
     fn error(&mut self, at: Location, message: impl fmt::Display) {
+        let bytes = at.span().byte_offset().zip(at.span().byte_len());
+        let span = bytes.and_then(|(start, length)| {
+            Some(usize::try_from(start).ok()?..usize::try_from(start + length).ok()?)
+        });
         let (line, column) = (at.line(), at.column());
-        self.errors.push(PolicyError { line, column, message: message.to_string() });
+        self.errors.push(PolicyError { line, column, span, message: message.to_string() });
     }
 }
 
 /// The names, each in backticks.
 fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The known name that was surely meant, or else all of them.
+fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    let distance = |it: &str| strsim::damerau_levenshtein(name, it);
+    match known.clone().into_iter().min_by_key(|it| distance(it)) {
+        Some(near) if distance(near) <= 1.max(near.chars().count() / 3) => {
+            format!("did you mean `{near}`?")
+        }
+        _ => format!("it has {}", names(known)),
+    }
 }
 
 /// Reads `1d2h30m10s`: one or more of these parts, in this order, above zero in all.
@@ -605,11 +634,10 @@ paused: "yes"
                 "line 3, column 1: the policy has no key `colour`; it has `version`, `tag_keys`, \
                  `rules`, `exemptions`, `limits`, `untagged`, `paused`",
                 "line 5, column 9: an `id` has 1 to 64 letters, digits, `-`, `_` or `.`, not `a b`",
-                "line 6, column 13: `when` has no key `target_tag`; it has `owner`, `target`, \
-                 `target_tags`, `document`, `status`, `access_type`, `reason`",
+                "line 6, column 13: `when` has no key `target_tag`; did you mean `target_tags`?",
                 "line 7, column 25: `max_age` must be a duration above zero such as `90s`, `30m`, \
                  `8h`, `1d` or `1h30m`, not `8 hours`",
-                "line 9, column 28: `envv` is not in `tag_keys`, which has `env`, `env`",
+                "line 9, column 28: `envv` is not in `tag_keys`; did you mean `env`?",
                 "line 9, column 50: `alice` does not say what it is; an owner is `role/NAME`, \
                  `permission-set/NAME`, `user/NAME`, `federated-user/NAME`, `root`, or a whole `arn:…`",
                 "line 10, column 23: `owner` is an empty list; fill it or leave it out",
@@ -625,7 +653,7 @@ paused: "yes"
                 "line 23, column 12: `until` must be an instant such as `2027-06-30T00:00:00Z`, \
                  not `tomorrow`",
                 "line 25, column 21: `max_terminations` must be a number from 1 to 1000000, not `0`",
-                "line 26, column 15: `trip_above` must be a mapping, not `150%`",
+                "line 26, column 15: `trip_above` must map `percent`, `at_least` to values, not `150%`",
                 "line 27, column 11: `untagged` must be `unknown` or `no-tags`, not `maybe`",
                 "line 28, column 9: `paused` must be `true` or `false`, not `yes`",
             ],
@@ -635,8 +663,8 @@ paused: "yes"
     #[test]
     fn what_is_no_policy_is_an_error() {
         for (text, message) in [
-            ("", "must be a mapping"),
-            ("[]", "must be a mapping, not a list"),
+            ("", "the policy must map `version`, `tag_keys`, "),
+            ("[]", "to values, not a list"),
             ("{}", "`version` is missing"),
             ("version: 1\nversion: 1\n", "line 2, column 1: the key `version` stands here twice"),
             (
@@ -648,7 +676,7 @@ paused: "yes"
                 "no key `<<`",
             ),
             ("version: 1\n---\nversion: 1\n", "document"),
-            ("version: 1\nrules: [\n", "line"),
+            ("version: 1\nrules: [\n", "line 2, column 8: unclosed bracket '['"),
             ("version: 1\nrules: null\n", "`rules` must be a list, not nothing"),
             ("version: 1\nexemptions: []\n", "`exemptions` is an empty list"),
             ("version: 1.0\n", "`version` must be 1"),
@@ -676,7 +704,6 @@ paused: "yes"
                 Limits { max_terminations: 50, trip_percent: 50, trip_at_least: 10 }
             );
             assert_eq!((policy.untagged, policy.paused), (Untagged::Unknown, false));
-            assert_eq!(policy.warnings(), ["the policy has no rules, so no session is ever ended"]);
         }
     }
 
@@ -718,6 +745,5 @@ paused: true
             Limits { max_terminations: 7, trip_percent: 20, trip_at_least: 3 }
         );
         assert_eq!((policy.untagged, policy.paused), (Untagged::NoTags, true));
-        assert!(policy.warnings().is_empty());
     }
 }

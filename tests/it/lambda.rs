@@ -96,7 +96,8 @@ async fn every_line_is_a_json_object_with_powertools_keys_and_decisions_come_bef
         let is_first = line["function_request_id"] == "request-1";
         assert_eq!(line["cold_start"], is_first, "{line}");
         assert!(is_first || line["function_request_id"] == "request-2", "{line}");
-        assert_eq!(line["level"], "INFO", "{line}");
+        let is_warning = line["message"] == "policy warning";
+        assert_eq!(line["level"], if is_warning { "WARN" } else { "INFO" }, "{line}");
         let timestamp = line["timestamp"].as_str().unwrap_or_default();
         assert!(timestamp.parse::<jiff::Timestamp>().is_ok(), "{line}");
         let is_flat = |it: &Value| match it {
@@ -107,10 +108,10 @@ async fn every_line_is_a_json_object_with_powertools_keys_and_decisions_come_bef
         assert!(line.as_object().expect("an object").values().all(is_flat), "{line}");
     }
     let messages: Vec<_> = logs.iter().filter_map(|it| it["message"].as_str()).collect();
-    let mut expected = vec!["sweep started"];
+    let mut expected = vec!["sweep started", "policy warning"];
     expected.extend(["session judged"; 8]);
     expected.extend(["session terminated"; 4]);
-    expected.extend(["sweep finished", "sweep started"]);
+    expected.extend(["sweep finished", "sweep started", "policy warning"]);
     expected.extend(["session judged"; 4]);
     expected.push("sweep finished");
     assert_eq!(messages, expected);
@@ -345,7 +346,9 @@ async fn lambdas_log_controls_are_honoured() {
     let mut quiet = invocations(vec![json!({"mode": "dry-run"})]);
     quiet.environment.push(("AWS_LAMBDA_LOG_LEVEL", "WARN"));
     let ran = invoke(&emulator, quiet).await;
-    assert!(ran.lines().iter().all(|it| !it["_aws"].is_null()), "metrics only");
+    let is_loud = |it: &Value| it["level"] == "WARN" || !it["_aws"].is_null();
+    assert!(ran.lines().iter().all(is_loud), "warnings and metrics only");
+    assert_eq!(ran.lines().len(), 3);
 
     let mut text = invocations(vec![json!({"mode": "dry-run"})]);
     text.environment.push(("AWS_LAMBDA_LOG_FORMAT", "Text"));

@@ -2,13 +2,15 @@
 
 use std::{fs, path::Path};
 
-const PURE: [&str; 11] = [
+const PURE: [&str; 13] = [
     "session.rs",
     "target.rs",
     "pattern.rs",
     "truth.rs",
     "policy.rs",
     "policy/file.rs",
+    "policy/hours.rs",
+    "policy/lint.rs",
     "policy/yaml.rs",
     "verdict.rs",
     "plan.rs",

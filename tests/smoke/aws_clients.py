@@ -133,7 +133,7 @@ class Terminal(unittest.TestCase):
         self.assertIn("\x1b[", self.demo())
         plain = self.demo(NO_COLOR="1")
         self.assertNotIn("\x1b", plain)
-        self.assertIn("unconfirmed", plain)
+        self.assertIn("terminated", plain)
 
 
 if __name__ == "__main__":

@@ -61,9 +61,7 @@ async fn colour_is_for_terminals_or_on_request() {
 
 #[tokio::test]
 async fn the_emulator_serves_the_sdk_until_it_is_ended() {
-    let fleet = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fleet.yaml");
-    fs::write(&fleet, "sessions: [{ id: a-1, age: 2h }, { id: b-1, age: 1h }]").expect("a file");
-    let fleet = fleet.to_str().expect("UTF-8");
+    let fleet = &write("fleet.yaml", "sessions: [{ id: a-1, age: 2h }, { id: b-1, age: 1h }]");
     let mut child = Command::new(env!("CARGO_BIN_EXE_reapctl"))
         .args(["emulate", "--port", "0", "--fleet", fleet])
         .stdout(Stdio::piped())
@@ -89,18 +87,66 @@ async fn the_emulator_serves_the_sdk_until_it_is_ended() {
 }
 
 #[tokio::test]
+async fn check_shows_every_error_in_its_line() {
+    let policy = write(
+        "policy.yaml",
+        "version: 1\ntag_keys: [env]\nrules:\n  - id: a\n    when: { target_tag: { env: prod } }\n    \
+         require: { max_age: 8 hours, owner: [alice] }\nlimits: { trip_above: 150% }\n",
+    );
+    let Output { status, stdout, stderr } = reapctl(&["check", &policy], &[]).await;
+    assert_eq!((status, stderr.as_str()), (Some(2), ""));
+    assert_eq!(stdout.replace(&policy, "policy.yaml"), include_str!("check.txt"));
+
+    let output = reapctl(&["check", &policy, "--output", "json"], &[]).await;
+    assert_eq!(output.status, Some(2));
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let places: Vec<_> = json["errors"].as_array().expect("a list").iter().collect();
+    assert_eq!(places.len(), 4);
+    assert_eq!((&places[0]["line"], &places[0]["column"]), (&5.into(), &13.into()));
+}
+
+#[tokio::test]
+async fn check_shows_where_yaml_ends_and_warns_of_what_is_surely_not_meant() {
+    let broken = write("broken.yaml", "version: 1\nrules: [\n");
+    let output = reapctl(&["check", &broken], &[]).await;
+    assert!(output.stdout.contains("2 | rules: ["), "{}", output.stdout);
+
+    let empty = write("empty.yaml", "version: 1\n");
+    let output = reapctl(&["check", &empty], &[]).await;
+    assert_eq!(output.status, Some(0));
+    assert!(output.stdout.starts_with("warning: the policy has no rules"), "{}", output.stdout);
+    assert!(output.stdout.ends_with("empty.yaml is valid\n"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn the_example_policies_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    for file in fs::read_dir(folder).expect("policies/") {
+        let path = file.expect("a file").path();
+        let output = reapctl(&["check", path.to_str().expect("UTF-8")], &[]).await;
+        assert_eq!(output.status, Some(0), "{}", output.stdout);
+    }
+}
+
+/// A file of this test's own; its path.
+fn write(name: &str, text: &str) -> String {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).expect("a file");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[tokio::test]
 async fn errors_say_what_and_where() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
-    let fleet = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bad-fleet.yaml");
-    fs::write(&fleet, "sessions:\n  - { idd: a-1 }\n").expect("a file");
-    let fleet = fleet.to_str().expect("UTF-8");
+    let fleet = &write("bad-fleet.yaml", "sessions:\n  - { idd: a-1 }\n");
     for (arguments, status, message) in [
         (vec!["emulate", "--port", &port], 1, "choose another with `--port`"),
         (vec!["emulate", "--fleet", "/none.yaml"], 1, "cannot read `/none.yaml`"),
         (vec!["emulate", "--fleet", fleet], 1, "unknown field `idd`"),
         (vec!["emulate", "--fleet", fleet], 1, "line 2"),
         (vec!["emulate", "--port", "x"], 2, "invalid value 'x' for '--port <PORT>'"),
+        (vec!["check", "/none.yaml"], 1, "cannot read `/none.yaml`"),
         (vec!["reap"], 2, "unrecognized subcommand 'reap'"),
         (vec![], 2, "Usage: reapctl"),
     ] {

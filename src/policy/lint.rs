@@ -1,0 +1,95 @@
+//! Warnings: what is legal, and surely not what was meant.
+
+use jiff::Timestamp;
+
+use super::{Condition, Exemption, Policy, Rule, Test, Untagged};
+
+pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if policy.rules.is_empty() {
+        warnings.push("the policy has no rules, so no session is ever ended".into());
+    }
+    for Exemption { id, when, until, .. } in &policy.exemptions {
+        if let Some(until) = until.filter(|it| *it <= now) {
+            warnings.push(format!("the exemption `{id}` ended at {until}: it exempts nobody"));
+        } else if when.0.is_empty() {
+            warnings.push(format!("the exemption `{id}` is for all, so no session is ever ended"));
+        } else if policy.untagged == Untagged::Unknown && uses_tags(when) {
+            warnings.push(format!(
+                "the exemption `{id}` asks for tags while `untagged` is `unknown`: violators on \
+                 targets that were never tagged stay undetermined for ever; tag them, or write \
+                 `untagged: no-tags`"
+            ));
+        }
+    }
+    for rule in &policy.rules {
+        if let Some(why) = never_violated(policy, rule) {
+            warnings.push(format!("the rule `{}` can never be violated: {why}", rule.id));
+        }
+    }
+    warnings
+}
+
+fn uses_tags(condition: &Condition) -> bool {
+    condition.0.iter().any(|it| matches!(it, Test::TargetTags(_)))
+}
+
+fn never_violated(policy: &Policy, rule: &Rule) -> Option<String> {
+    if rule.unless.as_ref().is_some_and(|it| includes(it, &rule.when)) {
+        return Some("its `unless` holds wherever its `when` does".into());
+    }
+    let is_for_good = |it: &&Exemption| it.until.is_none();
+    let exemptions = policy.exemptions.iter().filter(is_for_good);
+    // That of an exemption for all is said of the exemption.
+    let mut exemptions = exemptions.filter(|it| !it.when.0.is_empty());
+    let exemption = exemptions.find(|it| includes(&it.when, &rule.when))?;
+    Some(format!("the exemption `{}` holds wherever its `when` does", exemption.id))
+}
+
+/// Whether a condition holds wherever another does, as far as the same words tell.
+fn includes(wide: &Condition, narrow: &Condition) -> bool {
+    let narrow: Vec<String> = narrow.0.iter().map(|it| format!("{it:?}")).collect();
+    wide.0.iter().all(|it| narrow.contains(&format!("{it:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(policy: &str, expected: &[&str]) {
+        let now = "2026-03-02T12:00:00Z".parse().expect("an instant");
+        let policy = Policy::parse(&format!("version: 1\ntag_keys: [env]\n{policy}"));
+        let warnings = policy.expect("a valid policy").warnings(now);
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        for (warning, part) in warnings.iter().zip(expected) {
+            assert!(warning.contains(part), "{warning}");
+        }
+    }
+
+    #[test]
+    fn what_is_surely_not_meant() {
+        let rule = "rules: [{id: r, when: {owner: user/a}, forbid: true}]\n";
+        let with = |exemption: &str| format!("{rule}exemptions: [{{id: e, {exemption}}}]\n");
+        check("", &["no rules"]);
+        check(rule, &[]);
+        check(&with("when: all"), &["`e` is for all"]);
+        check(&with("when: all, until: 2027-01-01T00:00:00Z"), &["`e` is for all"]);
+        check(
+            &with("when: {owner: root}, until: 2026-03-02T12:00:00Z"),
+            &["`e` ended at 2026-03-02"],
+        );
+        check(&with("when: {owner: root}, until: 2026-03-02T12:00:01Z"), &[]);
+        check(&with("when: {target_tags: {env: x}}"), &["`e` asks for tags"]);
+        check(&format!("{}untagged: no-tags\n", with("when: {target_tags: {env: x}}")), &[]);
+        check(&with("when: {owner: user/a}"), &["`r` can never be violated: the exemption `e`"]);
+        check(&with("when: {owner: user/a}, until: 2027-01-01T00:00:00Z"), &[]);
+        check(&with("when: {owner: user/a, target: x}"), &[]);
+        check(
+            "rules: [{id: r, when: {owner: user/a, target: x}, unless: {target: x}, forbid: true}]\n",
+            &["`r` can never be violated: its `unless`"],
+        );
+        check("rules: [{id: r, when: {owner: user/a}, unless: {target: x}, forbid: true}]\n", &[]);
+        check("rules: [{id: r, when: all, unless: all, forbid: true}]\n", &["its `unless`"]);
+    }
+}
