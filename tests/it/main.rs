@@ -11,6 +11,7 @@
 mod corpus;
 mod faults;
 mod lambda;
+mod properties;
 mod runtime_api;
 mod stage;
 mod sweep;
