@@ -31,7 +31,8 @@
 //! # Invariants
 //!
 //! 1. The pure core knows no async, clock, environment, SDK or logging: `now` is an argument.
-//! 2. What is not known is not ended: a missing field or an unread tag keeps its session alive.
+//! 2. What is not known is not ended: a missing field or an unread tag keeps its session alive where
+//!    it decides something.
 //! 3. The whole plan exists, and is logged, before the first termination.
 //! 4. A dry run is a mode, not a code path: only `act` is left out.
 //! 5. The event says when, never whom: it may tighten the mode, and nothing else.

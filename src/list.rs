@@ -50,6 +50,7 @@ pub async fn list(ssm: &Ssm, within: Within) -> Census {
             Ok(page) => page,
             Err(err) if err.kind == CallErrorKind::InvalidToken && restarts < MAX_RESTARTS => {
                 restarts += 1;
+                census.records.retain(|it| it.id.is_some()); // The others will be seen again.
                 token = None;
                 tokens.clear();
                 continue;

@@ -180,22 +180,24 @@ fn never_an_owner(arn: &str) -> Option<&'static str> {
              `arn:aws:sts::ACCOUNT:assumed-role/NAME/*`",
         );
     }
+    let is_glob = |it: &str| it.contains(['*', '?']);
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let [_, _, service, _, _, resource] = parts.as_slice() else {
-        let is_open = arn.contains('*');
-        return (!is_open).then_some("an ARN is `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`");
+        let whole = "an ARN is `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`";
+        return (!is_glob(arn)).then_some(whole);
     };
-    let is_glob = |it: &str| it.contains(['*', '?']);
     let (kind, name) = resource.split_once('/').unwrap_or((resource, ""));
     if is_glob(service) || is_glob(kind) {
         return None;
     }
     match (*service, kind, name) {
-        ("sts", "assumed-role", name) if !name.contains('/') && !name.contains('*') => {
+        ("sts", "assumed-role", name) if !name.contains('/') && !is_glob(name) => {
             Some("an assumed role's ARN ends in a session name; write `…:assumed-role/NAME/*`")
         }
         ("iam", "user", "") | ("sts", "federated-user", "") => Some("the name is missing"),
-        ("iam", "root" | "user", _) | ("sts", "assumed-role" | "federated-user", _) => None,
+        ("iam", "root", "")
+        | ("iam", "user", _)
+        | ("sts", "assumed-role" | "federated-user", _) => None,
         _ => Some(
             "an owner is `arn:…:iam::…:user/…`, `arn:…:iam::…:root`, `arn:…:sts::…:assumed-role/…` \
              or `arn:…:sts::…:federated-user/…`",
@@ -266,6 +268,8 @@ mod tests {
             ("arn:*:assumed-role/sre-*",        ROLE,      true),
             ("arn:aws:sts::*:assumed-role/sre-*", ROLE,    true), // `*` spans `/`.
             ("arn:aws:iam::*:root",             ROOT,      true),
+            ("arn:aws:sts::*:assumed-role/sre-oncall?jane", ROLE, true), // `?` may be `/` …
+            ("arn:aws:iam::123456789012?root",  ROOT,      true), // … or `:`.
             ("role/sre-*",                      "",        false),
             ("role/*",                          "arn:aws:iam::123456789012:assumed-role/x/y", false),
         ];
@@ -314,6 +318,7 @@ mod tests {
             "arn:aws:iam::123456789012:assumed-role/BreakGlass/*",
             "arn:aws:sts::123456789012:user/x",
             "arn:aws:iam::123456789012:user/",
+            "arn:aws:iam::123456789012:root/x",
             "arn:aws:iam::123456789012",
             "arn:",
             "role/x ",

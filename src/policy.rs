@@ -33,8 +33,9 @@ pub struct Policy {
     pub exemptions: Vec<Exemption>,
     /// How much one sweep may do.
     pub limits: Limits,
-    /// What to think of a target that the tag look-up does not return.
-    pub untagged: Untagged,
+    /// What to think of a target that the tag look-up does not return; `None` if the policy leaves
+    /// it to the default.
+    pub untagged: Option<Untagged>,
     /// Whether everybody is held, whatever the mode.
     pub paused: bool,
 }
@@ -147,7 +148,7 @@ impl Policy {
         file::parse(text)
     }
 
-    /// What is legal, and surely not what was meant.
+    /// What is legal, and probably not what was meant.
     #[must_use]
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
         lint::warnings(self, now)

@@ -235,7 +235,7 @@ pub struct Verdicts {
     pub exempt: usize,
     /// A rule is violated.
     pub violation: usize,
-    /// It depends on tags that are not known.
+    /// It depends on something that is not known.
     pub undetermined: usize,
     /// The record lacks what a verdict needs.
     pub unjudged: usize,

@@ -32,7 +32,8 @@ pub struct Record {
     pub access_type: Option<String>,
 }
 
-/// A session of which everything is known that a verdict may need, but for its target's tags.
+/// A session of which everything is known that a verdict may need, but for its target's tags and,
+/// at times, its status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Session {
     /// `SessionId`: unique in its account and Region.

@@ -398,9 +398,9 @@ fn record(session: ssm::types::Session) -> Record {
         started_at: session
             .start_date
             .and_then(|it| Timestamp::from_nanosecond(it.as_nanos()).ok()),
-        status: session.status.map(|it| it.as_str().to_owned()),
+        status: present(session.status.map(|it| it.as_str().to_owned())),
         document: present(session.document_name),
         reason: present(session.reason),
-        access_type: session.access_type.map(|it| it.as_str().to_owned()),
+        access_type: present(session.access_type.map(|it| it.as_str().to_owned())),
     }
 }

@@ -71,7 +71,9 @@ pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
         warn!(warning, "policy warning");
     }
 
-    let census = list(ssm, listing_time(began, within)).await;
+    let listing_began = Instant::now();
+    let census = list(ssm, listing_time(listing_began, within)).await;
+    let listed_for = listing_began.elapsed().max(ssm.time_for(census.pages));
     let n_nameless = census.n_nameless();
     let mut sessions = Vec::new();
     let mut unjudged = Vec::new();
@@ -84,7 +86,7 @@ pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
         }
     }
 
-    let acting = acting_time(order, began, census.pages);
+    let acting = acting_time(order, listed_for);
     let judged = judge_all(order, acting, &policy, sessions).await;
     let Plan { steps, is_tripped } = plan(&policy, judged);
     log_decisions(&steps, &unjudged, &ending, now);
@@ -124,13 +126,13 @@ fn listing_time(began: Instant, within: Within) -> Within {
 }
 
 /// What is left to act in, when verification will need as long as the listing did.
-fn acting_time(order: Order<'_>, began: Instant, pages: u32) -> Within {
-    let Order { ssm, mode, within, .. } = order;
+fn acting_time(order: Order<'_>, listed_for: Duration) -> Within {
+    let Order { mode, within, .. } = order;
     match mode {
         Mode::DryRun => within,
         Mode::Enforce => {
-            let verification = ssm.time_for(pages) + VERIFICATION_MARGIN;
-            let start_by = within.start_by.checked_sub(verification).unwrap_or(began);
+            let verification = listed_for + VERIFICATION_MARGIN;
+            let start_by = within.start_by.checked_sub(verification).unwrap_or_else(Instant::now);
             Within { start_by, end_by: start_by + VERIFICATION_MARGIN }
         }
     }
@@ -151,7 +153,8 @@ async fn judge_all(
     let first: Vec<Verdict> =
         sessions.iter().map(|it| judge(policy, now, it, &not_looked_up)).collect();
 
-    let undetermined = sessions.iter().zip(&first).filter(|(_, it)| it.unknown().is_some());
+    let needs_tags = |it: &Verdict| it.unknown() == Some(Unknown::TagsNotLookedUp);
+    let undetermined = sessions.iter().zip(&first).filter(|(_, it)| needs_tags(it));
     let targets: BTreeSet<&str> = undetermined.map(|(it, _)| it.target.as_str()).collect();
     let half = acting.start_by.saturating_duration_since(Instant::now()) / 2;
     let within = Within { start_by: acting.start_by - half, ..acting };

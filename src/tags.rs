@@ -37,7 +37,11 @@ pub async fn look_up(
         }
         for arn in batch {
             let tags = match &answer {
-                Ok(answer) => match (answer.tags.get(*arn), answer.is_all, policy.untagged) {
+                Ok(answer) => match (
+                    answer.tags.get(*arn),
+                    answer.is_all,
+                    policy.untagged.unwrap_or_default(),
+                ) {
                     (Some(tags), _, _) => Tags::Known(relevant(policy, tags)),
                     (None, true, Untagged::NoTags) => Tags::Known(BTreeMap::new()),
                     (None, true, Untagged::Unknown) => Tags::Unknown(Unknown::TagsNotReturned),

@@ -101,8 +101,8 @@ pub fn judge(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) ->
         return Verdict::Violation { rules: violated };
     }
     let unknown = match tags {
-        Tags::Unknown(unknown) => *unknown,
-        Tags::Known(_) => Unknown::StatusNotReturned,
+        Tags::Unknown(unknown) if !policy.tag_keys.is_empty() => *unknown,
+        Tags::Known(_) | Tags::Unknown(_) => Unknown::StatusNotReturned, // Nothing else is left.
     };
     Verdict::Undetermined { rules: possible, unknown }
 }

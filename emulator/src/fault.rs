@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::fleet::Seed;
 
@@ -62,9 +62,9 @@ pub enum Play {
     /// The connection is closed, and nothing done.
     ResetBefore,
     /// The answer takes this long; what the call does, it does at the end.
-    Slow(#[serde(deserialize_with = "slow")] Duration),
+    Slow(#[serde(deserialize_with = "crate::fleet::duration")] Duration),
     /// The answer takes this long; what the call does, it does at once.
-    SlowAfter(#[serde(deserialize_with = "slow")] Duration),
+    SlowAfter(#[serde(deserialize_with = "crate::fleet::duration")] Duration),
     /// 400 `ThrottlingException`.
     Throttle,
     /// The call is carried out, and half of the answer's body sent.
@@ -73,10 +73,6 @@ pub enum Play {
     Unavailable,
     /// This session is gone before the call is carried out.
     Vanish(String),
-}
-
-fn slow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    crate::fleet::duration(deserializer)
 }
 
 impl Fault {

@@ -1,4 +1,4 @@
-//! `reapctl check`: whether a policy is valid, and what is surely not meant.
+//! `reapctl check`: whether a policy is valid, and what is probably not meant.
 
 use std::{fs, io::Read, ops::Range, process::ExitCode};
 
@@ -12,7 +12,7 @@ use session_reaper::policy::{Policy, PolicyError};
 /// The exit status for a policy that is not valid, as for wrong use.
 const INVALID: u8 = 2;
 
-/// Check a policy: every error with its place, and warnings of what is surely not meant.
+/// Check a policy: every error with its place, and warnings of what is probably not meant.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The policy's file; `-` for standard input

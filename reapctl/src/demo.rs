@@ -1,12 +1,12 @@
 //! `reapctl demo`: one sweep of a sample fleet on the emulator, first dry, then for real.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use anstream::println;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use comfy_table::Table;
-use session_manager_emulator::{Emulator, Fleet, serve};
+use session_manager_emulator::{Emulator, Fleet};
 use session_reaper::{
     pattern::short_owner,
     report::{Findings, Mode, Outcome, Settled},
@@ -16,7 +16,7 @@ use session_reaper::{
     sweep::{Order, Swept, sweep},
     target::Scope,
 };
-use tokio::{net::TcpListener, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     emulate::SAMPLE_FLEET,
@@ -39,16 +39,14 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     };
     let tags = fleet.tags.clone();
     let emulator = Emulator::new(fleet);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(scope.region.clone()))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
             "emulator", "emulator", None, None, "emulator",
         )))
-        .endpoint_url(format!("http://{}", listener.local_addr()?))
+        .http_client(emulator.http_client())
         .build();
-    tokio::spawn(serve(listener, emulator.clone()));
 
     let ssm = Ssm::new(&config, CALLS_PER_SECOND);
     let policy = PolicySource::Inline { name: "policies/starter.yaml".into(), text: POLICY.into() };
@@ -70,10 +68,12 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     println!("1. Dry run: nobody is ended.\n");
     let Swept { findings, report } = sweep(order(Mode::DryRun)).await?;
     println!("{}\n\n{}.\n", verdicts(&findings, &tags).trim_fmt(), report.counts());
+    report.failure().map_or(Ok(()), Err)?;
 
     println!("2. Enforced: violators are ended, oldest first, and the listing is read again.\n");
     let Swept { findings, report } = sweep(order(Mode::Enforce)).await?;
     println!("{}\n\n{}.", outcomes(&findings).trim_fmt(), report.counts());
+    report.failure().map_or(Ok(()), Err)?;
     let after = emulator.active_ids().len();
     println!(
         "{before} sessions were active before, and {after} are now; {} API calls, {:.1} s.\n",
@@ -83,7 +83,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         "`terminated` is proved: the session was absent when all were listed once more.\n\
          `denied` is one session's fate: IAM protects it, and the others were ended all the same.\n\
          `undetermined` lives: its target has no tags, so nobody knows whether it is production.\n\n\
-         Next, serve this fleet to the AWS CLI, or to the function itself:\n\n    \
+         Next, serve this fleet to the AWS CLI or an SDK:\n\n    \
          cargo reapctl emulate"
     );
     Ok(())

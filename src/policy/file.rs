@@ -63,7 +63,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
             let at = err.location().unwrap_or(Location::UNKNOWN);
             let message = err.without_snippet().to_string();
             // The place is told once, by this crate.
-            let message = message.rsplit_once(" at line ").map_or(&*message, |(it, _place)| it);
+            let message = message.split_once(" at line ").map_or(&*message, |(it, _place)| it);
             reader.error(at, message);
             None
         }
@@ -136,7 +136,7 @@ impl Reader {
         let exemptions =
             exemptions.map_or(Some(Vec::new()), |it| self.items("exemptions", it, Self::exemption));
         let limits = limits.map_or(Some(Limits::default()), |it| self.limits(it));
-        let untagged = untagged.map_or(Some(Untagged::default()), |it| self.untagged(it));
+        let untagged = untagged.map_or(Some(None), |it| self.untagged(it).map(Some));
         let paused = paused.map_or(Some(false), |it| self.boolean("paused", it));
         Some(Policy {
             tag_keys: self.tag_keys.take()?,
@@ -276,7 +276,17 @@ impl Reader {
     }
 
     fn document(&mut self, node: &Node) -> Option<Test> {
-        self.globs("document", node).map(Test::Document)
+        let is_name = |it: char| it.is_ascii_alphanumeric() || "_-.*?".contains(it);
+        let globs = self.one_or_more("document", node, |reader, item| {
+            match reader.text("document", item)? {
+                text if text.is_empty() || !text.chars().all(is_name) => reader.fail(
+                    item,
+                    format!("`{text}` matches no document: names have letters, digits, `_-.`"),
+                ),
+                text => Some(Glob::new(text)),
+            }
+        });
+        globs.map(Test::Document)
     }
 
     fn reason(&mut self, node: &Node) -> Option<Test> {
@@ -679,7 +689,9 @@ paused: "yes"
             ("version: 1\nrules: [\n", "line 2, column 8: unclosed bracket '['"),
             ("version: 1\nrules: null\n", "`rules` must be a list, not nothing"),
             ("version: 1\nexemptions: []\n", "`exemptions` is an empty list"),
-            ("version: 1.0\n", "`version` must be 1"),
+            ("version: 1.0\n", "`version` must be 1, not `1.0`"),
+            ("version: 1\nrules: [{id: a, when: {document: ''}, forbid: true}]\n", "no document"),
+            ("version: 1\nrules: [{id: a, when: {document: A B}, forbid: true}]\n", "no document"),
             ("version: 1\nrules: [{id: a, when: !not {owner: root}, forbid: true}]\n", "line 2"),
             ("version: 1\nrules: [{id: a, when: {target: ''}, forbid: true}]\n", "matches nobody"),
             ("version: 1\nlimits: {max_terminations: 1_0}\n", "not `1_0`"),
@@ -703,7 +715,7 @@ paused: "yes"
                 policy.limits,
                 Limits { max_terminations: 50, trip_percent: 50, trip_at_least: 10 }
             );
-            assert_eq!((policy.untagged, policy.paused), (Untagged::Unknown, false));
+            assert_eq!((policy.untagged, policy.paused), (None, false));
         }
     }
 
@@ -744,6 +756,6 @@ paused: true
             policy.limits,
             Limits { max_terminations: 7, trip_percent: 20, trip_at_least: 3 }
         );
-        assert_eq!((policy.untagged, policy.paused), (Untagged::NoTags, true));
+        assert_eq!((policy.untagged, policy.paused), (Some(Untagged::NoTags), true));
     }
 }

@@ -60,7 +60,7 @@ impl FromStr for Hours {
                 "write hours such as `Mon-Fri 08:00-18:30 Europe/Berlin`, not `{text}`"
             ));
         };
-        let zone = TimeZone::get(zone).map_err(|_| {
+        let zone = TimeZone::get(zone).ok().filter(|it| !it.is_unknown()).ok_or_else(|| {
             format!("`{zone}` is no time zone; write one such as `Europe/Berlin` or `UTC`")
         })?;
         let (start, end) = parse_range(range).ok_or_else(|| {
@@ -151,6 +151,7 @@ mod tests {
             ("Mon-Fri 08:00-18:30", "`Mon-Fri 08:00-18:30 Europe/Berlin`"),
             ("Mon-Fri 08:00-18:30 Europe/Berlin please", "not `Mon-Fri"),
             ("Mon-Fri 08:00-18:30 Europe/Bonn", "`Europe/Bonn` is no time zone"),
+            ("Mon-Fri 08:00-18:30 Etc/Unknown", "`Etc/Unknown` is no time zone"),
             ("Mon-Fri 8:00-18:30 UTC", "`8:00-18:30` must be a range"),
             ("Mon-Fri 08:00-08:00 UTC", "must be a range"),
             ("Mon-Fri 24:00-08:00 UTC", "must be a range"),

@@ -1,8 +1,8 @@
-//! Warnings: what is legal, and surely not what was meant.
+//! Warnings: what is legal, and probably not what was meant.
 
 use jiff::Timestamp;
 
-use super::{Condition, Exemption, Policy, Rule, Test, Untagged};
+use super::{Condition, Demand, Exemption, Policy, Requirement, Rule, Test};
 
 pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -13,12 +13,13 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
         if let Some(until) = until.filter(|it| *it <= now) {
             warnings.push(format!("the exemption `{id}` ended at {until}: it exempts nobody"));
         } else if when.0.is_empty() {
-            warnings.push(format!("the exemption `{id}` is for all, so no session is ever ended"));
-        } else if policy.untagged == Untagged::Unknown && uses_tags(when) {
+            let end = until.map_or(String::new(), |it| format!(" before {it}"));
+            warnings.push(format!("the exemption `{id}` is for all: no session is ended{end}"));
+        } else if policy.untagged.is_none() && uses_tags(when) {
             warnings.push(format!(
-                "the exemption `{id}` asks for tags while `untagged` is `unknown`: violators on \
-                 targets that were never tagged stay undetermined for ever; tag them, or write \
-                 `untagged: no-tags`"
+                "the exemption `{id}` asks for tags, and a target that was never tagged is \
+                 unknown: violators there stay undetermined for ever; write `untagged: no-tags`, \
+                 or `untagged: unknown` if that is meant"
             ));
         }
     }
@@ -38,12 +39,24 @@ fn never_violated(policy: &Policy, rule: &Rule) -> Option<String> {
     if rule.unless.as_ref().is_some_and(|it| includes(it, &rule.when)) {
         return Some("its `unless` holds wherever its `when` does".into());
     }
+    if let Demand::Require(all) = &rule.demand
+        && all.iter().all(|it| repeats(it, &rule.when))
+    {
+        return Some("what it requires, its `when` has already".into());
+    }
     let is_for_good = |it: &&Exemption| it.until.is_none();
     let exemptions = policy.exemptions.iter().filter(is_for_good);
     // That of an exemption for all is said of the exemption.
     let mut exemptions = exemptions.filter(|it| !it.when.0.is_empty());
     let exemption = exemptions.find(|it| includes(&it.when, &rule.when))?;
     Some(format!("the exemption `{}` holds wherever its `when` does", exemption.id))
+}
+
+fn repeats(requirement: &Requirement, when: &Condition) -> bool {
+    match requirement {
+        Requirement::Hours(_) | Requirement::MaxAge(_) => false,
+        Requirement::Test(test) => includes(&Condition(vec![test.clone()]), when),
+    }
 }
 
 /// Whether a condition holds wherever another does, as far as the same words tell.
@@ -74,14 +87,24 @@ mod tests {
         check("", &["no rules"]);
         check(rule, &[]);
         check(&with("when: all"), &["`e` is for all"]);
-        check(&with("when: all, until: 2027-01-01T00:00:00Z"), &["`e` is for all"]);
+        check(
+            &with("when: all, until: 2027-01-01T00:00:00Z"),
+            &["no session is ended before 2027"],
+        );
         check(
             &with("when: {owner: root}, until: 2026-03-02T12:00:00Z"),
             &["`e` ended at 2026-03-02"],
         );
         check(&with("when: {owner: root}, until: 2026-03-02T12:00:01Z"), &[]);
         check(&with("when: {target_tags: {env: x}}"), &["`e` asks for tags"]);
-        check(&format!("{}untagged: no-tags\n", with("when: {target_tags: {env: x}}")), &[]);
+        for untagged in ["no-tags", "unknown"] {
+            let policy = with("when: {target_tags: {env: x}}");
+            check(&format!("{policy}untagged: {untagged}\n"), &[]);
+        }
+        let require =
+            |it: &str| format!("rules: [{{id: r, when: {{owner: user/a}}, require: {it}}}]\n");
+        check(&require("{owner: user/a}"), &["`r` can never be violated: what it requires"]);
+        check(&require("{owner: user/a, max_age: 1h}"), &[]);
         check(&with("when: {owner: user/a}"), &["`r` can never be violated: the exemption `e`"]);
         check(&with("when: {owner: user/a}, until: 2027-01-01T00:00:00Z"), &[]);
         check(&with("when: {owner: user/a, target: x}"), &[]);

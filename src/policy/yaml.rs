@@ -49,7 +49,7 @@ impl fmt::Display for Value {
             Self::List(_) => f.write_str("a list"),
             Self::Map(_) => f.write_str("a mapping"),
             Self::Null => f.write_str("nothing"),
-            Self::Number(it) => write!(f, "`{it}`"),
+            Self::Number(it) => write!(f, "`{it:?}`"),
             Self::Text(it) => write!(f, "`{it}`"),
         }
     }

@@ -297,6 +297,31 @@ async fn an_unknown_status_is_judged_like_any_other() {
     assert_eq!(row(&report, "x-role")["status"], "Hibernating");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_without_status_is_undetermined_where_the_status_decides() {
+    let mut fleet = fleet(0);
+    for seed in fleet.sessions.iter_mut().take(2) {
+        seed.status = Some(String::new());
+    }
+    let policy = "{version: 1, rules: [{id: a, when: {status: Disconnected}, forbid: true}]}";
+    let stage = Stage { policy: inline(policy), ..Stage::new(Wire::InProcess, fleet) };
+    let report = stage.sweep().await;
+    assert_eq!((report.verdicts.compliant, report.verdicts.undetermined), (6, 2));
+    assert_eq!(row(&report, "v-5h")["unknown"], "status_not_returned");
+    assert!(stage.calls(TAGS).is_empty(), "no tag decides anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_without_an_id_counts_once_also_if_the_listing_begins_anew() {
+    let mut fleet = fleet(THREE_PAGES);
+    fleet.sessions.push(Seed { id: None, ..fleet.sessions[7].clone() });
+    fleet.faults = vec![Fault::new(LIST, 1, Play::InvalidToken).after(2)];
+    let stage = Stage::new(Wire::InProcess, fleet);
+    let report = stage.sweep().await;
+    assert_eq!((report.verdicts.seen, report.verdicts.unjudged), (409, 1));
+    stage.check(&report, outcomes(THREE_PAGES, terminated(4)));
+}
+
 // The tags.
 
 #[tokio::test(start_paused = true)]
@@ -649,6 +674,37 @@ async fn a_listing_without_end_leaves_time_to_end_those_it_saw() {
         assert!(VIOLATORS.iter().all(|it| !stage.is_active(it)));
         assert_adds_up(&report);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_slow_listing_there_is_time_to_verify() {
+    let mut fleet = violators_on_targets_of_their_own(600);
+    fleet.behaviour.latency = Duration::from_secs(1);
+    fleet.sessions.extend(crate::stage::fleet(2_400).sessions.into_iter().skip(8));
+    let stage = Stage {
+        calls_per_second: 5.0,
+        deadline: Duration::from_mins(2),
+        ..Stage::new(Wire::InProcess, fleet)
+    };
+    let report = stage.sweep().await;
+    assert_eq!(report.failure(), None);
+    assert_eq!(report.outcomes.unconfirmed, 0);
+    assert!(100 < report.outcomes.terminated && 0 < report.outcomes.held, "{}", report.counts());
+    assert_adds_up(&report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_is_slow_to_read_leaves_time_to_list() {
+    let fault = Fault::new(PARAMETER, 4, Play::Slow(Duration::from_mins(1)));
+    let stage = Stage {
+        policy: PolicySource::Parameter("/policy".into()),
+        deadline: Duration::from_mins(1),
+        ..Stage::with_faults(Wire::InProcess, 0, vec![fault])
+    };
+    stage.emulator.set_parameter("/policy", POLICY);
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(0, terminated(4)));
+    assert_eq!(report.failure(), None);
 }
 
 #[tokio::test(start_paused = true)]

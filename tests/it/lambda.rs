@@ -315,8 +315,12 @@ async fn denied_everywhere_the_run_has_failed() {
 #[tokio::test]
 async fn the_deadline_is_lambdas() {
     let emulator = Emulator::new(fleet(0));
-    let environment = vec![("REAPER_MODE", "enforce"), ("REAPER_POLICY", TAGLESS_POLICY)];
-    let deadline = Duration::from_secs(11);
+    let environment = vec![
+        ("REAPER_MODE", "enforce"),
+        ("REAPER_POLICY", TAGLESS_POLICY),
+        ("REAPER_CALLS_PER_SECOND", "0.1"), // So slow that verification would take all the time.
+    ];
+    let deadline = Duration::from_secs(21);
     let invocations = Invocations { environment, events: vec![json!({})], deadline };
     let reply = run(&emulator, invocations).await.expect("a report");
     assert_eq!(reply["outcomes"]["held"], 4);
