@@ -97,6 +97,7 @@ async fn an_invalid_token_begins_the_listing_anew_at_most_twice() {
     let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, vec![fault]);
     let report = stage.sweep().await;
     assert_incomplete(&report, "InvalidNextToken");
+    assert_eq!(stage.calls(LIST).len(), 2 + 1 + 2);
     stage.check(&report, Outcomes { left: 400, ..Outcomes::default() });
 }
 
@@ -198,11 +199,15 @@ async fn sessions_may_appear_and_vanish_between_pages() {
 
 #[tokio::test(start_paused = true)]
 async fn attempts_that_fail_are_repeated_after_longer_and_longer_pauses() {
-    let fault = Fault::new(LIST, 4, Play::InternalError);
-    let (stage, _) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
-    let at: Vec<_> = stage.calls(LIST).iter().map(|it| it.at.as_millis()).collect();
-    let pauses: Vec<_> = at.windows(2).take(4).map(|it| it[1] - it[0]).collect();
-    assert_eq!(pauses, [100, 200, 400, 800]);
+    for (failure, expected) in
+        [(Play::InternalError, [100, 200, 400, 800]), (Play::Throttle, [200, 400, 800, 1_600])]
+    {
+        let fault = Fault::new(LIST, 4, failure);
+        let (stage, _) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+        let at: Vec<_> = stage.calls(LIST).iter().map(|it| it.at.as_millis()).collect();
+        let pauses: Vec<_> = at.windows(2).take(4).map(|it| it[1] - it[0]).collect();
+        assert_eq!(pauses, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -488,6 +493,22 @@ async fn a_cut_off_call_that_is_repeated_claims_no_more_than_aws_answers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cut_off_call_that_is_then_denied_or_throttled_is_verified() {
+    for then in [Play::Deny, Play::Throttle] {
+        for (first, violators) in [
+            (Play::ResetAfter, terminated(4)),
+            (Play::ResetBefore, Outcomes { unconfirmed: 1, ..terminated(3) }),
+        ] {
+            let faults = [
+                Fault::new(TERMINATE, 1, first).for_session("v-2h"),
+                Fault::new(TERMINATE, 1, then.clone()).always().for_session("v-2h"),
+            ];
+            play(Wire::InProcess, 0, &faults, violators).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_aws_refuses_to_end_has_failed() {
     let refused = Play::Error { status: 400, code: "InvalidSession".into(), message: "no".into() };
     let invalid =
@@ -631,26 +652,28 @@ async fn without_time_nobody_is_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sick_tag_api_leaves_time_to_end_those_whom_no_tag_decides_about() {
-    let policy = format!(
-        "{TAGLESS_POLICY}tag_keys: [env]\n",
-    )
-    .replace(
-        "exemptions:",
-        "  - { id: tagged, when: { target: \"*untagged0\", target_tags: { env: x } }, forbid: true }\nexemptions:",
-    );
+    let policy = r#"
+version: 1
+tag_keys: [env]
+limits: { trip_above: { percent: 100 } }
+rules:
+  - { id: one-hour, when: { target: "i-0*" }, require: { max_age: 1h } }
+  - { id: tagged, when: { target: "mi-*", target_tags: { env: x } }, forbid: true }
+"#;
+    let mut fleet = violators_on_targets_of_their_own(50);
+    let target = Some("mi-00000000000000000".into());
+    fleet.sessions.push(Seed { id: Some("u".into()), target, ..fleet.sessions[0].clone() });
     for sickness in [Play::Throttle, Play::Slow(Duration::from_mins(1))] {
-        for seconds in [60, 300] {
-            let faults = vec![Fault::new(TAGS, 1, sickness.clone()).always()];
-            let stage = Stage {
-                calls_per_second: 5.0,
-                deadline: Duration::from_secs(seconds),
-                policy: inline(&policy),
-                ..Stage::with_faults(Wire::InProcess, 0, faults)
-            };
-            let report = stage.sweep().await;
-            stage.check(&report, outcomes(0, terminated(4)));
-            assert_eq!(report.verdicts.undetermined, 2);
-        }
+        let faults = vec![Fault::new(TAGS, 1, sickness.clone()).always()];
+        let stage = Stage {
+            calls_per_second: 5.0,
+            deadline: Duration::from_mins(1),
+            policy: inline(policy),
+            ..Stage::new(Wire::InProcess, Fleet { faults, ..fleet.clone() })
+        };
+        let report = stage.sweep().await;
+        let expected = Outcomes { terminated: 50, left: 1, ..Outcomes::default() };
+        assert_eq!((report.outcomes, report.verdicts.undetermined), (expected, 1));
     }
 }
 
@@ -712,12 +735,30 @@ async fn the_sweep_is_over_before_the_deadline_whatever_hangs() {
     for operation in [LIST, TAGS, TERMINATE] {
         let fault = Fault::new(operation, 1, Play::Slow(Duration::from_hours(1))).always();
         let fault = if operation == LIST { fault.after(1) } else { fault };
-        let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
-        let stage = Stage { deadline: Duration::from_secs(40), ..stage };
+        let stage = Stage {
+            deadline: Duration::from_secs(11),
+            margin: Duration::from_secs(1),
+            ..Stage::with_faults(Wire::InProcess, 0, vec![fault])
+        };
         let report = stage.sweep().await;
-        assert!(report.duration_s <= 35.0, "{operation}: {} s", report.duration_s);
+        assert!(report.duration_s <= 11.0, "{operation}: {} s", report.duration_s);
         assert_adds_up(&report);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_terminations_leave_time_to_verify_however_slow_their_answers_are() {
+    let slow = Play::SlowAfter(Duration::from_millis(4_900));
+    let faults = vec![Fault::new(TERMINATE, 1, slow).always()];
+    let stage = Stage {
+        calls_per_second: 5.0,
+        deadline: Duration::from_millis(10_000 + 2_200 + 9_000),
+        ..Stage::new(Wire::InProcess, Fleet { faults, ..violators_on_targets_of_their_own(100) })
+    };
+    let report = stage.sweep().await;
+    assert_eq!(report.outcomes.unconfirmed, 0);
+    assert!(10 < report.outcomes.terminated, "{}", report.counts());
+    assert_eq!(stage.emulator.active_ids().len(), report.outcomes.held);
 }
 
 #[tokio::test(start_paused = true)]

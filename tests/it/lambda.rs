@@ -130,6 +130,7 @@ async fn every_line_is_a_json_object_with_powertools_keys_and_decisions_come_bef
     ] {
         assert_eq!(decision[name], value, "{name}");
     }
+    assert!(!decision.as_object().expect("an object").contains_key("outcome"));
     let age = decision["age_s"].as_i64().expect("an age");
     assert!((18_000..18_060).contains(&age), "{age}");
     assert_eq!(ran.lines_with("session terminated")[0]["outcome"], "terminated");
@@ -330,7 +331,21 @@ async fn the_deadline_is_lambdas() {
 }
 
 #[tokio::test]
-async fn what_is_surely_not_meant_and_what_went_wrong_on_the_way_is_warned_of() {
+async fn the_second_half_of_the_margin_is_for_the_report() {
+    let hang = Play::Slow(Duration::from_mins(1));
+    let faults = vec![Fault::new("DescribeSessions", 1, hang).always().after(1)];
+    let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
+    let mut invocations = invocations(vec![json!({})]);
+    invocations.environment.push(("REAPER_DEADLINE_MARGIN", "4s"));
+    invocations.deadline = Duration::from_secs(7);
+    let reply = run(&emulator, invocations).await.expect("a report");
+    assert_eq!(reply["outcomes"]["unconfirmed"], 4);
+    let seconds = reply["duration_s"].as_f64().expect("a number");
+    assert!((3.0..6.0).contains(&seconds), "{seconds} s");
+}
+
+#[tokio::test]
+async fn what_is_probably_not_meant_and_what_went_wrong_on_the_way_is_warned_of() {
     let faults = vec![Fault::new("GetResources", 1, Play::Deny)];
     let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
     let ran = invoke(&emulator, invocations(vec![json!({})])).await;

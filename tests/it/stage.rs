@@ -58,8 +58,10 @@ pub(crate) struct Stage {
     pub(crate) policy: PolicySource,
     pub(crate) calls_per_second: f64,
     pub(crate) has_credentials: bool,
-    /// From the start of the sweep to Lambda's deadline, which has a margin of 10 s.
+    /// From the start of the sweep to the end of its last call.
     pub(crate) deadline: Duration,
+    /// No call starts this close to it.
+    pub(crate) margin: Duration,
 }
 
 impl Stage {
@@ -72,6 +74,7 @@ impl Stage {
             calls_per_second: 1_000.0,
             has_credentials: true,
             deadline: Duration::from_mins(5),
+            margin: Duration::from_secs(10),
         }
     }
 
@@ -104,7 +107,7 @@ impl Stage {
             policy: &self.policy,
             mode: self.mode,
             now: self.emulator.now(),
-            within: Within { start_by: end_by - Duration::from_secs(10), end_by },
+            within: Within { start_by: end_by - self.margin, end_by },
             concurrency: 8,
         })
         .await

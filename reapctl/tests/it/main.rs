@@ -106,7 +106,7 @@ async fn check_shows_every_error_in_its_line() {
 }
 
 #[tokio::test]
-async fn check_shows_where_yaml_ends_and_warns_of_what_is_surely_not_meant() {
+async fn check_shows_where_yaml_ends_and_warns_of_what_is_probably_not_meant() {
     let broken = write("broken.yaml", "version: 1\nrules: [\n");
     let output = reapctl(&["check", &broken], &[]).await;
     assert!(output.stdout.contains("2 | rules: ["), "{}", output.stdout);
