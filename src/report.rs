@@ -485,14 +485,14 @@ fn rows(findings: &Findings) -> (Vec<Row>, bool) {
     };
     let unjudged = findings.unjudged.iter().map(|(it, why)| Row::of_record(it, now, Some(why)));
     let ending = findings.ending.iter().map(|it| Row::of_record(it, now, None));
-    let mut all = of_verdict("violation")
+    let all = of_verdict("violation")
         .chain(of_verdict("undetermined"))
         .chain(unjudged)
         .chain(of_verdict("exempt"))
         .chain(ending);
     let mut rows = Vec::new();
     let mut n_bytes = 0;
-    for row in all.by_ref() {
+    for row in all {
         n_bytes += serde_json::to_string(&row).map_or(0, |it| it.len());
         if rows.len() == MAX_SESSIONS || MAX_SESSIONS_BYTES < n_bytes {
             return (rows, true);

@@ -6,6 +6,7 @@ use std::{
     collections::HashSet,
     fmt,
     ops::{Range, RangeInclusive},
+    str::FromStr,
     sync::Arc,
 };
 
@@ -277,25 +278,21 @@ impl Reader {
 
     fn document(&mut self, node: &Node) -> Option<Test> {
         let is_name = |it: char| it.is_ascii_alphanumeric() || "_-.*?".contains(it);
-        let globs = self.one_or_more("document", node, |reader, item| {
-            match reader.text("document", item)? {
-                text if text.is_empty() || !text.chars().all(is_name) => reader.fail(
-                    item,
-                    format!("`{text}` matches no document: names have letters, digits, `_-.`"),
-                ),
-                text => Some(Glob::new(text)),
+        let globs = self.parsed("document", node, |text| {
+            if text.is_empty() || !text.chars().all(is_name) {
+                return Err(format!(
+                    "`{text}` matches no document: names have letters, digits, `_-.`"
+                ));
             }
+            Ok(Glob::new(text))
         });
         globs.map(Test::Document)
     }
 
     fn reason(&mut self, node: &Node) -> Option<Test> {
-        let patterns = self.one_or_more("reason", node, |reader, item| {
-            let text = reader.text("reason", item)?;
-            match RegexBuilder::new(text).size_limit(MAX_REGEX_SIZE).build() {
-                Ok(regex) => Some(regex),
-                Err(err) => reader.fail(item, format!("`{text}` is no regular expression: {err}")),
-            }
+        let patterns = self.parsed("reason", node, |text| {
+            let regex = RegexBuilder::new(text).size_limit(MAX_REGEX_SIZE).build();
+            regex.map_err(|err| format!("`{text}` is no regular expression: {err}"))
         });
         patterns.map(Test::Reason)
     }
@@ -306,13 +303,7 @@ impl Reader {
     }
 
     fn hours(&mut self, node: &Node) -> Option<Requirement> {
-        let hours = self.one_or_more("hours", node, |reader, item| {
-            match reader.text("hours", item)?.parse::<Hours>() {
-                Ok(hours) => Some(hours),
-                Err(message) => reader.fail(item, message),
-            }
-        });
-        hours.map(Requirement::Hours)
+        self.parsed("hours", node, Hours::from_str).map(Requirement::Hours)
     }
 
     fn max_age(&mut self, node: &Node) -> Option<Requirement> {
@@ -320,13 +311,7 @@ impl Reader {
     }
 
     fn owner(&mut self, node: &Node) -> Option<Test> {
-        let patterns = self.one_or_more("owner", node, |reader, item| {
-            match reader.text("owner", item)?.parse::<OwnerPattern>() {
-                Ok(pattern) => Some(pattern),
-                Err(message) => reader.fail(item, message),
-            }
-        });
-        patterns.map(Test::Owner)
+        self.parsed("owner", node, OwnerPattern::from_str).map(Test::Owner)
     }
 
     fn target_tags(&mut self, node: &Node) -> Option<Test> {
@@ -350,23 +335,21 @@ impl Reader {
                     };
                     self.error(key.referenced, message);
                 }
-                Some((key.value.clone(), self.globs(&key.value, values)?))
+                Some((
+                    key.value.clone(),
+                    self.parsed(&key.value, values, |text| Ok(Glob::new(text)))?,
+                ))
             })
             .collect();
         tags.into_iter().collect::<Option<_>>().map(Test::TargetTags)
     }
 
     fn target(&mut self, node: &Node) -> Option<Test> {
-        let globs =
-            self.one_or_more("target", node, |reader, item| match reader.text("target", item)? {
-                "" => reader.fail(item, "an empty `target` matches nobody"),
-                text => Some(Glob::new(text)),
-            });
+        let globs = self.parsed("target", node, |text| match text {
+            "" => Err("an empty `target` matches nobody".into()),
+            _ => Ok(Glob::new(text)),
+        });
         globs.map(Test::Target)
-    }
-
-    fn globs(&mut self, what: &str, node: &Node) -> Option<Vec<Glob>> {
-        self.one_or_more(what, node, |reader, item| Some(Glob::new(reader.text(what, item)?)))
     }
 
     fn limits(&mut self, node: &Node) -> Option<Limits> {
@@ -443,18 +426,23 @@ impl Reader {
         items.into_iter().collect()
     }
 
-    fn one_or_more<T>(
+    /// One or more texts, each read by the same function.
+    fn parsed<T>(
         &mut self,
         what: &str,
         node: &Node,
-        mut read: impl FnMut(&mut Self, &Node) -> Option<T>,
+        parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
         let items = match &node.value {
             Value::List(_) => self.list(what, node)?,
             _ => std::slice::from_ref(node),
         };
-        let items: Vec<_> = items.iter().map(|it| read(self, it)).collect();
-        items.into_iter().collect()
+        let read = |item| match parse(self.text(what, item)?) {
+            Ok(value) => Some(value),
+            Err(message) => self.fail(item, message),
+        };
+        let values: Vec<_> = items.iter().map(read).collect();
+        values.into_iter().collect()
     }
 
     /// One or more of these names.
@@ -464,12 +452,10 @@ impl Reader {
         node: &Node,
         known: &[&'static str],
     ) -> Option<Vec<&'static str>> {
-        self.one_or_more(what, node, |reader, item| {
-            let text = reader.text(what, item)?;
-            known.iter().find(|it| **it == text).copied().or_else(|| {
-                let known = names(known.iter().copied());
-                reader.fail(item, format!("`{what}` is one of {known}, not `{text}`"))
-            })
+        self.parsed(what, node, |text| {
+            let found = known.iter().find(|it| **it == text).copied();
+            let all = || names(known.iter().copied());
+            found.ok_or_else(|| format!("`{what}` is one of {}, not `{text}`", all()))
         })
     }
 

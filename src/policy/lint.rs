@@ -44,11 +44,10 @@ fn never_violated(policy: &Policy, rule: &Rule) -> Option<String> {
     {
         return Some("what it requires, its `when` has already".into());
     }
-    let is_for_good = |it: &&Exemption| it.until.is_none();
-    let exemptions = policy.exemptions.iter().filter(is_for_good);
-    // That of an exemption for all is said of the exemption.
-    let mut exemptions = exemptions.filter(|it| !it.when.0.is_empty());
-    let exemption = exemptions.find(|it| includes(&it.when, &rule.when))?;
+    let exemption = policy.exemptions.iter().find(|it| {
+        // Of an exemption for all it is said once, not of every rule.
+        it.until.is_none() && !it.when.0.is_empty() && includes(&it.when, &rule.when)
+    })?;
     Some(format!("the exemption `{}` holds wherever its `when` does", exemption.id))
 }
 
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_surely_not_meant() {
+    fn what_is_probably_not_meant() {
         let rule = "rules: [{id: r, when: {owner: user/a}, forbid: true}]\n";
         let with = |exemption: &str| format!("{rule}exemptions: [{{id: e, {exemption}}}]\n");
         check("", &["no rules"]);
