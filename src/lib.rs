@@ -44,6 +44,7 @@ pub mod target;
 pub mod pattern;
 pub mod truth;
 pub mod policy;
+mod completions;
 pub mod verdict;
 pub mod plan;
 pub mod report;

@@ -1,6 +1,6 @@
 //! Patterns of the policy: IAM's globs, and what an owner is matched by.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use wildmatch::WildMatch;
 
@@ -20,6 +20,13 @@ impl Glob {
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
         self.0.matches(text)
+    }
+}
+
+impl fmt::Display for Glob {
+    /// The glob's text, with each run of `*` as one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -22,6 +22,9 @@ use crate::{
     truth::Truth,
 };
 
+/// What a condition may ask of a session's status. `Terminating` and `Terminated` are not judged.
+pub(crate) const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected", "Failed"];
+
 /// What the sessions of an account are judged by.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -171,6 +174,25 @@ impl Rule {
             }
         };
         Truth::all([in_scope, !fulfilled])
+    }
+}
+
+impl Rule {
+    /// All that it asks of a session, but for its age and the hours.
+    pub(crate) fn tests(&self) -> impl Iterator<Item = &Test> {
+        let required = match &self.demand {
+            Demand::Forbid => &[],
+            Demand::Require(all) => all.as_slice(),
+        };
+        let required = required.iter().filter_map(|it| match it {
+            Requirement::Hours(_) | Requirement::MaxAge(_) => None,
+            Requirement::Test(test) => Some(test),
+        });
+        [Some(&self.when), self.unless.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(|it| &it.0)
+            .chain(required)
     }
 }
 

@@ -1,11 +1,12 @@
 //! What the policy says of one session at one instant.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
-    policy::Policy,
+    completions::completions,
+    policy::{Policy, Rule},
     session::Session,
     target::{Tags, Unknown},
     truth::Truth,
@@ -30,7 +31,8 @@ pub enum Verdict {
     },
     /// A rule is violated, and no exemption can hold.
     Violation {
-        /// Every rule known to be violated, in policy order: the first leads. Never empty.
+        /// Every rule known to be violated, in policy order: the first leads. Never empty. Where it
+        /// is only known that one of several is, these.
         rules: Vec<Arc<str>>,
     },
 }
@@ -73,8 +75,51 @@ impl Verdict {
 /// V false is compliant; else E true is exempt; V true and E false is a violation; anything else is
 /// undetermined. So with the tags unknown, a verdict other than undetermined is the one that any
 /// tags would lead to, but that it may name fewer rules.
+///
+/// Where tags or status are not to be had, and not only not looked up yet, every completion of them
+/// is judged as well: what all agree on does not depend on them.
 #[must_use]
 pub fn judge(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
+    let verdict = judge_by_kleene(policy, now, session, tags);
+    match verdict.unknown() {
+        None | Some(Unknown::TagsNotLookedUp) => verdict,
+        Some(_) => agreed(policy, now, session, tags).unwrap_or(verdict),
+    }
+}
+
+/// The verdict of all completions, if it is one.
+///
+/// Kleene's logic looks at each test by itself, and so does not see that one of two rules is
+/// violated whatever the tags are, where the first is for `env: prod` and the second for all else.
+/// Then the violation names the rules that every completion violates, or else those that some do.
+fn agreed(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Option<Verdict> {
+    let is_open = |it: Truth| it == Truth::Unknown;
+    let rules = policy.rules.iter().filter(|it| is_open(it.is_violated(now, session, tags)));
+    let exemptions = policy.exemptions.iter().filter(|it| is_open(it.holds(now, session, tags)));
+    let tests = rules.flat_map(Rule::tests).chain(exemptions.flat_map(|it| &it.when.0));
+    let mut verdicts = completions(tests, session, tags)?
+        .map(|(session, tags)| judge_by_kleene(policy, now, &session, &tags));
+    let first = verdicts.next()?;
+    let mut always = first.rules().to_vec();
+    let mut ever: BTreeSet<Arc<str>> = always.iter().cloned().collect();
+    for verdict in verdicts {
+        if verdict.name() != first.name() {
+            return None;
+        }
+        always.retain(|it| verdict.rules().contains(it));
+        ever.extend(verdict.rules().iter().cloned());
+    }
+    Some(match first {
+        Verdict::Violation { .. } if always.is_empty() => {
+            let ids = policy.rules.iter().map(|it| &it.id);
+            Verdict::Violation { rules: ids.filter(|it| ever.contains(*it)).cloned().collect() }
+        }
+        Verdict::Violation { .. } => Verdict::Violation { rules: always },
+        other => other,
+    })
+}
+
+fn judge_by_kleene(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
     let mut violated = Vec::new();
     let mut possible = Vec::new();
     for rule in &policy.rules {
@@ -190,6 +235,43 @@ exemptions:
             let actual = judge(&policy, NOW, &session, &tags(text));
             assert_eq!(actual.name(), verdict, "{owner}, {seconds} s, {text:?}");
             assert_eq!(actual.rules().join(" "), rules, "{owner}, {seconds} s, {text:?}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_all_completions_agree_on_does_not_depend_on_what_is_not_known() {
+        let rule = |id: &str, rest: &str| format!("{{ id: {id}, {rest} }}");
+        let prod = rule("prod", "when: { target_tags: { env: prod } }, require: { max_age: 1h }");
+        let not_prod = rule("rest", "when: all, unless: { target_tags: { env: prod } }, require: { max_age: 12h }");
+        let both = format!("rules: [{prod}, {not_prod}]");
+        let tagged = "exemptions: [{ id: e, when: { target_tags: { env: lab } } }]";
+        let partial = both.replace("prod }", "prod* }");
+        let any = "rules: [{ id: some, when: { target_tags: { env: '?*' } }, forbid: true }, \
+                   { id: none, when: all, unless: { target_tags: { env: '*' } }, forbid: true }]";
+        let empty = any.replace("'*'", "'?*'");
+        let status = "rules: [{ id: gone, when: { status: Disconnected }, forbid: true }, \
+                      { id: live, when: { owner: role/* }, unless: { status: Disconnected }, forbid: true }]";
+        let every = format!("rules: [{}]", rule("no", "when: { status: [Connected, Connecting, Disconnected, Failed] }, forbid: true"));
+        let table = [
+            // hours, policy, tags not returned                 verdict, rules
+            (1,  both.as_str(),                                 "compliant",    ""),
+            (2,  &both,                                         "undetermined", "prod"),
+            (13, &both,                                         "violation",    "prod rest"),
+            (13, &format!("{both}\n{tagged}"),                  "undetermined", "prod rest"),
+            (13, &partial,                                      "undetermined", "prod rest"),
+            (1,  any,                                           "undetermined", "some none"), // It may be empty.
+            (1,  &empty,                                        "violation",    "some none"),
+            (1,  status,                                        "violation",    "gone live"),
+            (1,  &every,                                        "undetermined", "no"), // AWS may add a status.
+        ];
+        for (hours, text, verdict, rules) in table {
+            let policy = Policy::parse(&format!("version: 1\ntag_keys: [env]\n{text}\n")).expect(text);
+            let session = session("dev", SignedDuration::from_hours(hours));
+            let actual = judge(&policy, NOW, &session, &tags("?"));
+            assert_eq!((actual.name(), &*actual.rules().join(" ")), (verdict, rules), "{hours} h, {text}");
+            let lazily = judge(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
+            assert!(lazily == actual || lazily.unknown() == Some(Unknown::TagsNotLookedUp), "{text}");
         }
     }
 

@@ -15,7 +15,8 @@ use regex_lite::RegexBuilder;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    Condition, Demand, Exemption, Hours, Limits, Policy, Requirement, Rule, Test, Untagged,
+    Condition, Demand, Exemption, Hours, Limits, Policy, Requirement, Rule, STATUSES, Test,
+    Untagged,
     yaml::{self, Node, Value},
 };
 use crate::pattern::{Glob, OwnerPattern};
@@ -298,8 +299,7 @@ impl Reader {
     }
 
     fn status(&mut self, node: &Node) -> Option<Test> {
-        self.one_of("status", node, &["Connected", "Connecting", "Disconnected", "Failed"])
-            .map(Test::Status)
+        self.one_of("status", node, &STATUSES).map(Test::Status)
     }
 
     fn hours(&mut self, node: &Node) -> Option<Requirement> {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "session.rs",
     "target.rs",
     "pattern.rs",
@@ -12,6 +12,7 @@ const PURE: [&str; 13] = [
     "policy/hours.rs",
     "policy/lint.rs",
     "policy/yaml.rs",
+    "completions.rs",
     "verdict.rs",
     "plan.rs",
     "report.rs",

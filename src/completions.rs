@@ -1,0 +1,91 @@
+//! Every way in which what is not known of a session may turn out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    policy::{STATUSES, Test},
+    session::Session,
+    target::Tags,
+};
+
+/// The most completions that are tried: beyond, what is not known stays so.
+const MAX_COMPLETIONS: usize = 256;
+
+/// What may be unknown, with every value that the tests can tell apart.
+enum Open<'a> {
+    Status(Vec<String>),
+    /// The value is `None` where the target does not carry the key.
+    Tag(&'a str, Vec<Option<String>>),
+}
+
+impl Open<'_> {
+    fn n_values(&self) -> usize {
+        match self {
+            Self::Status(values) => values.len(),
+            Self::Tag(_, values) => values.len(),
+        }
+    }
+}
+
+/// The session and its tags, completed in every way that these tests can tell apart, at most 256.
+///
+/// `None` if there are more, or if they cannot be told: of a tag's value a test may ask for a text,
+/// for `*` or for `?*`, and for no other pattern.
+pub(crate) fn completions<'a>(
+    tests: impl Iterator<Item = &'a Test>,
+    session: &Session,
+    tags: &Tags,
+) -> Option<impl Iterator<Item = (Session, Tags)>> {
+    let mut texts: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut asks_status = false;
+    for test in tests {
+        match (test, tags) {
+            (Test::Status(_), _) => asks_status = true,
+            (Test::TargetTags(all), Tags::Unknown(_)) => {
+                for (key, globs) in all {
+                    let texts = texts.entry(key).or_default();
+                    for glob in globs {
+                        match glob.to_string().as_str() {
+                            "*" => {} // Every text, and so any other text below.
+                            "?*" => drop(texts.insert(String::new())),
+                            text if text.contains(['*', '?']) => return None,
+                            text => drop(texts.insert(text.to_owned())),
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let tag = |(key, texts): (_, BTreeSet<String>)| {
+        // Longer than each, and so another one.
+        let other = texts.iter().fold("x".to_owned(), |all, it| all + it);
+        Open::Tag(key, [None, Some(other)].into_iter().chain(texts.into_iter().map(Some)).collect())
+    };
+    let mut open: Vec<Open<'_>> = texts.into_iter().map(tag).collect();
+    if asks_status && session.status.is_none() {
+        let unheard_of = "";
+        open.push(Open::Status(STATUSES.into_iter().chain([unheard_of]).map(Into::into).collect()));
+    }
+    let n = open.iter().try_fold(1_usize, |n, it| n.checked_mul(it.n_values()))?;
+    let complete = move |mut i: usize| {
+        let mut completed = (session.clone(), tags.clone());
+        let mut carried = BTreeMap::new();
+        for it in &open {
+            let value = i % it.n_values();
+            i /= it.n_values();
+            match it {
+                Open::Status(values) => completed.0.status = values.get(value).cloned(),
+                Open::Tag(key, values) => {
+                    let value = values.get(value).cloned().flatten();
+                    carried.extend(value.map(|it| ((*key).to_owned(), it)));
+                }
+            }
+        }
+        if matches!(tags, Tags::Unknown(_)) {
+            completed.1 = Tags::Known(carried);
+        }
+        completed
+    };
+    (n <= MAX_COMPLETIONS).then(|| (0..n).map(complete))
+}
