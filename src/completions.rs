@@ -36,20 +36,20 @@ pub(crate) fn completions<'a>(
     session: &Session,
     tags: &Tags,
 ) -> Option<impl Iterator<Item = (Session, Tags)>> {
-    let mut texts: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut asked: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut asks_status = false;
     for test in tests {
         match (test, tags) {
             (Test::Status(_), _) => asks_status = true,
             (Test::TargetTags(all), Tags::Unknown(_)) => {
                 for (key, globs) in all {
-                    let texts = texts.entry(key).or_default();
+                    let values = asked.entry(key).or_default();
                     for glob in globs {
                         match glob.to_string().as_str() {
                             "*" => {} // Every text, and so any other text below.
-                            "?*" => drop(texts.insert(String::new())),
+                            "?*" => drop(values.insert(String::new())),
                             text if text.contains(['*', '?']) => return None,
-                            text => drop(texts.insert(text.to_owned())),
+                            text => drop(values.insert(text.to_owned())),
                         }
                     }
                 }
@@ -57,12 +57,15 @@ pub(crate) fn completions<'a>(
             _ => {}
         }
     }
-    let tag = |(key, texts): (_, BTreeSet<String>)| {
+    let tag = |(key, values): (_, BTreeSet<String>)| {
         // Longer than each, and so another one.
-        let other = texts.iter().fold("x".to_owned(), |all, it| all + it);
-        Open::Tag(key, [None, Some(other)].into_iter().chain(texts.into_iter().map(Some)).collect())
+        let other = values.iter().fold("x".to_owned(), |all, it| all + it);
+        Open::Tag(
+            key,
+            [None, Some(other)].into_iter().chain(values.into_iter().map(Some)).collect(),
+        )
     };
-    let mut open: Vec<Open<'_>> = texts.into_iter().map(tag).collect();
+    let mut open: Vec<Open<'_>> = asked.into_iter().map(tag).collect();
     if asks_status && session.status.is_none() {
         let unheard_of = "";
         open.push(Open::Status(STATUSES.into_iter().chain([unheard_of]).map(Into::into).collect()));

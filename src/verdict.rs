@@ -99,7 +99,7 @@ fn agreed(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Op
     let tests = rules.flat_map(Rule::tests).chain(exemptions.flat_map(|it| &it.when.0));
     let mut verdicts = completions(tests, session, tags)?
         .map(|(session, tags)| judge_by_kleene(policy, now, &session, &tags));
-    let first = verdicts.next()?;
+    let mut first = verdicts.next()?;
     let mut always = first.rules().to_vec();
     let mut ever: BTreeSet<Arc<str>> = always.iter().cloned().collect();
     for verdict in verdicts {
@@ -109,14 +109,12 @@ fn agreed(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Op
         always.retain(|it| verdict.rules().contains(it));
         ever.extend(verdict.rules().iter().cloned());
     }
-    Some(match first {
-        Verdict::Violation { .. } if always.is_empty() => {
-            let ids = policy.rules.iter().map(|it| &it.id);
-            Verdict::Violation { rules: ids.filter(|it| ever.contains(*it)).cloned().collect() }
-        }
-        Verdict::Violation { .. } => Verdict::Violation { rules: always },
-        other => other,
-    })
+    if let Verdict::Violation { rules } = &mut first {
+        let ids = policy.rules.iter().map(|it| &it.id);
+        let some = || ids.filter(|it| ever.contains(*it)).cloned().collect();
+        *rules = if always.is_empty() { some() } else { always };
+    }
+    Some(first)
 }
 
 fn judge_by_kleene(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
