@@ -49,6 +49,22 @@ pub enum OwnerPattern {
     UserWithPath(Glob),
 }
 
+impl fmt::Display for OwnerPattern {
+    /// As the policy has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arn(glob) => glob.fmt(f),
+            Self::FederatedUser(name) => write!(f, "federated-user/{name}"),
+            Self::PermissionSet(name, None) => write!(f, "permission-set/{name}"),
+            Self::PermissionSet(name, Some(user)) => write!(f, "permission-set/{name}/{user}"),
+            Self::Role(name, None) => write!(f, "role/{name}"),
+            Self::Role(name, Some(session)) => write!(f, "role/{name}/{session}"),
+            Self::Root => f.write_str("root"),
+            Self::User(name) | Self::UserWithPath(name) => write!(f, "user/{name}"),
+        }
+    }
+}
+
 /// Who started a session, as far as its owner's ARN tells.
 enum Principal<'a> {
     FederatedUser(&'a str),
@@ -283,6 +299,7 @@ mod tests {
         for (pattern, owner, expected) in table {
             let parsed: OwnerPattern = pattern.parse().expect(pattern);
             assert_eq!(parsed.is_match(owner), expected, "{pattern} on {owner}");
+            assert_eq!(parsed.to_string(), pattern);
         }
     }
 

@@ -3,9 +3,10 @@
 mod file;
 mod hours;
 mod lint;
+mod schema;
 mod yaml;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use regex_lite::Regex;
@@ -14,6 +15,7 @@ pub(crate) use self::file::duration;
 pub use self::{
     file::{PolicyError, PolicyErrors},
     hours::Hours,
+    schema::schema,
 };
 use crate::{
     pattern::{Glob, OwnerPattern},
@@ -208,13 +210,17 @@ impl Exemption {
 }
 
 impl Condition {
-    fn holds(&self, session: &Session, tags: &Tags) -> Truth {
+    /// Whether every test holds.
+    #[must_use]
+    pub fn holds(&self, session: &Session, tags: &Tags) -> Truth {
         Truth::all(self.0.iter().map(|it| it.holds(session, tags)))
     }
 }
 
 impl Requirement {
-    fn is_fulfilled(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
+    /// Whether the session fulfils it at this instant.
+    #[must_use]
+    pub fn is_fulfilled(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
         match self {
             Self::Hours(any) => any.iter().any(|it| it.contains(now)).into(),
             Self::MaxAge(limit) => (session.age(now) <= *limit).into(),
@@ -224,7 +230,9 @@ impl Requirement {
 }
 
 impl Test {
-    fn holds(&self, session: &Session, tags: &Tags) -> Truth {
+    /// Whether it holds; unknown where it asks for tags or a status that nobody knows.
+    #[must_use]
+    pub fn holds(&self, session: &Session, tags: &Tags) -> Truth {
         match (self, tags) {
             (Self::AccessType(any), _) => any.contains(&session.access_type.as_str()).into(),
             (Self::Document(any), _) => any.iter().any(|it| it.is_match(&session.document)).into(),
@@ -247,4 +255,37 @@ impl Test {
             }
         }
     }
+}
+
+impl fmt::Display for Requirement {
+    /// As the policy has it: `max_age: 1h 30m`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hours(any) => write!(f, "hours: {}", list(any)),
+            Self::MaxAge(limit) => write!(f, "max_age: {limit:#}"),
+            Self::Test(test) => test.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Test {
+    /// As the policy has it: `owner: role/sre-*, root`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AccessType(any) => write!(f, "access_type: {}", list(any)),
+            Self::Document(any) => write!(f, "document: {}", list(any)),
+            Self::Owner(any) => write!(f, "owner: {}", list(any)),
+            Self::Reason(any) => write!(f, "reason: {}", list(any)),
+            Self::Status(any) => write!(f, "status: {}", list(any)),
+            Self::Target(any) => write!(f, "target: {}", list(any)),
+            Self::TargetTags(all) => {
+                let tag = |(key, any): &(String, Vec<Glob>)| format!("{key}: {}", list(any));
+                write!(f, "target_tags: {}", all.iter().map(tag).collect::<Vec<_>>().join("; "))
+            }
+        }
+    }
+}
+
+fn list(items: &[impl fmt::Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

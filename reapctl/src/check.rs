@@ -1,16 +1,12 @@
 //! `reapctl check`: whether a policy is valid, and what is probably not meant.
 
-use std::{fs, io::Read, ops::Range, process::ExitCode};
+use std::process::ExitCode;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use anstream::{print, println};
-use anyhow::Context;
-use jiff::Timestamp;
 use serde_json::json;
-use session_reaper::policy::{Policy, PolicyError};
+use session_reaper::policy::Policy;
 
-/// The exit status for a policy that is not valid, as for wrong use.
-const INVALID: u8 = 2;
+use crate::{INVALID, file::File, now};
 
 /// Check a policy: every error with its place, and warnings of what is probably not meant.
 #[derive(clap::Args)]
@@ -31,18 +27,10 @@ enum Output {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (name, text) = if args.policy == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        ("<standard input>", text)
-    } else {
-        let name = args.policy.as_str();
-        (name, fs::read_to_string(name).with_context(|| format!("cannot read `{name}`"))?)
-    };
-    #[expect(clippy::disallowed_methods, reason = "the clock is read once a command, here")]
-    let now = Timestamp::now();
-    let (warnings, errors) = match Policy::parse(&text) {
-        Ok(policy) => (policy.warnings(now), Vec::new()),
+    let file = File::read(&args.policy)?;
+    let name = &file.name;
+    let (warnings, errors) = match Policy::parse(&file.text) {
+        Ok(policy) => (policy.warnings(now()), Vec::new()),
         Err(errors) => (Vec::new(), errors.0),
     };
     match args.output {
@@ -55,7 +43,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Output::Text => {
             for error in &errors {
-                print!("{}", render(name, &text, error));
+                print!("{}", file.render(error));
             }
             for warning in &warnings {
                 println!("warning: {warning}");
@@ -68,24 +56,4 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(INVALID) })
-}
-
-/// The error, the line that it is about, and its place underlined.
-fn render(name: &str, text: &str, error: &PolicyError) -> String {
-    let title = Level::ERROR.primary_title(&error.message);
-    let group = match error.span.clone().or_else(|| line(text, error.line)) {
-        Some(span) => {
-            let place = AnnotationKind::Primary.span(span);
-            title.element(Snippet::source(text).path(name).annotation(place))
-        }
-        None => Group::with_title(title),
-    };
-    format!("{}\n\n", Renderer::styled().render(&[group]))
-}
-
-/// The bytes of a line, by its number from 1.
-fn line(text: &str, number: u64) -> Option<Range<usize>> {
-    let index = usize::try_from(number).ok()?.checked_sub(1)?;
-    let start = text.split_inclusive('\n').take(index).map(str::len).sum::<usize>();
-    Some(start..start + text.lines().nth(index)?.len())
 }

@@ -1,13 +1,25 @@
 //! The operator's command line: the same library, the same sweep.
 
+mod aws;
+mod case;
 mod check;
 mod demo;
 mod emulate;
+mod explain;
+mod file;
+mod schema;
 mod table;
+mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+
+use crate::file::Invalid;
+
+/// The exit status for a policy or another input that is not valid, as for wrong use.
+const INVALID: u8 = 2;
 
 /// Keeps AWS Session Manager sessions within policy.
 #[derive(Parser)]
@@ -23,6 +35,10 @@ enum Command {
     /// Sweep a sample fleet on the emulator: no AWS account, no setup.
     Demo,
     Emulate(emulate::Args),
+    Explain(explain::Args),
+    /// Print the JSON Schema of policies, for editors.
+    Schema,
+    Test(test::Args),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -31,12 +47,21 @@ async fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
         Command::Emulate(args) => emulate::run(args).await.map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => explain::run(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Schema => schema::run().map(|()| ExitCode::SUCCESS),
+        Command::Test(args) => test::run(&args),
     };
     match result {
         Ok(code) => code,
         Err(err) => {
             anstream::eprintln!("error: {err:#}"); // One line, with its causes.
-            ExitCode::FAILURE
+            if err.is::<Invalid>() { ExitCode::from(INVALID) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// The clock: read once a command.
+#[expect(clippy::disallowed_methods, reason = "the one place of the command line that reads it")]
+fn now() -> Timestamp {
+    Timestamp::now()
 }

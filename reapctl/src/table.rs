@@ -53,7 +53,7 @@ pub(crate) fn age(age: SignedDuration) -> String {
 }
 
 /// The text with every control and bidirectional character escaped, for a terminal obeys them.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let is_unsafe = |it: char| {
         it.is_control()
             || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')

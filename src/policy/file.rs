@@ -12,11 +12,11 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use regex_lite::RegexBuilder;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::{
     Condition, Demand, Exemption, Hours, Limits, Policy, Requirement, Rule, STATUSES, Test,
-    Untagged,
+    Untagged, schema,
     yaml::{self, Node, Value},
 };
 use crate::pattern::{Glob, OwnerPattern};
@@ -63,9 +63,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
         Ok(node) => reader.policy(&node),
         Err(err) => {
             let at = err.location().unwrap_or(Location::UNKNOWN);
-            let message = err.without_snippet().to_string();
-            // The place is told once, by this crate.
-            let message = message.split_once(" at line ").map_or(&*message, |(it, _place)| it);
+            let message = UserMessageFormatter.format_message(err.without_snippet());
             reader.error(at, message);
             None
         }
@@ -79,30 +77,71 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
     }
 }
 
-/// A key, and what reads its value.
-type Key<T> = (&'static str, fn(&mut Reader, &Node) -> Option<T>);
+/// A key, and its value's form.
+pub(super) type Field = (&'static str, fn() -> serde_json::Value);
+
+/// A key, its value's form, and what reads it.
+pub(super) type Key<T> =
+    (&'static str, fn() -> serde_json::Value, fn(&mut Reader, &Node) -> Option<T>);
+
+pub(super) const POLICY: [Field; 7] = [
+    ("version", schema::version),
+    ("tag_keys", schema::tag_keys),
+    ("rules", schema::rules),
+    ("exemptions", schema::exemptions),
+    ("limits", schema::limits),
+    ("untagged", schema::untagged),
+    ("paused", schema::paused),
+];
+
+pub(super) const RULE: [Field; 6] = [
+    ("id", schema::id),
+    ("description", schema::description),
+    ("when", schema::when),
+    ("unless", schema::unless),
+    ("require", schema::require),
+    ("forbid", schema::forbid),
+];
+
+pub(super) const EXEMPTION: [Field; 4] = [
+    ("id", schema::id),
+    ("description", schema::description),
+    ("when", schema::when),
+    ("until", schema::until),
+];
+
+pub(super) const LIMITS: [Field; 2] =
+    [("max_terminations", schema::max_terminations), ("trip_above", schema::trip_above)];
+
+pub(super) const TRIP_ABOVE: [Field; 2] =
+    [("percent", schema::percent), ("at_least", schema::at_least)];
 
 /// The keys of `when` and `unless`.
-const CONDITIONS: [Key<Test>; 7] = [
-    ("owner", Reader::owner),
-    ("target", Reader::target),
-    ("target_tags", Reader::target_tags),
-    ("document", Reader::document),
-    ("status", Reader::status),
-    ("access_type", Reader::access_type),
-    ("reason", Reader::reason),
+pub(super) const CONDITIONS: [Key<Test>; 7] = [
+    ("owner", schema::owner, Reader::owner),
+    ("target", schema::target, Reader::target),
+    ("target_tags", schema::target_tags, Reader::target_tags),
+    ("document", schema::document, Reader::document),
+    ("status", schema::status, Reader::status),
+    ("access_type", schema::access_type, Reader::access_type),
+    ("reason", schema::reason, Reader::reason),
 ];
 
 /// The keys of `require`.
-const REQUIREMENTS: [Key<Requirement>; 7] = [
-    ("max_age", Reader::max_age),
-    ("owner", |reader, node| reader.owner(node).map(Requirement::Test)),
-    ("target_tags", |reader, node| reader.target_tags(node).map(Requirement::Test)),
-    ("document", |reader, node| reader.document(node).map(Requirement::Test)),
-    ("access_type", |reader, node| reader.access_type(node).map(Requirement::Test)),
-    ("reason", |reader, node| reader.reason(node).map(Requirement::Test)),
-    ("hours", Reader::hours),
+pub(super) const REQUIREMENTS: [Key<Requirement>; 7] = [
+    ("max_age", schema::max_age, Reader::max_age),
+    ("owner", schema::owner, |it, node| it.owner(node).map(Requirement::Test)),
+    ("target_tags", schema::target_tags, |it, node| it.target_tags(node).map(Requirement::Test)),
+    ("document", schema::document, |it, node| it.document(node).map(Requirement::Test)),
+    ("access_type", schema::access_type, |it, node| it.access_type(node).map(Requirement::Test)),
+    ("reason", schema::reason, |it, node| it.reason(node).map(Requirement::Test)),
+    ("hours", schema::hours, Reader::hours),
 ];
+
+pub(super) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
+
+/// More than any fleet has.
+pub(super) const MAX_COUNT: u32 = 1_000_000;
 
 /// The most memory that one compiled regular expression may take, in bytes.
 const MAX_REGEX_SIZE: usize = 1 << 18;
@@ -111,7 +150,7 @@ const MAX_REGEX_SIZE: usize = 1 << 18;
 ///
 /// A method that returns `None` has reported why.
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     errors: Vec<PolicyError>,
     ids: Vec<Arc<str>>,
     /// `None` if they cannot be read: then nothing is said of those that rules use.
@@ -120,11 +159,8 @@ struct Reader {
 
 impl Reader {
     fn policy(&mut self, node: &Node) -> Option<Policy> {
-        let [version, tag_keys, rules, exemptions, limits, untagged, paused] = self.fields(
-            "the policy",
-            node,
-            ["version", "tag_keys", "rules", "exemptions", "limits", "untagged", "paused"],
-        )?;
+        let [version, tag_keys, rules, exemptions, limits, untagged, paused] =
+            self.fields("the policy", node, POLICY.map(|it| it.0))?;
         match version {
             Some(it) => drop(self.integer("version", it, 1..=1)),
             None => self.error(node.referenced, "`version` is missing; write `version: 1`"),
@@ -168,14 +204,11 @@ impl Reader {
     }
 
     fn rule(&mut self, node: &Node) -> Option<Rule> {
-        let [id, description, when, unless, require, forbid] = self.fields(
-            "a rule",
-            node,
-            ["id", "description", "when", "unless", "require", "forbid"],
-        )?;
+        let [id, description, when, unless, require, forbid] =
+            self.fields("a rule", node, RULE.map(|it| it.0))?;
         let id = self.id("a rule", node, id);
         let description = description
-            .map_or(Some(None), |it| self.text("description", it).map(|it| Some(it.to_owned())));
+            .map_or(Some(None), |it| self.text("`description`", it).map(|it| Some(it.to_owned())));
         let when = self.when("a rule", node, when);
         let unless = unless.map_or(Some(None), |it| self.condition("unless", it).map(Some));
         let demand = match (require, forbid) {
@@ -203,10 +236,10 @@ impl Reader {
 
     fn exemption(&mut self, node: &Node) -> Option<Exemption> {
         let [id, description, when, until] =
-            self.fields("an exemption", node, ["id", "description", "when", "until"])?;
+            self.fields("an exemption", node, EXEMPTION.map(|it| it.0))?;
         let id = self.id("an exemption", node, id);
         let description = description
-            .map_or(Some(None), |it| self.text("description", it).map(|it| Some(it.to_owned())));
+            .map_or(Some(None), |it| self.text("`description`", it).map(|it| Some(it.to_owned())));
         let when = self.when("an exemption", node, when);
         let until = until.map_or(Some(None), |it| self.instant("until", it).map(Some));
         Some(Exemption { id: id?, description: description?, when: when?, until: until? })
@@ -216,7 +249,7 @@ impl Reader {
         let Some(id) = id else {
             return self.fail(node, format!("{what} needs an `id`, by which reports name it"));
         };
-        let text = self.text("id", id)?;
+        let text = self.text("`id`", id)?;
         let is_plain = |it: u8| it.is_ascii_alphanumeric() || b"-_.".contains(&it);
         if !(1..=64).contains(&text.len()) || !text.bytes().all(is_plain) {
             let rule = "1 to 64 letters, digits, `-`, `_` or `.`";
@@ -268,13 +301,14 @@ impl Reader {
         keys: [Key<T>; N],
         nodes: [Option<&Node>; N],
     ) -> Option<Vec<T>> {
-        let nodes = keys.into_iter().zip(nodes).filter_map(|((_, read), node)| Some((read, node?)));
+        let nodes =
+            keys.into_iter().zip(nodes).filter_map(|((_, _, read), node)| Some((read, node?)));
         let values: Vec<_> = nodes.map(|(read, node)| read(self, node)).collect();
         values.into_iter().collect()
     }
 
     fn access_type(&mut self, node: &Node) -> Option<Test> {
-        self.one_of("access_type", node, &["Standard", "JustInTime"]).map(Test::AccessType)
+        self.one_of("access_type", node, &ACCESS_TYPES).map(Test::AccessType)
     }
 
     fn document(&mut self, node: &Node) -> Option<Test> {
@@ -316,7 +350,8 @@ impl Reader {
 
     fn target_tags(&mut self, node: &Node) -> Option<Test> {
         let Value::Map(entries) = &node.value else {
-            let message = format!("`target_tags` must map tag keys to values, not {}", node.value);
+            let message =
+                format!("`target_tags` must be a mapping with tag keys, not {}", node.value);
             return self.fail(node, message);
         };
         if entries.is_empty() {
@@ -354,19 +389,18 @@ impl Reader {
 
     fn limits(&mut self, node: &Node) -> Option<Limits> {
         let default = Limits::default();
-        let [max, trip_above] =
-            self.fields("`limits`", node, ["max_terminations", "trip_above"])?;
+        let [max, trip_above] = self.fields("`limits`", node, LIMITS.map(|it| it.0))?;
         let max_terminations = max.map_or(Some(default.max_terminations), |it| {
-            self.integer("max_terminations", it, 1..=1_000_000)
+            self.integer("max_terminations", it, 1..=MAX_COUNT)
         });
         let (mut percent, mut at_least) = (None, None);
         if let Some(node) = trip_above {
-            [percent, at_least] = self.fields("`trip_above`", node, ["percent", "at_least"])?;
+            [percent, at_least] = self.fields("`trip_above`", node, TRIP_ABOVE.map(|it| it.0))?;
         }
         let trip_percent =
             percent.map_or(Some(default.trip_percent), |it| self.integer("percent", it, 0..=100));
         let trip_at_least = at_least
-            .map_or(Some(default.trip_at_least), |it| self.integer("at_least", it, 1..=1_000_000));
+            .map_or(Some(default.trip_at_least), |it| self.integer("at_least", it, 1..=MAX_COUNT));
         Some(Limits {
             max_terminations: max_terminations?,
             trip_percent: trip_percent?,
@@ -394,7 +428,7 @@ impl Reader {
         let Value::Map(entries) = &node.value else {
             let keys = names(keys);
             return self
-                .fail(node, format!("{what} must map {keys} to values, not {}", node.value));
+                .fail(node, format!("{what} must be a mapping with {keys}, not {}", node.value));
         };
         self.no_duplicates(entries);
         for (key, _) in entries {
@@ -437,7 +471,7 @@ impl Reader {
             Value::List(_) => self.list(what, node)?,
             _ => std::slice::from_ref(node),
         };
-        let read = |item| match parse(self.text(what, item)?) {
+        let read = |item| match parse(self.text(&format!("`{what}`"), item)?) {
             Ok(value) => Some(value),
             Err(message) => self.fail(item, message),
         };
@@ -645,11 +679,11 @@ paused: "yes"
                 "line 14, column 11: `when` must be `all` or conditions, not `everything`",
                 "line 15, column 14: `require` is empty; write `forbid: true` if nothing is allowed",
                 "line 19, column 13: a rule has `require` or `forbid: true`, not both; make it two rules",
-                "line 22, column 33: env must be a text, not `true`; put it in quotes",
+                "line 22, column 33: `env` must be a text, not `true`; put it in quotes",
                 "line 23, column 12: `until` must be an instant such as `2027-06-30T00:00:00Z`, \
                  not `tomorrow`",
                 "line 25, column 21: `max_terminations` must be a number from 1 to 1000000, not `0`",
-                "line 26, column 15: `trip_above` must map `percent`, `at_least` to values, not `150%`",
+                "line 26, column 15: `trip_above` must be a mapping with `percent`, `at_least`, not `150%`",
                 "line 27, column 11: `untagged` must be `unknown` or `no-tags`, not `maybe`",
                 "line 28, column 9: `paused` must be `true` or `false`, not `yes`",
             ],
@@ -659,8 +693,8 @@ paused: "yes"
     #[test]
     fn what_is_no_policy_is_an_error() {
         for (text, message) in [
-            ("", "the policy must map `version`, `tag_keys`, "),
-            ("[]", "to values, not a list"),
+            ("", "the policy must be a mapping with `version`, `tag_keys`, "),
+            ("[]", "not a list"),
             ("{}", "`version` is missing"),
             ("version: 1\nversion: 1\n", "line 2, column 1: the key `version` stands here twice"),
             (

@@ -1,6 +1,6 @@
 //! Office hours: on which weekdays, from when to when, by whose clock.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use jiff::{
     Timestamp,
@@ -29,9 +29,23 @@ pub struct Hours {
     /// `None`: midnight, at the end of the day.
     end: Option<Time>,
     zone: TimeZone,
+    text: String,
+}
+
+impl fmt::Display for Hours {
+    /// As the policy has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 impl Hours {
+    /// The instant by these hours' clock, such as `Mon 18:30 CET`.
+    #[must_use]
+    pub fn clock(&self, now: Timestamp) -> String {
+        now.to_zoned(self.zone.clone()).strftime("%a %H:%M %Z").to_string()
+    }
+
     /// Whether the instant is within the hours.
     #[must_use]
     pub fn contains(&self, now: Timestamp) -> bool {
@@ -71,7 +85,7 @@ impl FromStr for Hours {
         let days = parse_days(days).ok_or_else(|| {
             format!("`{days}` must be weekdays such as `Mon-Fri`, `Sat` or `Mon,Wed-Fri`")
         })?;
-        Ok(Self { days, start, end, zone })
+        Ok(Self { days, start, end, zone, text: text.to_owned() })
     }
 }
 

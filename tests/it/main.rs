@@ -8,7 +8,6 @@
     reason = "a test that panics has failed"
 )]
 
-mod corpus;
 mod faults;
 mod lambda;
 mod properties;

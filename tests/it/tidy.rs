@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "session.rs",
     "target.rs",
     "pattern.rs",
@@ -11,6 +11,7 @@ const PURE: [&str; 14] = [
     "policy/file.rs",
     "policy/hours.rs",
     "policy/lint.rs",
+    "policy/schema.rs",
     "policy/yaml.rs",
     "completions.rs",
     "verdict.rs",

@@ -2,7 +2,12 @@
 
 #![expect(clippy::expect_used, reason = "a test that panics has failed")]
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
 use tokio::{
@@ -40,11 +45,25 @@ fn without_seconds(text: &str) -> String {
     text.lines().map(|line| mask(line) + "\n").collect()
 }
 
+/// Compares with a file beside this one; `UPDATE_GOLDEN=1` writes it instead.
+#[track_caller]
+fn check_golden(name: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, actual).expect("a file");
+    }
+    let expected = fs::read_to_string(&path).expect("text");
+    for (i, (actual, expected)) in actual.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(actual, expected, "{name}, line {}", i + 1);
+    }
+    assert_eq!(actual.lines().count(), expected.lines().count(), "{name}");
+}
+
 #[tokio::test]
 async fn the_demo_shows_the_fleet_the_verdicts_and_what_became_of_them() {
     let Output { status, stdout, stderr } = reapctl(&["demo"], &[]).await;
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
-    assert_eq!(without_seconds(&stdout), include_str!("demo.txt"));
+    check_golden("demo.txt", &without_seconds(&stdout));
 }
 
 #[tokio::test]
@@ -95,7 +114,7 @@ async fn check_shows_every_error_in_its_line() {
     );
     let Output { status, stdout, stderr } = reapctl(&["check", &policy], &[]).await;
     assert_eq!((status, stderr.as_str()), (Some(2), ""));
-    assert_eq!(stdout.replace(&policy, "policy.yaml"), include_str!("check.txt"));
+    check_golden("check.txt", &stdout.replace(&policy, "policy.yaml"));
 
     let output = reapctl(&["check", &policy, "--output", "json"], &[]).await;
     assert_eq!(output.status, Some(2));
@@ -118,14 +137,76 @@ async fn check_shows_where_yaml_ends_and_warns_of_what_is_probably_not_meant() {
     assert!(output.stdout.ends_with("empty.yaml is valid\n"), "{}", output.stdout);
 }
 
+/// Each section is a policy, after `=== NAME`, and what `reapctl check` says of it.
 #[tokio::test]
-async fn the_example_policies_are_valid() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
-    for file in fs::read_dir(folder).expect("policies/") {
-        let path = file.expect("a file").path();
-        let output = reapctl(&["check", path.to_str().expect("UTF-8")], &[]).await;
-        assert_eq!(output.status, Some(0), "{}", output.stdout);
+async fn every_diagnostic_reads_as_it_should() {
+    let expected = include_str!("diagnostics.txt");
+    let mut actual = String::new();
+    for section in expected.split("=== ").skip(1) {
+        let (name, rest) = section.split_once('\n').expect("a name");
+        let (policy, _) = rest.split_once("--- reapctl check\n").expect("a policy");
+        let path = write("diagnostic.yaml", policy);
+        let output = reapctl(&["check", &path], &[]).await;
+        assert_eq!((output.status, output.stderr.as_str()), (Some(2), ""), "{name}");
+        let stdout = output.stdout.replace(&path, "policy.yaml");
+        actual.extend(["=== ", name, "\n", policy, "--- reapctl check\n", &stdout]);
     }
+    check_golden("diagnostics.txt", &actual);
+}
+
+/// Of the example policies, and of the corpus: `NAME.policy.yaml` with `NAME.cases.yaml`.
+#[tokio::test]
+async fn policies_say_of_their_cases_what_they_must() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let yaml = |folder: &Path| -> Vec<PathBuf> {
+        let files = fs::read_dir(folder).expect("a folder").map(|it| it.expect("a file").path());
+        files.filter(|it| it.extension().is_some_and(|it| it == "yaml")).collect()
+    };
+    let examples = root.join("../policies");
+    let mut pairs: Vec<_> = yaml(&examples)
+        .into_iter()
+        .map(|it| (it.clone(), examples.join("cases").join(it.file_name().expect("a name"))))
+        .collect();
+    assert_eq!(pairs.len(), yaml(&examples.join("cases")).len(), "cases for each policy");
+    for policy in yaml(&root.join("tests/corpus")) {
+        let name = policy.to_str().expect("UTF-8");
+        if let Some(stem) = name.strip_suffix(".policy.yaml") {
+            pairs.push((policy.clone(), format!("{stem}.cases.yaml").into()));
+        }
+    }
+    assert!(10 <= pairs.len(), "{pairs:?}");
+    for (policy, cases) in pairs {
+        let [policy, cases] = [&policy, &cases].map(|it| it.to_str().expect("UTF-8"));
+        let output = reapctl(&["test", policy, cases], &[]).await;
+        assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+        let first = fs::read_to_string(policy).expect("text");
+        let is_example = !policy.ends_with(".policy.yaml");
+        let schema = "# yaml-language-server: $schema=policy.schema.json\n";
+        assert_eq!(first.starts_with(schema), is_example, "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn a_case_that_is_not_met_says_why() {
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/unmet.yaml");
+    let junit = concat!(env!("CARGO_TARGET_TMPDIR"), "/junit.xml");
+    let output = reapctl(&["test", policy, cases, "--junit", junit], &[]).await;
+    assert_eq!((output.status, output.stderr.as_str()), (Some(1), ""));
+    let stdout = output.stdout.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), "");
+    check_golden("unmet.txt", &stdout);
+    let xml = fs::read_to_string(junit).expect("a report");
+    assert!(xml.contains(r#"tests="5" skipped="0" errors="0" failures="4""#), "{xml}");
+    assert!(xml.contains(r#"<failure message="expected compliant, but it is"#), "{xml}");
+}
+
+#[tokio::test]
+async fn the_committed_schema_is_the_one_that_is_printed() {
+    let output = reapctl(&["schema"], &[]).await;
+    assert_eq!(output.status, Some(0));
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/policy.schema.json");
+    let committed = fs::read_to_string(committed).expect("text");
+    assert_eq!(output.stdout, committed, "cargo reapctl schema > policies/policy.schema.json");
 }
 
 /// A file of this test's own; its path.

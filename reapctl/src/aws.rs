@@ -1,0 +1,76 @@
+//! How commands reach AWS: as the AWS CLI does.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_sts::error::DisplayErrorContext;
+use session_reaper::{
+    ssm::{Ssm, Within},
+    target::Scope,
+};
+use tokio::time::Instant;
+
+/// Which account and Region.
+#[derive(clap::Args)]
+#[command(next_help_heading = "AWS")]
+pub(crate) struct Connection {
+    /// The profile of the shared configuration files
+    #[arg(long)]
+    profile: Option<String>,
+    /// The Region
+    #[arg(long)]
+    region: Option<String>,
+    /// Another endpoint than AWS's, such as that of `reapctl emulate`
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+}
+
+/// An open connection.
+pub(crate) struct Aws {
+    pub(crate) ssm: Ssm,
+    pub(crate) scope: Scope,
+}
+
+/// Below AWS's quota of 6, which the whole account shares.
+const CALLS_PER_SECOND: f64 = 5.0;
+
+/// The longest that a listing or a look-up may take.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+impl Connection {
+    /// Finds credentials and the account that they belong to.
+    pub(crate) async fn open(&self) -> anyhow::Result<Aws> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(url) = &self.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let config = loader.load().await;
+        let region = config
+            .region()
+            .context("no Region is set; use `--region`, AWS_REGION, or `region` in the profile")?;
+        let identity = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
+        let identity = identity.map_err(|err| {
+            anyhow::anyhow!("cannot tell the account: {}", DisplayErrorContext(err))
+        })?;
+        let mut parts = identity.arn().unwrap_or_default().split(':').skip(1);
+        let scope = Scope {
+            partition: parts.next().unwrap_or("aws").into(),
+            region: region.to_string(),
+            account: identity.account().context("AWS did not tell the account")?.into(),
+        };
+        Ok(Aws { ssm: Ssm::new(&config, CALLS_PER_SECOND), scope })
+    }
+}
+
+/// The time that the next call, or listing, may take.
+pub(crate) fn within() -> Within {
+    let end_by = Instant::now() + PATIENCE;
+    Within { start_by: end_by, end_by }
+}

@@ -1,0 +1,189 @@
+//! Cases: sessions, and what a policy must say of them.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use jiff::{Span, SpanRelativeTo, Timestamp};
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use session_reaper::{
+    session::{Reading, Record, Session},
+    target::{Tags, Unknown},
+    verdict::Verdict,
+};
+
+use crate::{
+    explain::{name, shown},
+    file::{File, Invalid},
+};
+
+/// A file of cases.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cases {
+    /// The instant at which the sessions are judged.
+    pub(crate) now: Timestamp,
+    pub(crate) sessions: Vec<Spanned<Case>>,
+}
+
+/// A session, and what the policy must say of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Case {
+    /// What it is about.
+    name: Option<String>,
+    /// In short form, such as `role/sre/jane`, or an ARN.
+    owner: String,
+    #[serde(default = "instance")]
+    target: String,
+    age: Span,
+    /// `none`: AWS did not tell.
+    #[serde(default = "connected")]
+    status: String,
+    document: Option<String>,
+    reason: Option<String>,
+    access_type: Option<String>,
+    /// Absent: not known.
+    tags: Option<BTreeMap<String, String>>,
+    /// In place of the file's instant.
+    pub(crate) now: Option<Timestamp>,
+    verdict: Expected,
+    /// The leading rule, or the exemption.
+    rule: Option<String>,
+    /// All the rules, in order.
+    rules: Option<Vec<String>>,
+    /// What an undetermined verdict depends on.
+    unknown: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Expected {
+    Compliant,
+    Exempt,
+    Undetermined,
+    Violation,
+}
+
+impl Expected {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Compliant => "compliant",
+            Self::Exempt => "exempt",
+            Self::Undetermined => "undetermined",
+            Self::Violation => "violation",
+        }
+    }
+}
+
+fn connected() -> String {
+    "Connected".into()
+}
+
+fn instance() -> String {
+    "i-0123456789abcdef0".into()
+}
+
+impl Cases {
+    pub(crate) fn parse(file: &File) -> anyhow::Result<Self> {
+        let cases: Self = serde_saphyr::from_str(&file.text).map_err(|err| {
+            let err = err.to_string();
+            let err = err.trim_start_matches("error: "); // Said once, by the command.
+            Invalid(format!("cannot use `{}`: {err}", file.name))
+        })?;
+        if cases.sessions.is_empty() {
+            bail!(Invalid(format!("there are no cases in `{}`", file.name)));
+        }
+        Ok(cases)
+    }
+}
+
+impl Case {
+    /// The session at this instant; else what is wrong with the case.
+    pub(crate) fn session(&self, now: Timestamp) -> Result<Session, String> {
+        let age = self.age.to_duration(SpanRelativeTo::days_are_24_hours());
+        let started_at = age.and_then(|age| now.checked_sub(age)).map_err(|err| err.to_string())?;
+        let record = Record {
+            id: Some("case-0123456789abcdef0".into()),
+            owner: Some(arn(&self.owner)?),
+            target: Some(self.target.clone()),
+            started_at: Some(started_at),
+            status: Some(self.status.clone()).filter(|it| it != "none"),
+            document: self.document.clone(),
+            reason: self.reason.clone(),
+            access_type: self.access_type.clone(),
+        };
+        match record.read(now) {
+            Reading::Session(session) => Ok(session),
+            Reading::Ending(_) => Err("a session that is ending is not judged".into()),
+            Reading::Unjudged(_, why) => Err(format!("the session is not judged: {why}")),
+        }
+    }
+
+    pub(crate) fn tags(&self) -> Tags {
+        self.tags.clone().map_or(Tags::Unknown(Unknown::TagsNotReturned), Tags::Known)
+    }
+
+    /// Whether the verdict is the one that is expected.
+    pub(crate) fn is_met_by(&self, verdict: &Verdict) -> bool {
+        let rules = verdict.rules();
+        let unknown = verdict.unknown().map(name);
+        verdict.name() == self.verdict.name()
+            && self.rule.as_deref().is_none_or(|it| rules.first().is_some_and(|id| **id == *it))
+            && self
+                .rules
+                .as_ref()
+                .is_none_or(|it| it.iter().map(|it| &**it).eq(rules.iter().map(|it| &**it)))
+            && (self.unknown.is_none() || unknown == self.unknown)
+    }
+
+    /// What is expected, in words.
+    pub(crate) fn expected(&self) -> String {
+        let mut words = self.verdict.name().to_owned();
+        words.extend(self.unknown.iter().flat_map(|it| [" (", it, ")"]));
+        let rules = self.expected_rules().join(", ");
+        if rules.is_empty() { words } else { format!("{words}: {rules}") }
+    }
+
+    pub(crate) fn expected_rules(&self) -> Vec<String> {
+        self.rules.clone().unwrap_or_else(|| self.rule.clone().into_iter().collect())
+    }
+
+    /// The case in words.
+    pub(crate) fn title(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let Self { owner, age, document, reason, access_type, .. } = self;
+        let is_default = |it: &&String| **it != connected() && **it != instance();
+        let given = [
+            Some(&self.target).filter(is_default),
+            Some(&self.status).filter(is_default),
+            document.as_ref(),
+            reason.as_ref(),
+            access_type.as_ref(),
+        ];
+        let given: Vec<_> = given.into_iter().flatten().map(|it| format!(", {it}")).collect();
+        format!("{owner}, {age:#}{}, tags: {}", given.concat(), shown(&self.tags()))
+    }
+}
+
+/// The ARN of an owner that may be given in short form.
+fn arn(owner: &str) -> Result<String, String> {
+    let sts = |name: String| format!("arn:aws:sts::123456789012:{name}");
+    let (kind, name) = owner.split_once('/').unwrap_or((owner, ""));
+    match (kind, name.split_once('/')) {
+        _ if owner.starts_with("arn:") => Ok(owner.into()),
+        ("role", Some(_)) => Ok(sts(format!("assumed-role/{name}"))),
+        ("permission-set", Some((name, user))) => {
+            Ok(sts(format!("assumed-role/AWSReservedSSO_{name}_0123456789abcdef/{user}")))
+        }
+        ("federated-user", None) if !name.is_empty() => Ok(sts(owner.into())),
+        ("user", _) if !name.is_empty() => Ok(format!("arn:aws:iam::123456789012:{owner}")),
+        ("root", None) => Ok("arn:aws:iam::123456789012:root".into()),
+        _ => Err(format!(
+            "`{owner}` is no owner; write `role/NAME/SESSION-NAME`, `permission-set/NAME/USER`, \
+             `user/NAME`, `federated-user/NAME`, `root` or an ARN"
+        )),
+    }
+}

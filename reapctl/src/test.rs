@@ -1,0 +1,74 @@
+//! `reapctl test`: whether a policy says of sessions what it must.
+
+use std::{fs, process::ExitCode};
+
+use anstream::println;
+use anyhow::{Context, bail};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use crate::{
+    case::Cases,
+    explain::{Explanation, described},
+    file::{File, Invalid},
+    table::printable,
+};
+
+/// Test a policy: judge the sessions of a file of cases, and compare with what it expects.
+///
+/// policies/cases/ has such a file for each example policy.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The policy's file; `-` for standard input
+    policy: String,
+    /// The file of cases
+    cases: String,
+    /// Write a report for CI systems as well
+    #[arg(long, value_name = "FILE")]
+    junit: Option<String>,
+}
+
+/// Succeeds if every case is met.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let policy_file = File::read(&args.policy)?;
+    let policy = policy_file.policy()?;
+    let file = File::read(&args.cases)?;
+    let cases = Cases::parse(&file)?;
+
+    let mut suite = TestSuite::new(&file.name);
+    for spanned in &cases.sessions {
+        let (case, line) = (&spanned.value, spanned.referenced.line());
+        let now = case.now.unwrap_or(cases.now);
+        let session = case.session(now);
+        let session = match session {
+            Ok(session) => session,
+            Err(why) => bail!(Invalid(format!("cannot use `{}`: line {line}: {why}", file.name))),
+        };
+        let explanation = Explanation::new(&policy, now, &session, &case.tags());
+        let title = printable(&case.title());
+        let status = if case.is_met_by(&explanation.verdict) {
+            TestCaseStatus::success()
+        } else {
+            let (expected, actual) = (case.expected(), described(&explanation.verdict));
+            let explanation = explanation.about(&case.expected_rules());
+            println!("FAILED {}:{line}: {title}", file.name);
+            println!("  expected: {expected}\n  actual:   {actual}\n\n{explanation}\n");
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(format!("expected {expected}, but it is {actual}"));
+            status.set_description(explanation.to_string());
+            status
+        };
+        let mut it = TestCase::new(format!("line {line}: {title}"), status);
+        it.set_classname(&policy_file.name);
+        suite.add_test_case(it);
+    }
+    let (n, n_failed) = (suite.tests, suite.failures);
+    let s = if n == 1 { "" } else { "s" };
+    println!("{}: {n} case{s}, {} met, {n_failed} failed", policy_file.name, n - n_failed);
+    if let Some(path) = &args.junit {
+        let mut report = Report::new("reapctl test");
+        report.add_test_suite(suite);
+        let file = fs::File::create(path).with_context(|| format!("cannot write `{path}`"))?;
+        report.serialize(file).with_context(|| format!("cannot write `{path}`"))?;
+    }
+    Ok(if n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
