@@ -146,7 +146,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     };
     let explanation = Explanation::new(&policy, now, &session, &tags);
     match args.output {
-        Output::Json => println!("{}", explanation.json()),
+        Output::Json => println!("{}", explanation.json(&session.id, now)),
         Output::Text => {
             let Session { id, owner, target, document, .. } = &session;
             println!("session  {}", printable(id));
@@ -285,8 +285,10 @@ impl Explanation {
         Self { verdict, clauses: rules.chain(exemptions).collect() }
     }
 
-    fn json(&self) -> serde_json::Value {
+    fn json(&self, session_id: &str, at: Timestamp) -> serde_json::Value {
         json!({
+            "session_id": session_id,
+            "at": at,
             "verdict": self.verdict.name(),
             "rules": self.verdict.rules(),
             "unknown": self.verdict.unknown(),
@@ -443,7 +445,7 @@ impl fmt::Display for Explanation {
             let scope = match *in_scope {
                 "yes" => "in scope, ",
                 "no" => "not in scope, ",
-                _ => "",
+                _ => "scope unknown, ",
             };
             writeln!(f, "{kind} {id}: {scope}{state}")?;
             for line in lines.by_ref().take(parts.len()) {

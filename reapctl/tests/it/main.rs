@@ -13,7 +13,7 @@ use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpListener,
-    process::Command,
+    process::{Child, Command},
     time::timeout,
 };
 
@@ -78,9 +78,8 @@ async fn colour_is_for_terminals_or_on_request() {
     }
 }
 
-#[tokio::test]
-async fn the_emulator_serves_the_sdk_until_it_is_ended() {
-    let fleet = &write("fleet.yaml", "sessions: [{ id: a-1, age: 2h }, { id: b-1, age: 1h }]");
+/// A served emulator, until it is dropped, and its address.
+async fn emulate(fleet: &str) -> (Child, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_reapctl"))
         .args(["emulate", "--port", "0", "--fleet", fleet])
         .stdout(Stdio::piped())
@@ -90,8 +89,13 @@ async fn the_emulator_serves_the_sdk_until_it_is_ended() {
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let first = lines.next_line().await.expect("text").expect("a line");
     let (_, address) = first.split_once("http://").expect("an address");
-    let address = address.split_once(". ").expect("a sentence").0;
+    (child, address.split_once(". ").expect("a sentence").0.to_owned())
+}
 
+#[tokio::test]
+async fn the_emulator_serves_the_sdk_until_it_is_ended() {
+    let fleet = &write("fleet.yaml", "sessions: [{ id: a-1, age: 2h }, { id: b-1, age: 1h }]");
+    let (_child, address) = emulate(fleet).await;
     let config = aws_sdk_ssm::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
@@ -201,6 +205,78 @@ async fn a_case_that_is_not_met_says_why() {
 }
 
 #[tokio::test]
+async fn explain_shows_what_every_condition_saw_and_which_decided() {
+    let sessions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/sessions.json");
+    let mut actual = String::new();
+    for (policy, arguments) in [
+        ("starter", vec!["nina-1", "--tag", "env=prod"]),
+        ("starter", vec!["nina-1", "--no-tags"]),
+        ("starter", vec!["jonas-1", "--tag", "reaper:exempt=true", "--tag", "env=dev"]),
+        ("starter", vec!["jonas-1"]),
+        ("zombies", vec!["zoe-1"]),
+        ("contractors", vec!["lena-1", "--at", "2026-03-02T17:30:00Z"]),
+        ("break-glass", vec!["dba-1"]),
+        ("break-glass", vec!["dba-1", "--at", "2027-03-02T12:00:00Z"]),
+        ("production", vec!["jonas-1", "--output", "json"]),
+    ] {
+        let path = format!("{}/../policies/{policy}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let mut all = vec!["explain", "--policy", &path, "--from", sessions];
+        all.extend(&arguments);
+        if !arguments.contains(&"--at") {
+            all.extend(["--at", "2026-03-02T12:00:00Z"]);
+        }
+        let output = reapctl(&all, &[]).await;
+        assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        let stdout = output.stdout.replace(&path, policy);
+        actual.extend(["=== ", policy, ": ", &arguments.join(" "), "\n", &stdout]);
+    }
+    check_golden("explain.txt", &actual);
+
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
+    for (id, message) in [
+        ("eve-1", "it is not judged"),
+        ("nobody-1", "never ended: no Owner"),
+        ("x-1", "there is no such session in it"),
+    ] {
+        let output = reapctl(&["explain", "--policy", policy, "--from", sessions, id], &[]).await;
+        assert_ne!(output.status, Some(0), "{id}");
+        assert!(output.stderr.contains(message), "{id}: {}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn explain_finds_the_session_and_its_tags_by_its_id() {
+    let fleet = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/fleet.yaml");
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
+    let (_child, address) = emulate(fleet).await;
+    let variables = [("AWS_ACCESS_KEY_ID", "emulator"), ("AWS_SECRET_ACCESS_KEY", "emulator")];
+    let url = format!("http://{address}");
+    let explain = async |id: &str, arguments: &[&str]| {
+        let mut all = vec!["explain", "--policy", policy, "--endpoint-url", &url];
+        all.extend(["--region", "eu-central-1", id]);
+        all.extend(arguments);
+        reapctl(&all, &variables).await
+    };
+    for (id, arguments, part) in [
+        ("nina-0a1b2c3d4e5f60009", vec![], "verdict: violation: production-one-hour\n"),
+        ("nina-0a1b2c3d4e5f60009", vec!["--no-tags"], "verdict: compliant\n"),
+        ("jonas-0a1b2c3d4e5f60017", vec![], "verdict: exempt: tagged\n"),
+        (
+            "ravi@example.com-0m1r4t6y9w2zaq7d3n8hfx2k5v",
+            vec![],
+            "verdict: undetermined (tags_not_returned): everybody-twelve-hours, production-one-hour\n",
+        ),
+    ] {
+        let output = explain(id, &arguments).await;
+        assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""), "{id}");
+        assert!(output.stdout.ends_with(part), "{}", output.stdout);
+    }
+    let output = explain("gone-1", &[]).await;
+    assert_eq!(output.status, Some(1));
+    assert_eq!(output.stderr, "error: no active session has the id `gone-1`\n");
+}
+
+#[tokio::test]
 async fn the_committed_schema_is_the_one_that_is_printed() {
     let output = reapctl(&["schema"], &[]).await;
     assert_eq!(output.status, Some(0));
@@ -221,6 +297,11 @@ async fn errors_say_what_and_where() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let fleet = &write("bad-fleet.yaml", "sessions:\n  - { idd: a-1 }\n");
+    let policy = &write("no-rules.yaml", "version: 1\n");
+    let no_owner = &write(
+        "no-owner.yaml",
+        "now: 2026-03-02T12:00:00Z\nsessions: [{ owner: alice, age: 1h, verdict: compliant }]\n",
+    );
     for (arguments, status, message) in [
         (vec!["emulate", "--port", &port], 1, "choose another with `--port`"),
         (vec!["emulate", "--fleet", "/none.yaml"], 1, "cannot read `/none.yaml`"),
@@ -228,6 +309,12 @@ async fn errors_say_what_and_where() {
         (vec!["emulate", "--fleet", fleet], 1, "line 2"),
         (vec!["emulate", "--port", "x"], 2, "invalid value 'x' for '--port <PORT>'"),
         (vec!["check", "/none.yaml"], 1, "cannot read `/none.yaml`"),
+        (vec!["test", fleet, fleet], 2, "is not a valid policy"),
+        (vec!["test", policy, fleet], 2, "line 2 column 7: unknown field `idd`"),
+        (vec!["test", policy, no_owner], 2, "line 2: `alice` is no owner; write `role/NAME"),
+        (vec!["explain", "--policy", policy, "--from", fleet], 2, "cannot use"),
+        (vec!["explain", "--policy", policy], 2, "<SESSION_ID>"),
+        (vec!["explain", "--policy", policy, "a-1"], 1, "no Region is set; use `--region`"),
         (vec!["reap"], 2, "unrecognized subcommand 'reap'"),
         (vec![], 2, "Usage: reapctl"),
     ] {
