@@ -8,6 +8,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod docs;
 mod faults;
 mod lambda;
 mod properties;

@@ -191,6 +191,17 @@ async fn policies_say_of_their_cases_what_they_must() {
 }
 
 #[tokio::test]
+async fn the_cases_in_the_reference_are_met() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md");
+    let reference = fs::read_to_string(reference).expect("text");
+    let (_, rest) = reference.split_once("<!-- cases -->\n```yaml\n").expect("cases");
+    let cases = write("reference.cases.yaml", rest.split("```").next().expect("an end"));
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
+    let output = reapctl(&["test", policy, &cases], &[]).await;
+    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+}
+
+#[tokio::test]
 async fn a_case_that_is_not_met_says_why() {
     let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
     let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/unmet.yaml");
