@@ -1,7 +1,8 @@
-"""The policy's JSON Schema against an independent validator.
+"""What the project writes in JSON, held to schemas by an independent validator.
 
-Every example policy validates, and every policy of which `reapctl check` has a diagnostic is refused
-by the schema too, but for those of which the form is right and the meaning is not.
+The policy's schema: every example policy validates, and every policy of which `reapctl check` has a
+diagnostic is refused by the schema too, but for those of which the form is right and the meaning is
+not. The metrics of a whole sweep: CloudWatch's rules for the embedded metric format.
 """
 
 import json
@@ -34,6 +35,57 @@ ONLY_THE_READER = {
     "a reason that is no regular expression",
     "a reason that is too large",
     "hours in a zone that does not exist",
+}
+
+
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+EMF = {
+    "type": "object",
+    "required": ["_aws"],
+    "properties": {
+        "_aws": {
+            "type": "object",
+            "required": ["Timestamp", "CloudWatchMetrics"],
+            "properties": {
+                "Timestamp": {"type": "integer"},
+                "CloudWatchMetrics": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "required": ["Namespace", "Dimensions", "Metrics"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "Namespace": {"type": "string", "minLength": 1, "maxLength": 1024},
+                            "Dimensions": {
+                                "type": "array",
+                                "minItems": 1,
+                                "items": {
+                                    "type": "array",
+                                    "maxItems": 30,
+                                    "items": {"type": "string", "minLength": 1, "maxLength": 250},
+                                },
+                            },
+                            "Metrics": {
+                                "type": "array",
+                                "maxItems": 100,
+                                "items": {
+                                    "type": "object",
+                                    "required": ["Name"],
+                                    "additionalProperties": False,
+                                    "properties": {
+                                        "Name": {"type": "string", "minLength": 1, "maxLength": 1024},
+                                        "Unit": {"enum": ["Count", "Milliseconds", "Seconds"]},
+                                        "StorageResolution": {"enum": [1, 60]},
+                                    },
+                                },
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
 }
 
 
@@ -83,5 +135,24 @@ for section in sections:
         failures.append(f"{name!r} is {'refused after all' if is_refused else 'not refused'}")
 failures += [f"{name!r} is no diagnostic" for name in ONLY_THE_READER - names]
 
+emf = jsonschema.Draft7Validator(EMF)
+lines = (ROOT / "tests/it/sweep.jsonl").read_text().splitlines()
+metrics = [line for line in lines if "_aws" in json.loads(line)]
+for text in metrics:
+    line = json.loads(text)
+    failures += [f"{error.message} in {text}" for error in emf.iter_errors(line)]
+    if len(text.encode()) > 256 * 1024:
+        failures.append(f"too long for an event: {text}")
+    for directive in line["_aws"]["CloudWatchMetrics"]:
+        for name in sum(directive["Dimensions"], []):
+            if not isinstance(line.get(name), str) or not 1 <= len(line[name]) <= 1024:
+                failures.append(f"the dimension {name} is no text in {text}")
+        for metric in directive["Metrics"]:
+            if type(line.get(metric["Name"])) not in (int, float):
+                failures.append(f"the metric {metric['Name']} is no number in {text}")
+if not metrics:
+    failures.append("the sweep wrote no metrics")
+
+print(f"{len(metrics)} of {len(lines)} lines of a sweep are metrics as CloudWatch wants them")
 print(f"{len(valid)} policies validate, {refused} of {len(sections)} invalid ones are refused")
 raise SystemExit("\n".join(failures) if failures else 0)
