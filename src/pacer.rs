@@ -31,6 +31,7 @@ struct State {
     pause: Duration,
     /// When it did.
     paused_at: Instant,
+    is_closed: bool,
 }
 
 impl Pacer {
@@ -38,7 +39,7 @@ impl Pacer {
     #[must_use]
     pub fn new(calls_per_second: f64) -> Self {
         let now = Instant::now();
-        let state = State { next: now, pause: Duration::ZERO, paused_at: now };
+        let state = State { next: now, pause: Duration::ZERO, paused_at: now, is_closed: false };
         Self {
             interval: Duration::from_secs_f64(calls_per_second.recip()),
             queue: tokio::sync::Mutex::default(),
@@ -52,13 +53,24 @@ impl Pacer {
         self.interval
     }
 
+    /// No further turn comes, also to those that wait.
+    pub fn close(&self) {
+        self.state().is_closed = true;
+    }
+
+    /// Whether it has been closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state().is_closed
+    }
+
     /// Waits for the turn of one call, and tells when it came; `None` if it does not come in time.
     pub async fn turn(&self, start_by: Instant) -> Option<Instant> {
         let _first = timeout_at(start_by, self.queue.lock()).await.ok()?;
         loop {
             let now = Instant::now();
-            let next = self.state().next;
-            if start_by <= next.max(now) {
+            let State { next, is_closed, .. } = *self.state();
+            if is_closed || start_by <= next.max(now) {
                 return None;
             }
             if next <= now {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::{policy::Policy, session::Session, verdict::Verdict};
+use crate::{policy::Policy, session::Session, target::Tags, verdict::Verdict};
 
 /// What the plan does about one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +22,8 @@ pub enum Hold {
     Breaker,
     /// The sweep ran out of time.
     Deadline,
+    /// Somebody interrupted the sweep.
+    Interrupted,
     /// `max_terminations` older violators came first.
     Limit,
     /// The policy is paused.
@@ -45,6 +47,7 @@ impl Action {
         match self {
             Self::Hold(Hold::Breaker) => Some("breaker"),
             Self::Hold(Hold::Deadline) => Some("deadline"),
+            Self::Hold(Hold::Interrupted) => Some("interrupted"),
             Self::Hold(Hold::Limit) => Some("limit"),
             Self::Hold(Hold::Paused) => Some("paused"),
             Self::Leave | Self::Terminate => None,
@@ -52,11 +55,24 @@ impl Action {
     }
 }
 
+/// One session, and what the policy says of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Judged {
+    /// Who, where, since when.
+    pub session: Session,
+    /// What is known of its target's tags: they are looked up only where they decide.
+    pub tags: Tags,
+    /// What the policy says.
+    pub verdict: Verdict,
+}
+
 /// One session, what the policy says of it, and what is done about it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Step {
     /// Who, where, since when.
     pub session: Session,
+    /// What is known of its target's tags.
+    pub tags: Tags,
     /// What the policy says.
     pub verdict: Verdict,
     /// What is done about it.
@@ -78,16 +94,16 @@ pub struct Plan {
 /// first, and of two that started in the same instant the one with the smaller id.
 /// Reasons to hold, strongest first: paused, breaker, limit.
 #[must_use]
-pub fn plan(policy: &Policy, judged: Vec<(Session, Verdict)>) -> Plan {
+pub fn plan(policy: &Policy, judged: Vec<Judged>) -> Plan {
     let is_violator = |it: &Verdict| matches!(it, Verdict::Violation { .. });
-    let n_violators = judged.iter().filter(|(_, it)| is_violator(it)).count();
+    let n_violators = judged.iter().filter(|it| is_violator(&it.verdict)).count();
     let is_tripped = is_tripped(policy, n_violators, judged.len());
 
     let mut judged = judged;
-    judged.sort_by(|(a, _), (b, _)| oldest_first(a, b));
+    judged.sort_by(|a, b| oldest_first(&a.session, &b.session));
 
     let mut n_left = policy.limits.max_terminations;
-    let steps = judged.into_iter().map(|(session, verdict)| {
+    let steps = judged.into_iter().map(|Judged { session, tags, verdict }| {
         let action = if !is_violator(&verdict) {
             Action::Leave
         } else if policy.paused {
@@ -100,7 +116,7 @@ pub fn plan(policy: &Policy, judged: Vec<(Session, Verdict)>) -> Plan {
             n_left -= 1;
             Action::Terminate
         };
-        Step { session, verdict, action }
+        Step { session, tags, verdict, action }
     });
     Plan { steps: steps.collect(), is_tripped }
 }
@@ -118,6 +134,8 @@ fn is_tripped(policy: &Policy, n_violators: usize, n_judged: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use jiff::Timestamp;
     use proptest::prelude::*;
 
@@ -132,7 +150,7 @@ mod tests {
         policy
     }
 
-    fn session(second: i64, id: usize, is_violator: bool) -> (Session, Verdict) {
+    fn session(second: i64, id: usize, is_violator: bool) -> Judged {
         let session = Session {
             id: format!("s-{id}"),
             owner: String::new(),
@@ -144,7 +162,8 @@ mod tests {
             access_type: String::new(),
         };
         let violation = Verdict::Violation { rules: vec!["r".into()] };
-        (session, if is_violator { violation } else { Verdict::Compliant })
+        let verdict = if is_violator { violation } else { Verdict::Compliant };
+        Judged { session, tags: Tags::Known(BTreeMap::new()), verdict }
     }
 
     #[test]

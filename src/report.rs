@@ -551,7 +551,8 @@ pub(crate) mod tests {
         let others = others.chain((0..12).map(|_| (undetermined(), Outcome::Left)));
         let settled = violators.chain(others).enumerate().map(|(i, (verdict, outcome))| {
             let session = session(&format!("s-{i:03}"), i64::try_from(i).unwrap_or(0));
-            let step = Step { session, verdict, action: Action::Leave };
+            let tags = crate::target::Tags::Unknown(unknown);
+            let step = Step { session, tags, verdict, action: Action::Leave };
             Settled { step, outcome, last_status: None, error: None }
         });
         let record = |id: &str| Record { id: Some(id.into()), ..Record::default() };

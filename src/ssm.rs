@@ -171,6 +171,17 @@ impl Ssm {
         self.describe_sessions.pacer.interval() * n_calls
     }
 
+    /// No termination starts from now on; those that have started end as they will.
+    pub fn stop(&self) {
+        self.terminate_session.pacer.close();
+    }
+
+    /// Whether somebody has stopped the terminations.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.terminate_session.pacer.is_closed()
+    }
+
     /// Attempts made so far, of whatever operation.
     #[must_use]
     pub fn n_calls(&self) -> u64 {

@@ -9,9 +9,9 @@ use tracing::{info, warn};
 use crate::{
     act::act,
     list::list,
-    plan::{Action, Hold, Plan, Step, oldest_first, plan},
+    plan::{Action, Hold, Judged, Plan, Step, oldest_first, plan},
     policy::Policy,
-    report::{Coverage, Findings, Mode, Outcome, Report, Row, Settled},
+    report::{Coverage, Findings, Mode, Outcome, PolicyIdentity, Report, Row, Settled},
     session::{Reading, Record, Session},
     source::{PolicySource, PolicyUnusable},
     ssm::{Ssm, Within},
@@ -44,6 +44,25 @@ pub struct Order<'a> {
     pub concurrency: usize,
 }
 
+/// What a sweep has seen, and what it is going to do. Nobody has been ended yet.
+#[derive(Debug)]
+pub struct Survey {
+    /// Every judged session, and what will be done about it.
+    pub plan: Plan,
+    /// Records that were not judged, and why.
+    pub unjudged: Vec<(Record, &'static str)>,
+    /// Sessions on their way out already.
+    pub ending: Vec<Record>,
+    /// How much was seen.
+    pub coverage: Coverage,
+    policy: PolicyIdentity,
+    is_paused: bool,
+    n_nameless: usize,
+    n_calls: u64,
+    listed_for: Duration,
+    took: Duration,
+}
+
 /// What came of a sweep.
 #[derive(Debug)]
 pub struct Swept {
@@ -61,7 +80,16 @@ pub struct Swept {
 /// # Errors
 /// If there is no policy to judge by. Then nothing was listed, and nobody was ended.
 pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
-    let Order { ssm, scope, policy: source, mode, now, within, .. } = order;
+    let survey = survey(order).await?;
+    Ok(carry_out(order, survey).await)
+}
+
+/// The first half of a sweep: reads the policy, lists, judges, plans, and logs every decision.
+///
+/// # Errors
+/// If there is no policy to judge by.
+pub async fn survey(order: Order<'_>) -> Result<Survey, PolicyUnusable> {
+    let Order { ssm, policy: source, mode, now, within, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     info!(mode = mode.name(), policy = %source, "sweep started");
@@ -86,12 +114,34 @@ pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
         }
     }
 
-    let acting = acting_time(order, listed_for);
-    let judged = judge_all(order, acting, &policy, sessions).await;
-    let Plan { steps, is_tripped } = plan(&policy, judged);
-    log_decisions(&steps, &unjudged, &ending, now);
+    let judged = judge_all(order, acting_time(order, listed_for), &policy, sessions).await;
+    let plan = plan(&policy, judged);
+    log_decisions(&plan.steps, &unjudged, &ending, now);
+    Ok(Survey {
+        plan,
+        unjudged,
+        ending,
+        coverage: Coverage {
+            complete: census.problem.is_none(),
+            problem: census.problem,
+            pages: census.pages,
+        },
+        policy: identity,
+        is_paused: policy.paused,
+        n_nameless,
+        n_calls: ssm.n_calls() - calls_before,
+        listed_for,
+        took: began.elapsed(),
+    })
+}
 
-    let settled = settle(order, acting, n_nameless, steps).await;
+/// The second half: carries the plan out, as far as the mode allows, verifies and reports.
+pub async fn carry_out(order: Order<'_>, survey: Survey) -> Swept {
+    let Order { ssm, scope, mode, now, .. } = order;
+    let began = Instant::now();
+    let calls_before = ssm.n_calls();
+    let acting = acting_time(order, survey.listed_for);
+    let settled = settle(order, acting, survey.n_nameless, survey.plan.steps).await;
     for it in settled.iter().filter(|it| it.outcome != Outcome::Left) {
         log_outcome(it, now);
     }
@@ -100,23 +150,19 @@ pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
         mode,
         scope: scope.cloned(),
         started_at: now,
-        duration: began.elapsed(),
-        policy: identity,
-        coverage: Coverage {
-            complete: census.problem.is_none(),
-            problem: census.problem,
-            pages: census.pages,
-        },
-        calls: ssm.n_calls() - calls_before,
-        tripped: is_tripped,
-        paused: policy.paused,
+        duration: survey.took + began.elapsed(),
+        policy: survey.policy,
+        coverage: survey.coverage,
+        calls: survey.n_calls + ssm.n_calls() - calls_before,
+        tripped: survey.plan.is_tripped,
+        paused: survey.is_paused,
         settled,
-        unjudged,
-        ending,
+        unjudged: survey.unjudged,
+        ending: survey.ending,
     };
     let report = Report::new(&findings);
     info!(facts = facts(&report.manifest()), "sweep finished");
-    Ok(Swept { findings, report })
+    Swept { findings, report }
 }
 
 /// A listing that took longer than a third of the time would leave none to act and to verify by.
@@ -147,7 +193,7 @@ async fn judge_all(
     acting: Within,
     policy: &Policy,
     sessions: Vec<Session>,
-) -> Vec<(Session, Verdict)> {
+) -> Vec<Judged> {
     let Order { ssm, scope, now, .. } = order;
     let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
     let first: Vec<Verdict> =
@@ -163,12 +209,15 @@ async fn judge_all(
         warn!(error, "tag look-up failed");
     }
 
-    let judge_again = |(session, verdict): (Session, Verdict)| {
-        let verdict = match (verdict.unknown(), tags.get(&session.target)) {
-            (Some(_), Some(tags)) => judge(policy, now, &session, tags),
-            _ => verdict,
-        };
-        (session, verdict)
+    let judge_again = |(session, verdict): (Session, Verdict)| match (
+        verdict.unknown(),
+        tags.get(&session.target),
+    ) {
+        (Some(_), Some(tags)) => {
+            let verdict = judge(policy, now, &session, tags);
+            Judged { session, tags: tags.clone(), verdict }
+        }
+        _ => Judged { session, tags: not_looked_up.clone(), verdict },
     };
     sessions.into_iter().zip(first).map(judge_again).collect()
 }
@@ -191,8 +240,8 @@ async fn settle(
             let (tried, untried) = act(ssm, to_end, concurrency, acting).await;
             settled.extend(verify(ssm, tried, n_nameless, within).await);
             settled.extend(untried.into_iter().map(|step| {
-                let action = Action::Hold(Hold::Deadline);
-                unacted(Step { action, ..step }, Outcome::Held)
+                let hold = if ssm.is_stopped() { Hold::Interrupted } else { Hold::Deadline };
+                unacted(Step { action: Action::Hold(hold), ..step }, Outcome::Held)
             }));
         }
     }
