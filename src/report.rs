@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     plan::Step,
     session::{Record, Session},
-    target::{Scope, Unknown},
+    target::{Scope, Tags, Unknown},
     verdict::Verdict,
 };
 
@@ -133,21 +133,38 @@ pub struct Settled {
 /// One session in a log line or a reply. `None`: not known, or not applicable.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Row {
-    session_id: Option<String>,
-    owner: Option<String>,
-    target: Option<String>,
-    document: Option<String>,
-    status: Option<String>,
-    started_at: Option<Timestamp>,
-    age_s: Option<i64>,
-    verdict: &'static str,
-    rules: Vec<Arc<str>>,
-    unknown: Option<Unknown>,
-    action: Option<&'static str>,
-    hold: Option<&'static str>,
-    outcome: Option<&'static str>,
-    last_status: Option<String>,
-    error: Option<String>,
+    /// `SessionId`.
+    pub session_id: Option<String>,
+    /// `Owner`: the ARN.
+    pub owner: Option<String>,
+    /// `Target`.
+    pub target: Option<String>,
+    /// The target's tags, as `KEY=VALUE`: they are looked up only where they decide.
+    pub tags: Option<Vec<String>>,
+    /// `DocumentName`, or the default document's.
+    pub document: Option<String>,
+    /// `Status`.
+    pub status: Option<String>,
+    /// `StartDate`.
+    pub started_at: Option<Timestamp>,
+    /// In seconds.
+    pub age_s: Option<i64>,
+    /// The verdict's name; `unjudged` or `ending` where there is none.
+    pub verdict: &'static str,
+    /// The rules behind it, or the one exemption.
+    pub rules: Vec<Arc<str>>,
+    /// What was not known, if that decided.
+    pub unknown: Option<Unknown>,
+    /// What the plan does about it.
+    pub action: Option<&'static str>,
+    /// Why it is held, if it is.
+    pub hold: Option<&'static str>,
+    /// What really happened, once it has.
+    pub outcome: Option<&'static str>,
+    /// The status in which it was last listed after it had been asked to end.
+    pub last_status: Option<String>,
+    /// Why it was not judged, or what AWS answered instead of ending it.
+    pub error: Option<String>,
 }
 
 impl Row {
@@ -159,6 +176,12 @@ impl Row {
             session_id: Some(id),
             owner: Some(owner),
             target: Some(target),
+            tags: match &step.tags {
+                Tags::Known(tags) => {
+                    Some(tags.iter().map(|(key, value)| format!("{key}={value}")).collect())
+                }
+                Tags::Unknown(_) => None,
+            },
             document: Some(document),
             status,
             started_at: Some(started_at),
@@ -551,7 +574,7 @@ pub(crate) mod tests {
         let others = others.chain((0..12).map(|_| (undetermined(), Outcome::Left)));
         let settled = violators.chain(others).enumerate().map(|(i, (verdict, outcome))| {
             let session = session(&format!("s-{i:03}"), i64::try_from(i).unwrap_or(0));
-            let tags = crate::target::Tags::Unknown(unknown);
+            let tags = Tags::Unknown(unknown);
             let step = Step { session, tags, verdict, action: Action::Leave };
             Settled { step, outcome, last_status: None, error: None }
         });

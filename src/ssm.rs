@@ -130,6 +130,7 @@ pub struct Ssm {
     get_resources: Operation,
     terminate_session: Operation,
     n_calls: AtomicU64,
+    n_terminations: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -162,6 +163,7 @@ impl Ssm {
             get_resources: operation("GetResources", "tag:GetResources"),
             terminate_session: operation("TerminateSession", "ssm:TerminateSession"),
             n_calls: AtomicU64::new(0),
+            n_terminations: AtomicU64::new(0),
         }
     }
 
@@ -186,6 +188,12 @@ impl Ssm {
     #[must_use]
     pub fn n_calls(&self) -> u64 {
         self.n_calls.load(Ordering::Relaxed)
+    }
+
+    /// Terminations that AWS has accepted so far.
+    #[must_use]
+    pub fn n_terminations(&self) -> u64 {
+        self.n_terminations.load(Ordering::Relaxed)
     }
 
     /// One page of the active sessions: `DescribeSessions`.
@@ -219,6 +227,7 @@ impl Ssm {
     pub async fn terminate(&self, id: &str, within: Within) -> Result<(), CallError> {
         let request = self.systems_manager.terminate_session().session_id(id);
         self.call(&self.terminate_session, within, || request.clone().send()).await?;
+        self.n_terminations.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

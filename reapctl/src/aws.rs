@@ -5,8 +5,12 @@ use std::time::Duration;
 use anyhow::Context;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sts::error::DisplayErrorContext;
+use jiff::Timestamp;
 use session_reaper::{
+    report::Mode,
+    source::PolicySource,
     ssm::{Ssm, Within},
+    sweep::Order,
     target::Scope,
 };
 use tokio::time::Instant;
@@ -24,6 +28,14 @@ pub(crate) struct Connection {
     /// Another endpoint than AWS's, such as that of `reapctl emulate`
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
+    /// The pace of each API operation; AWS's quota is 6, for the whole account and Region
+    #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = pace)]
+    calls_per_second: f64,
+}
+
+fn pace(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|it| (0.1..=10_000.0).contains(it));
+    number.ok_or_else(|| "write a number from 0.1 to 10000".into())
 }
 
 /// An open connection.
@@ -32,11 +44,11 @@ pub(crate) struct Aws {
     pub(crate) scope: Scope,
 }
 
-/// Below AWS's quota of 6, which the whole account shares.
-const CALLS_PER_SECOND: f64 = 5.0;
+/// The longest that a listing, or half a sweep, may take.
+const PATIENCE: Duration = Duration::from_hours(1);
 
-/// The longest that a listing or a look-up may take.
-const PATIENCE: Duration = Duration::from_mins(10);
+/// Terminations in flight: more than the pace lets start.
+const CONCURRENCY: usize = 8;
 
 impl Connection {
     /// Finds credentials and the account that they belong to.
@@ -65,7 +77,21 @@ impl Connection {
             region: region.to_string(),
             account: identity.account().context("AWS did not tell the account")?.into(),
         };
-        Ok(Aws { ssm: Ssm::new(&config, CALLS_PER_SECOND), scope })
+        Ok(Aws { ssm: Ssm::new(&config, self.calls_per_second), scope })
+    }
+}
+
+impl Aws {
+    /// A sweep, or half of one, that may begin now.
+    pub(crate) fn order<'a>(
+        &'a self,
+        policy: &'a PolicySource,
+        mode: Mode,
+        now: Timestamp,
+    ) -> Order<'a> {
+        let Self { ssm, scope } = self;
+        let (scope, within, concurrency) = (Some(scope), within(), CONCURRENCY);
+        Order { ssm, scope, policy, mode, now, within, concurrency }
     }
 }
 

@@ -1,16 +1,13 @@
 //! `reapctl demo`: one sweep of a sample fleet on the emulator, first dry, then for real.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use anstream::println;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
-use comfy_table::Table;
 use session_manager_emulator::{Emulator, Fleet};
 use session_reaper::{
-    pattern::short_owner,
-    report::{Findings, Mode, Outcome, Settled},
-    session::Record,
+    report::Mode,
     source::PolicySource,
     ssm::{Ssm, Within},
     sweep::{Order, Swept, sweep},
@@ -20,12 +17,23 @@ use tokio::time::Instant;
 
 use crate::{
     emulate::SAMPLE_FLEET,
-    table::{age, cell, coloured, table},
+    lines::{Column, done, planned, rows, to_table},
 };
 
-type TagsByTarget = BTreeMap<String, BTreeMap<String, String>>;
-
 const POLICY: &str = include_str!("../../policies/starter.yaml");
+
+const VERDICTS: [Column; 7] = [
+    Column::Age,
+    Column::Owner,
+    Column::Target,
+    Column::Tags,
+    Column::Status,
+    Column::Verdict,
+    Column::Rules,
+];
+
+const OUTCOMES: [Column; 5] =
+    [Column::Age, Column::Owner, Column::Target, Column::Rules, Column::Fate];
 
 /// Faster than AWS allows: the emulator has no quota.
 const CALLS_PER_SECOND: f64 = 100.0;
@@ -37,7 +45,6 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         region: fleet.region.clone(),
         account: fleet.account.clone(),
     };
-    let tags = fleet.tags.clone();
     let emulator = Emulator::new(fleet);
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -67,12 +74,17 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     println!("An account with {before} active sessions, judged by policies/starter.yaml.\n");
     println!("1. Dry run: nobody is ended.\n");
     let Swept { findings, report } = sweep(order(Mode::DryRun)).await?;
-    println!("{}\n\n{}.\n", verdicts(&findings, &tags).trim_fmt(), report.counts());
+    let steps = findings.settled.iter().map(|it| &it.step);
+    let now = findings.started_at;
+    let all = rows(planned(steps, now), &findings.unjudged, &findings.ending, now);
+    println!("{}\n\n{}.\n", to_table(&all, &VERDICTS).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
 
     println!("2. Enforced: violators are ended, oldest first, and the listing is read again.\n");
     let Swept { findings, report } = sweep(order(Mode::Enforce)).await?;
-    println!("{}\n\n{}.", outcomes(&findings).trim_fmt(), report.counts());
+    let mut ended: Vec<_> = done(&findings.settled, findings.started_at).collect();
+    ended.retain(|it| it.verdict == "violation");
+    println!("{}\n\n{}.", to_table(&ended, &OUTCOMES).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
     let after = emulator.active_ids().len();
     println!(
@@ -87,70 +99,4 @@ pub(crate) async fn run() -> anyhow::Result<()> {
          cargo reapctl emulate"
     );
     Ok(())
-}
-
-/// Every session of the fleet, and what the policy says of it.
-fn verdicts(findings: &Findings, tags: &TagsByTarget) -> Table {
-    let mut table =
-        table(&["AGE", "OWNER", "TARGET", "TAGS", "STATUS", "VERDICT", "RULES OR EXEMPTION"]);
-    let tags_of = |target: &str| match tags.get(target) {
-        Some(tags) => {
-            tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
-        }
-        None => "-".into(),
-    };
-    for it in &findings.settled {
-        let session = &it.step.session;
-        table.add_row([
-            cell(&age(session.age(findings.started_at))),
-            cell(&short_owner(&session.owner)),
-            cell(&short_target(&session.target)),
-            cell(&tags_of(&session.target)),
-            cell(session.status.as_deref().unwrap_or("-")),
-            coloured(it.step.verdict.name()),
-            cell(&it.step.verdict.rules().join(", ")),
-        ]);
-    }
-    let unjudged = findings.unjudged.iter().map(|(record, why)| (record, "unjudged", *why));
-    let ending = findings.ending.iter().map(|record| (record, "ending", ""));
-    for (record, verdict, why) in unjudged.chain(ending) {
-        let Record { owner, target, started_at, status, .. } = record;
-        let started_at = started_at.unwrap_or(findings.started_at);
-        table.add_row([
-            cell(&age(findings.started_at.duration_since(started_at))),
-            cell(&owner.as_deref().map_or("-".into(), short_owner)),
-            cell(&target.as_deref().map_or("-".into(), short_target)),
-            cell(&target.as_deref().map_or("-".into(), tags_of)),
-            cell(status.as_deref().unwrap_or("-")),
-            coloured(verdict),
-            cell(why),
-        ]);
-    }
-    table
-}
-
-/// Every violator, and what became of it.
-fn outcomes(findings: &Findings) -> Table {
-    let mut table = table(&["AGE", "OWNER", "TARGET", "LEADING RULE", "OUTCOME", "LISTED AS"]);
-    for it in findings.settled.iter().filter(|it| it.outcome != Outcome::Left) {
-        let Settled { step, outcome, last_status, .. } = it;
-        let rule = step.verdict.rules().first();
-        table.add_row([
-            cell(&age(step.session.age(findings.started_at))),
-            cell(&short_owner(&step.session.owner)),
-            cell(&short_target(&step.session.target)),
-            cell(rule.map_or("-", |it| &**it)),
-            coloured(outcome.name()),
-            cell(last_status.as_deref().unwrap_or("-")),
-        ]);
-    }
-    table
-}
-
-/// A target without the long ids of an ECS task: `ecs:CLUSTER`.
-fn short_target(target: &str) -> String {
-    match target.strip_prefix("ecs:").map(|it| it.rsplitn(3, '_').nth(2)) {
-        Some(Some(cluster)) => format!("ecs:{cluster}"),
-        _ => target.into(),
-    }
 }

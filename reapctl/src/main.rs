@@ -7,7 +7,11 @@ mod demo;
 mod emulate;
 mod explain;
 mod file;
+mod lines;
+mod plan;
+mod progress;
 mod schema;
+mod sweep;
 mod table;
 mod test;
 
@@ -20,6 +24,9 @@ use crate::file::Invalid;
 
 /// The exit status for a policy or another input that is not valid, as for wrong use.
 const INVALID: u8 = 2;
+
+/// The exit status if a session violates the policy, and lives, or may do so.
+const VIOLATED: u8 = 3;
 
 /// Keeps AWS Session Manager sessions within policy.
 #[derive(Parser)]
@@ -36,8 +43,10 @@ enum Command {
     Demo,
     Emulate(emulate::Args),
     Explain(explain::Args),
+    Plan(plan::Args),
     /// Print the JSON Schema of policies, for editors.
     Schema,
+    Sweep(sweep::Args),
     Test(test::Args),
 }
 
@@ -48,7 +57,9 @@ async fn main() -> ExitCode {
         Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
         Command::Emulate(args) => emulate::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain::run(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Plan(args) => plan::run(&args).await,
         Command::Schema => schema::run().map(|()| ExitCode::SUCCESS),
+        Command::Sweep(args) => sweep::run(&args).await,
         Command::Test(args) => test::run(&args),
     };
     match result {

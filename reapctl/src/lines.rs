@@ -1,0 +1,299 @@
+//! The sessions of a sweep, a line each: as a table, JSON, or CSV.
+
+use std::{io::Write, str::FromStr};
+
+use anstream::println;
+use anyhow::Context;
+use comfy_table::{Cell, Table};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use session_reaper::{
+    pattern::{Glob, OwnerPattern, short_owner},
+    plan::Step,
+    report::{Report, Row, Settled},
+    session::Record,
+};
+
+use crate::{
+    explain::name,
+    table::{age, cell, coloured, table},
+};
+
+/// Which sessions to show, and how.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Shown {
+    /// How to print them
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// Only sessions with these verdicts, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "VERDICT", value_parser = BY_WEIGHT)]
+    only: Vec<String>,
+    /// Only sessions of such an owner, such as `role/sre-*`
+    #[arg(long, value_name = "PATTERN", value_parser = OwnerPattern::from_str)]
+    owner: Option<OwnerPattern>,
+    /// Only sessions on such a target, such as `mi-*`
+    #[arg(long, value_name = "GLOB")]
+    target: Option<String>,
+    /// Only sessions that this rule or exemption decided about
+    #[arg(long, value_name = "ID")]
+    rule: Option<String>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For spreadsheets
+    Csv,
+    /// One object, with the report
+    Json,
+    /// One object a line
+    Ndjson,
+    /// For people
+    Table,
+}
+
+/// What a session may be, in the order in which it matters.
+const BY_WEIGHT: [&str; 6] =
+    ["violation", "undetermined", "exempt", "unjudged", "ending", "compliant"];
+
+/// The columns of CSV: the fields of a row.
+const COLUMNS: [&str; 16] = [
+    "verdict",
+    "age_s",
+    "owner",
+    "target",
+    "tags",
+    "document",
+    "status",
+    "rules",
+    "unknown",
+    "action",
+    "hold",
+    "outcome",
+    "last_status",
+    "error",
+    "session_id",
+    "started_at",
+];
+
+/// Every session, what matters first and then the oldest.
+pub(crate) fn rows(
+    judged: impl Iterator<Item = Row>,
+    unjudged: &[(Record, &'static str)],
+    ending: &[Record],
+    now: Timestamp,
+) -> Vec<Row> {
+    let unjudged = unjudged.iter().map(|(it, why)| Row::of_record(it, now, Some(why)));
+    let ending = ending.iter().map(|it| Row::of_record(it, now, None));
+    let mut rows: Vec<Row> = judged.chain(unjudged).chain(ending).collect();
+    let weight = |it: &Row| BY_WEIGHT.iter().position(|name| *name == it.verdict);
+    rows.sort_by_key(|it| (weight(it), it.started_at)); // Stable, and so by id within an instant.
+    rows
+}
+
+/// The rows of what is going to be done.
+pub(crate) fn planned<'a>(
+    steps: impl IntoIterator<Item = &'a Step>,
+    now: Timestamp,
+) -> impl Iterator<Item = Row> {
+    steps.into_iter().map(move |it| Row::of_step(it, now))
+}
+
+/// The rows of what has been done.
+pub(crate) fn done(settled: &[Settled], now: Timestamp) -> impl Iterator<Item = Row> {
+    settled.iter().map(move |it| Row::of_settled(it, now))
+}
+
+impl Shown {
+    fn has(&self, row: &Row) -> bool {
+        let matches = |glob: &Option<String>, text: &Option<String>| {
+            let text = text.as_deref().unwrap_or_default();
+            glob.as_ref().is_none_or(|it| Glob::new(it).is_match(text))
+        };
+        let owner = row.owner.as_deref().unwrap_or_default();
+        (self.only.is_empty() || self.only.iter().any(|it| it == row.verdict))
+            && self.owner.as_ref().is_none_or(|it| it.is_match(owner))
+            && matches(&self.target, &row.target)
+            && self.rule.as_ref().is_none_or(|id| row.rules.iter().any(|it| **it == **id))
+    }
+
+    /// Prints the rows that are asked for; the counts are of all.
+    pub(crate) fn print(&self, mut rows: Vec<Row>, report: &Report) -> anyhow::Result<()> {
+        let n_all = rows.len();
+        rows.retain(|it| self.has(it));
+        match self.output {
+            Output::Csv => print_csv(&rows)?,
+            Output::Json => {
+                let mut report = json!(report);
+                let fields = report.as_object_mut().context("a report is an object")?;
+                fields.insert("sessions".into(), json!(rows));
+                fields.insert("truncated".into(), false.into());
+                println!("{report:#}");
+            }
+            Output::Ndjson => rows.iter().for_each(|it| println!("{}", json!(it))),
+            Output::Table => {
+                if !rows.is_empty() {
+                    println!("{}\n", to_table(&rows, &ALL).trim_fmt());
+                }
+                if rows.len() < n_all {
+                    println!("{} of {n_all} sessions are shown.", rows.len());
+                }
+                println!("{}.", report.counts());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For people: these columns.
+pub(crate) fn to_table(rows: &[Row], columns: &[Column]) -> Table {
+    let mut table = table(&columns.iter().map(|it| it.name()).collect::<Vec<_>>());
+    for row in rows {
+        table.add_row(columns.iter().map(|it| it.of(row)));
+    }
+    table
+}
+
+/// A column of a table.
+#[derive(Clone, Copy)]
+pub(crate) enum Column {
+    Age,
+    Document,
+    Fate,
+    Owner,
+    Rules,
+    Session,
+    Status,
+    Tags,
+    Target,
+    Verdict,
+}
+
+/// All that a plan, or what came of it, can show.
+pub(crate) const ALL: [Column; 10] = [
+    Column::Age,
+    Column::Owner,
+    Column::Target,
+    Column::Tags,
+    Column::Document,
+    Column::Status,
+    Column::Verdict,
+    Column::Rules,
+    Column::Fate,
+    Column::Session,
+];
+
+impl Column {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Age => "AGE",
+            Self::Document => "DOCUMENT",
+            Self::Fate => "ACTION",
+            Self::Owner => "OWNER",
+            Self::Rules => "RULES OR EXEMPTION",
+            Self::Session => "SESSION",
+            Self::Status => "STATUS",
+            Self::Tags => "TAGS",
+            Self::Target => "TARGET",
+            Self::Verdict => "VERDICT",
+        }
+    }
+
+    fn of(self, row: &Row) -> Cell {
+        let text = |it: &Option<String>| cell(it.as_deref().unwrap_or("-"));
+        match self {
+            Self::Age => {
+                cell(&row.age_s.map_or("-".into(), |it| age(SignedDuration::from_secs(it))))
+            }
+            Self::Document => text(&row.document),
+            Self::Fate => fate(row),
+            Self::Owner => text(&row.owner.as_deref().map(short_owner)),
+            Self::Rules => match &row.error {
+                Some(why) if row.verdict == "unjudged" => cell(why),
+                _ => cell(&row.rules.join(", ")),
+            },
+            Self::Session => text(&row.session_id),
+            Self::Status => text(&row.status),
+            Self::Tags => text(&row.unknown.map(name).or(row.tags.as_ref().map(|it| it.join(" ")))),
+            Self::Target => text(&row.target.as_deref().map(short_target)),
+            Self::Verdict => coloured(row.verdict),
+        }
+    }
+}
+
+/// What happened, or is going to; with the reason, where there is one.
+fn fate(row: &Row) -> Cell {
+    match (row.outcome.or(row.action), row.hold, &row.last_status) {
+        (None, ..) => cell("-"),
+        (Some(it), Some(why), _) => cell(&format!("{it} ({why})")),
+        (Some(it), None, Some(status)) => cell(&format!("{it} (listed as {status})")),
+        (Some(it), None, None) => coloured(it),
+    }
+}
+
+/// A target without the long ids of an ECS task: `ecs:CLUSTER`.
+fn short_target(target: &str) -> String {
+    match target.strip_prefix("ecs:").map(|it| it.rsplitn(3, '_').nth(2)) {
+        Some(Some(cluster)) => format!("ecs:{cluster}"),
+        _ => target.into(),
+    }
+}
+
+fn print_csv(rows: &[Row]) -> anyhow::Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for row in rows {
+        let row = json!(row);
+        writer.write_record(COLUMNS.iter().map(|it| inert(&plain(row.get(it)))))?;
+    }
+    let bytes = writer.into_inner().context("cannot write CSV")?;
+    anstream::stdout().write_all(&bytes).context("cannot write")
+}
+
+fn plain(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::Array(items)) => {
+            items.iter().map(|it| plain(Some(it))).collect::<Vec<_>>().join(" ")
+        }
+        Some(Value::String(text)) => text.clone(),
+        Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))) => other.to_string(),
+    }
+}
+
+/// A text that no spreadsheet takes for a formula.
+fn inert(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err() {
+        format!("'{text}")
+    } else {
+        text.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_has_every_field() {
+        let row = json!(Row::default());
+        let mut names: Vec<_> = row.as_object().expect("an object").keys().collect();
+        let mut columns = COLUMNS.to_vec();
+        names.sort_unstable();
+        columns.sort_unstable();
+        assert_eq!(names, columns);
+    }
+
+    #[test]
+    fn no_spreadsheet_takes_a_text_for_a_formula() {
+        for (text, expected) in [
+            ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("+1+1", "'+1+1"),
+            ("-5", "-5"),
+            ("role/a", "role/a"),
+        ] {
+            assert_eq!(inert(text), expected);
+        }
+    }
+}
