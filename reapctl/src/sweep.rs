@@ -95,9 +95,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     let order = aws.order(&policy, mode, now);
-    let swept =
-        with_progress("ending", &aws.ssm, interruptible(&aws.ssm, carry_out(order, survey)));
-    let Swept { findings, report } = swept.await;
+    let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
+    let Swept { findings, report } = with_progress("ending", &aws.ssm, work).await;
 
     let rows = rows(done(&findings.settled, now), &findings.unjudged, &findings.ending, now);
     args.shown.print(rows, &report)?;
