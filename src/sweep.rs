@@ -98,10 +98,19 @@ pub async fn survey(order: Order<'_>) -> Result<Survey, PolicyUnusable> {
     for warning in policy.warnings(now) {
         warn!(warning, "policy warning");
     }
+    let mut survey = survey_by(order, &policy, identity).await;
+    survey.n_calls = ssm.n_calls() - calls_before;
+    survey.took = began.elapsed();
+    Ok(survey)
+}
 
-    let listing_began = Instant::now();
-    let census = list(ssm, listing_time(listing_began, within)).await;
-    let listed_for = listing_began.elapsed().max(ssm.time_for(census.pages));
+/// The same, by a policy that has been read already.
+pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdentity) -> Survey {
+    let Order { ssm, now, within, .. } = order;
+    let began = Instant::now();
+    let calls_before = ssm.n_calls();
+    let census = list(ssm, listing_time(began, within)).await;
+    let listed_for = began.elapsed().max(ssm.time_for(census.pages));
     let n_nameless = census.n_nameless();
     let mut sessions = Vec::new();
     let mut unjudged = Vec::new();
@@ -114,10 +123,10 @@ pub async fn survey(order: Order<'_>) -> Result<Survey, PolicyUnusable> {
         }
     }
 
-    let judged = judge_all(order, acting_time(order, listed_for), &policy, sessions).await;
-    let plan = plan(&policy, judged);
+    let judged = judge_all(order, acting_time(order, listed_for), policy, sessions).await;
+    let plan = plan(policy, judged);
     log_decisions(&plan.steps, &unjudged, &ending, now);
-    Ok(Survey {
+    Survey {
         plan,
         unjudged,
         ending,
@@ -132,7 +141,7 @@ pub async fn survey(order: Order<'_>) -> Result<Survey, PolicyUnusable> {
         n_calls: ssm.n_calls() - calls_before,
         listed_for,
         took: began.elapsed(),
-    })
+    }
 }
 
 /// The second half: carries the plan out, as far as the mode allows, verifies and reports.

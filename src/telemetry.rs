@@ -37,13 +37,21 @@ pub struct LogSettings {
 
 /// Starts logging to standard output. Lines of other crates appear from `WARN` on.
 pub fn init(settings: LogSettings) {
+    init_to(settings, std::io::stdout);
+}
+
+/// Starts logging to anything else.
+pub fn init_to<W>(settings: LogSettings, writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let others = settings.level.min(LevelFilter::WARN);
     let targets = Targets::new().with_default(others).with_target("session_reaper", settings.level);
     let registry = tracing_subscriber::registry().with(targets);
     if settings.is_json {
-        registry.with(JsonLines { writer: std::io::stdout, common: settings.common }).init();
+        registry.with(JsonLines { writer, common: settings.common }).init();
     } else {
-        registry.with(tracing_subscriber::fmt::layer().with_ansi(false)).init();
+        registry.with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer)).init();
     }
 }
 

@@ -8,6 +8,7 @@ mod emulate;
 mod explain;
 mod file;
 mod lines;
+mod lock;
 mod plan;
 mod progress;
 mod schema;
@@ -43,6 +44,7 @@ enum Command {
     Demo,
     Emulate(emulate::Args),
     Explain(explain::Args),
+    Lock(lock::Args),
     Plan(plan::Args),
     /// Print the JSON Schema of policies, for editors.
     Schema,
@@ -57,6 +59,7 @@ async fn main() -> ExitCode {
         Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
         Command::Emulate(args) => emulate::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain::run(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Lock(args) => lock::run(&args).await,
         Command::Plan(args) => plan::run(&args).await,
         Command::Schema => schema::run().map(|()| ExitCode::SUCCESS),
         Command::Sweep(args) => sweep::run(&args).await,

@@ -10,6 +10,7 @@ use std::{
 };
 
 use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
+use rexpect::{process::WaitStatus, session::spawn_command};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpListener,
@@ -285,6 +286,185 @@ async fn explain_finds_the_session_and_its_tags_by_its_id() {
     let output = explain("gone-1", &[]).await;
     assert_eq!(output.status, Some(1));
     assert_eq!(output.stderr, "error: no active session has the id `gone-1`\n");
+}
+
+/// The sample fleet, and what a command needs to reach it.
+struct Account {
+    _child: Child,
+    url: String,
+}
+
+impl Account {
+    async fn new() -> Self {
+        let fleet = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/fleet.yaml");
+        let (_child, address) = emulate(fleet).await;
+        Self { _child, url: format!("http://{address}") }
+    }
+
+    fn variables(&self) -> [(&str, &str); 4] {
+        [
+            ("AWS_ACCESS_KEY_ID", "emulator"),
+            ("AWS_SECRET_ACCESS_KEY", "emulator"),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ENDPOINT_URL", &self.url),
+        ]
+    }
+
+    /// Faster than AWS allows.
+    async fn reapctl(&self, arguments: &[&str]) -> Output {
+        let pace = ["--calls-per-second", "100"];
+        reapctl(&[arguments, &pace].concat(), &self.variables()).await
+    }
+}
+
+const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
+
+#[tokio::test]
+async fn a_plan_shows_what_matters_first_and_ends_nobody() {
+    let account = Account::new().await;
+    let plan = ["plan", "--policy", STARTER];
+    let Output { status, stdout, stderr } = account.reapctl(&plan).await;
+    assert_eq!((status, stderr.as_str()), (Some(3), ""));
+    let (table, counts) = stdout.split_once("\n\n").expect("a table, and the counts");
+    assert_eq!(table.lines().count(), 1 + 21);
+    assert!(counts.starts_with("21 seen, 8 compliant, 2 exempt, 7 in violation"), "{counts}");
+    for (i, part) in [(1, "amara"), (8, "tags_not_returned"), (10, "tagged"), (21, "compliant")] {
+        assert!(table.lines().nth(i).is_some_and(|it| it.contains(part)), "{i}: {table}");
+    }
+
+    for (arguments, ids) in [
+        (vec!["--only", "undetermined,unjudged"], vec!["ravi@", "mei@", "unknown-"]),
+        (vec!["--only", "violation", "--owner", "user/*"], vec!["amara-", "lena-"]),
+        (vec!["--target", "mi-*", "--only", "violation"], vec!["olu-"]),
+        (vec!["--rule", "tagged"], vec!["jonas-"]),
+        (vec!["--rule", "nothing"], vec![]),
+    ] {
+        let all = [&plan[..], &arguments, &["--output", "ndjson"]].concat();
+        let output = account.reapctl(&all).await;
+        let parse = |it: &str| serde_json::from_str::<serde_json::Value>(it).expect("JSON");
+        let rows: Vec<_> = output.stdout.lines().map(parse).collect();
+        assert_eq!(rows.len(), ids.len(), "{arguments:?}");
+        for (row, id) in rows.iter().zip(ids) {
+            assert!(row["session_id"].as_str().is_some_and(|it| it.starts_with(id)), "{row}");
+        }
+    }
+
+    let output = account.reapctl(&[&plan[..], &["--output", "json"]].concat()).await;
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!((&report["mode"], &report["truncated"]), (&"dry-run".into(), &false.into()));
+    assert_eq!(report["sessions"].as_array().map(Vec::len), Some(21));
+    assert_eq!(report["sessions"][0]["tags"], serde_json::json!(["env=dev"]));
+
+    let output = account.reapctl(&[&plan[..], &["--output", "csv"]].concat()).await;
+    assert_eq!(output.stdout.lines().count(), 1 + 21);
+    assert!(output.stdout.starts_with("verdict,age_s,owner,"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn a_sweep_is_dry_unless_it_is_told_and_confirmed() {
+    let account = Account::new().await;
+    let sweep = ["sweep", "--policy", STARTER];
+    let output = account.reapctl(&sweep).await;
+    assert_eq!(output.status, Some(3), "{}", output.stderr);
+    assert!(output.stdout.contains("7 spared"), "{}", output.stdout);
+    assert!(output.stdout.ends_with("Add `--enforce` to end the violators.\n"));
+
+    let output = account.reapctl(&[&sweep[..], &["--enforce"]].concat()).await;
+    assert_eq!((output.status, output.stdout.as_str()), (Some(2), ""));
+    assert!(output.stderr.contains("add `--yes`"), "{}", output.stderr);
+
+    let output = account.reapctl(&[&sweep[..], &["--enforce", "--yes"]].concat()).await;
+    assert_eq!(output.status, Some(3), "one was denied, and some are undetermined");
+    assert!(output.stdout.ends_with("1 ending, 6 terminated, 1 denied.\n"), "{}", output.stdout);
+
+    let output = account.reapctl(&sweep).await;
+    assert!(output.stdout.contains("1 in violation"), "{}", output.stdout);
+}
+
+/// Runs a command on a terminal of its own, and types `keys` when `prompt` appears.
+fn on_a_terminal(
+    account: &Account,
+    arguments: &str,
+    prompt: &str,
+    keys: &str,
+) -> (String, WaitStatus) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_reapctl"));
+    command.args(arguments.split(' ')).envs(account.variables()).env("TERM", "xterm-256color");
+    let mut terminal = spawn_command(command, Some(30_000)).expect("a terminal");
+    let before = terminal.exp_string(prompt).expect("the prompt");
+    terminal.send(keys).expect("typing");
+    terminal.flush().expect("typing");
+    let after = terminal.exp_eof().expect("the end");
+    let status = terminal.process().wait().expect("a status");
+    (format!("{before}{prompt}{after}"), status)
+}
+
+#[track_caller]
+fn assert_exited(status: WaitStatus, code: i32, screen: &str) {
+    assert!(matches!(status, WaitStatus::Exited(_, it) if it == code), "{status:?}: {screen}");
+}
+
+#[tokio::test]
+async fn on_a_terminal_a_sweep_shows_its_plan_and_asks() {
+    let account = Account::new().await;
+    let sweep = format!("sweep --policy {STARTER} --enforce --calls-per-second 100");
+    let question = "End 7 sessions? [y/N]";
+    let (screen, status) = on_a_terminal(&account, &sweep, question, "n\n");
+    assert_exited(status, 1, &screen);
+    assert!(screen.contains("amara-") && screen.contains("error: nobody was ended"), "{screen}");
+
+    let (screen, status) = on_a_terminal(&account, &sweep, question, "y\n");
+    assert_exited(status, 3, &screen);
+    assert!(screen.contains("6 terminated, 1 denied"), "{screen}");
+    assert!(screen.contains("listing: "), "progress: {screen}");
+}
+
+#[tokio::test]
+async fn ctrl_c_starts_no_further_termination_and_reports_what_was_begun() {
+    let account = Account::new().await;
+    let sweep = format!("sweep --policy {STARTER} --enforce --yes --calls-per-second 1");
+    let prompt = "1 terminations accepted";
+    let (screen, status) = on_a_terminal(&account, &sweep, prompt, "\x03");
+    assert_exited(status, 1, &screen);
+    assert!(screen.contains("interrupted: no further termination starts"), "{screen}");
+    assert!(screen.contains("held (interrupted)"), "{screen}");
+    let (_, counts) = screen.rsplit_once("error: interrupted: 21 seen").expect("the counts");
+    assert!(counts.contains(" terminated") && counts.contains(" held"), "{counts}");
+    let after = account.reapctl(&["plan", "--policy", STARTER, "--output", "json"]).await;
+    let after: serde_json::Value = serde_json::from_str(&after.stdout).expect("JSON");
+    let n_violations = after["verdicts"]["violation"].as_u64().expect("a number");
+    assert!((4..7).contains(&n_violations), "most of them live: {n_violations}");
+}
+
+#[tokio::test]
+async fn a_lock_ends_every_session_of_an_owner_but_the_exempt() {
+    let account = Account::new().await;
+    let log = write("lock.jsonl", "");
+    let lock = ["lock", "role/developer/jonas", "--policy", STARTER];
+    let output = account.reapctl(&lock).await;
+    assert_eq!(output.status, Some(3), "{}", output.stderr);
+    assert!(
+        output.stdout.starts_with("4 sessions would be ended: add `--enforce`."),
+        "{}",
+        output.stdout
+    );
+    let command = "aws iam put-role-policy --role-name 'developer'";
+    assert!(output.stdout.contains(command), "{}", output.stdout);
+
+    let enforce = ["--enforce", "--yes", "--reason", "INC-7", "--log", &log, "--for", "30s"];
+    let output = account.reapctl(&[&lock[..], &enforce].concat()).await;
+    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+    assert_eq!(output.stdout.matches(" terminated ").count(), 4, "{}", output.stdout);
+    let lines = fs::read_to_string(&log).expect("a log");
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
+    assert!(lines.iter().all(|it| it["reason"] == "INC-7"), "{lines:?}");
+    let ended = lines.iter().filter(|it| it["message"] == "session terminated");
+    assert_eq!(ended.count(), 4);
+
+    let enforce = ["--enforce", "--yes", "--log", &log, "--override-exemptions"];
+    let output = account.reapctl(&[&lock[..], &enforce].concat()).await;
+    assert_eq!(output.stdout.matches(" terminated ").count(), 1, "the exempt: {}", output.stdout);
 }
 
 #[tokio::test]
