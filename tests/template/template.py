@@ -2,7 +2,7 @@
 
     python tests/template/template.py target/debug/reapctl
 
-Needs the packages of requirements.txt.
+Needs the packages of .ci/deploy-tools.txt.
 """
 
 import hashlib
