@@ -47,6 +47,25 @@ UNIT = '"(?:Count|Seconds|Milliseconds)"'
 METRICS = set(re.findall(rf'count\("(\w+)"|\("(\w+)", {UNIT}', source("metrics.rs")))
 METRICS = {counted or other for counted, other in METRICS}
 
+CODE = "".join(source(it.name) for it in pathlib.Path("src").glob("*.rs"))
+LINES = re.findall(r"\b(?:info|warn|error|info_span)!\((.*?)\);", CODE, re.DOTALL)
+MESSAGES = set(re.findall(r'=> "(session [a-z ]+)"', source("report.rs")))
+MESSAGES |= {it for line in LINES for it in re.findall(r'"([a-z][a-z -]+)"$', line)}
+
+
+def members(struct):
+    body = re.search(rf"pub struct {struct} {{(.*?)\n}}", source("report.rs"), re.DOTALL).group(1)
+    return set(re.findall(r"^    (?:pub )?(\w+):", body, re.MULTILINE))
+
+
+FIELDS = members("Row") | members("Coverage") | members("Verdicts") | members("Outcomes")
+FIELDS |= set(re.findall(r'"(\w+)": self\.', source("report.rs")))
+FIELDS |= set(re.findall(r'insert\("(\w+)"\.into', source("config.rs") + source("telemetry.rs")))
+GIVEN = r'^(\w+), "|(?:^|[ (])(\w+) = \S'
+FIELDS |= {name for line in LINES for it in re.findall(GIVEN, line) for name in it if name}
+FIELDS -= {"facts"}
+FIELDS |= {"message"}  # Of `tracing`.
+
 
 class Gone:
     """What `AWS::NoValue` leaves behind."""
@@ -277,7 +296,7 @@ class Template(unittest.TestCase):
         self.assertEqual(config["FunctionName"], "Function")
 
     def test_logs_are_json_and_no_metric_is_dropped(self):
-        resources, _ = stack(LogRetentionDays=30)
+        resources, _ = stack(LogRetentionDays=90)
         logging = resources["Function"]["Properties"]["LoggingConfig"]
         expected = {
             "LogFormat": "JSON",
@@ -286,7 +305,7 @@ class Template(unittest.TestCase):
             "LogGroup": "LogGroup",
         }
         self.assertEqual(logging, expected)
-        self.assertEqual(resources["LogGroup"]["Properties"]["RetentionInDays"], 30)
+        self.assertEqual(resources["LogGroup"]["Properties"]["RetentionInDays"], 90)
 
     def test_the_function_is_what_is_built(self):
         for architecture in ["x86_64", "arm64"]:
@@ -477,6 +496,58 @@ class Template(unittest.TestCase):
         resources, _ = stack(SweepOnStart="true")
         for name, it in resources.items():
             self.assertFalse({"RoleName", "PolicyName"} & it["Properties"].keys(), name)
+
+    def test_the_saved_queries_ask_for_what_is_logged(self):
+        words = {
+            "and",
+            "as",
+            "by",
+            "count",
+            "desc",
+            "display",
+            "filter",
+            "in",
+            "ispresent",
+            "latest",
+        }
+        words |= {"like", "limit", "or", "sort", "stats", "@timestamp", "rules.0"}
+        for name, it in of_type(stack()[0], "AWS::Logs::QueryDefinition").items():
+            query = re.sub(r"^#.*", "", it["QueryString"], flags=re.MULTILINE)
+            for message in re.findall(r'message = "(.*?)"', query):
+                self.assertIn(message, MESSAGES, name)
+            for message in re.findall(
+                r'"(.*?)"', "".join(re.findall(r"message in \[(.*?)\]", query))
+            ):
+                self.assertIn(message, MESSAGES, name)
+            aliases = set(re.findall(r" as (\w+)", query))
+            query = re.sub(r'".*?"|/.*?/', "", query)
+            for field in re.findall(r"@?[a-z_]+(?:\.0)?", query):
+                if field not in words:
+                    self.assertIn(field, FIELDS | aliases, name)
+            self.assertEqual(it["LogGroupNames"], ["LogGroup"])
+
+
+class Reference(unittest.TestCase):
+    """docs/logs.md names what the code writes, and nothing else."""
+
+    maxDiff = None
+
+    def named(self, section):
+        text = pathlib.Path("docs/logs.md").read_text(encoding="utf-8")
+        part = re.search(rf"^## {section}$(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE).group(
+            1
+        )
+        first = re.findall(r"^\| (`.*?`) \|", part, re.MULTILINE)
+        return {name for it in first for name in re.findall("`(.*?)`", it)}
+
+    def test_messages(self):
+        self.assertEqual(self.named("Messages"), MESSAGES - {"session left"})
+
+    def test_fields(self):
+        self.assertEqual(self.named("Fields"), FIELDS)
+
+    def test_metrics(self):
+        self.assertEqual(self.named("Metrics"), METRICS)
 
 
 if __name__ == "__main__":
