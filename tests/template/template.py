@@ -320,7 +320,7 @@ class Template(unittest.TestCase):
         self.assertEqual(build["BuildMethod"], "rust-cargolambda")
         self.assertEqual(build["BuildProperties"], {"Binary": name})
         # Or features that other packages ask for would reach the function.
-        self.assertEqual(cargo["package"]["metadata"]["lambda"]["build"]["packages"], [name])
+        self.assertEqual(cargo["workspace"]["metadata"]["lambda"]["build"]["packages"], [name])
         self.assertNotIn("ReservedConcurrentExecutions", function)
         function = stack(OneAtATime="true")[0]["Function"]["Properties"]
         self.assertEqual(function["ReservedConcurrentExecutions"], 1)
