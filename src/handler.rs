@@ -154,6 +154,10 @@ fn trace_id(header: &str) -> Option<&str> {
     header.split(';').find_map(|it| it.strip_prefix("Root="))
 }
 
+/// `cargo lambda watch` sends 600,000 whatever the time: a deadline of 1970 is the time left.
 fn remaining(deadline: SystemTime) -> Duration {
-    deadline.duration_since(now().into()).unwrap_or_default()
+    match deadline.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since_1970) if since_1970 < Duration::from_hours(1) => since_1970,
+        _ => deadline.duration_since(now().into()).unwrap_or_default(),
+    }
 }

@@ -1,0 +1,93 @@
+"""Every file of events/ through `cargo lambda watch` and `invoke`, against the emulator.
+
+    python tests/smoke/events.py target/debug/reapctl
+
+Needs `cargo lambda`.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+REAPCTL = sys.argv[1]
+OWNER = "arn:aws:iam::123456789012:user/amara"
+FLEET = {
+    "sessions": [
+        {"id": "amara-1", "owner": OWNER, "target": "i-1", "age": "3w", "status": "Disconnected"},
+        {"id": "amara-2", "owner": OWNER, "target": "i-1", "age": "5m"},
+    ]
+}
+
+
+def free_port():
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return str(it.getsockname()[1])
+
+
+def wait_for(port, process):
+    while process.poll() is None:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    sys.exit("cargo lambda watch has ended")
+
+
+def invoke(address, event):
+    command = ["cargo", "lambda", "invoke", *address, "--data-file", str(event), "session-reaper"]
+    return json.loads(subprocess.check_output(command))
+
+
+def check(address):
+    # Files that ask for a dry run come first, for they leave the fleet as it is.
+    events = [(path, json.loads(path.read_text())) for path in pathlib.Path("events").iterdir()]
+    events.sort(key=lambda it: (it[1].get("mode", "enforce"), it[0]))
+    n_zombies = 1
+    for path, event in events:
+        report = invoke(address, path)
+        mode = event.get("mode", "enforce")
+        outcome = {"dry-run": "spared", "enforce": "terminated"}[mode]
+        actual = (report["mode"], report["verdicts"]["seen"], report["outcomes"][outcome])
+        print(path, *actual, flush=True)
+        assert actual == (mode, 1 + n_zombies, n_zombies), report
+        if mode == "enforce":
+            n_zombies = 0
+
+
+with contextlib.ExitStack() as stack:
+    fleet = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".yaml"))
+    json.dump(FLEET, fleet)
+    fleet.flush()
+    command = [REAPCTL, "emulate", "--port", "0", "--fleet", fleet.name]
+    emulator = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+    stack.callback(emulator.kill)
+    url = re.search(r"http://[0-9.:]+[0-9]", emulator.stdout.readline()).group()
+    port = free_port()
+    address = ["--invoke-address", "127.0.0.1", "--invoke-port", port]
+    environment = os.environ | {
+        "AWS_ACCESS_KEY_ID": "emulator",
+        "AWS_ENDPOINT_URL": url,
+        "AWS_REGION": "eu-central-1",
+        "AWS_SECRET_ACCESS_KEY": "emulator",
+        "REAPER_MODE": "enforce",
+        # It needs no tags: `cargo lambda watch` tells no account in which to look them up.
+        "REAPER_POLICY_FILE": "policies/zombies.yaml",
+    }
+    command = ["cargo", "lambda", "watch", "--ignore-changes", *address]
+    watch = stack.enter_context(
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+    )
+    stack.callback(os.killpg, watch.pid, signal.SIGTERM)
+    wait_for(port, watch)
+    check(address)

@@ -1,0 +1,555 @@
+"""The template as CloudFormation gets it, held to what the code does.
+
+    python tests/template/template.py target/debug/reapctl
+
+Needs the packages of .ci/deploy-tools.txt.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+import unittest
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")  # The translator wants one.
+
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+logging.disable()  # The translator counts what it does, and warns that nobody reads it.
+REAPCTL = sys.argv.pop(1)
+TEMPLATE = pathlib.Path("template.yaml").read_text(encoding="utf-8")
+PSEUDO = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws-cn",  # So that an `arn:aws:` in the text shows.
+    "AWS::Region": "cn-north-1",
+    "AWS::StackName": "reaper",
+}
+SCHEDULES = yaml_parse(TEMPLATE)["Parameters"]["ScheduleMinutes"]["AllowedValues"]
+
+
+def source(name):
+    return pathlib.Path("src", name).read_text(encoding="utf-8").split("#[cfg(test)]")[0]
+
+
+# What the code calls, reads, measures and logs, by its text.
+OPERATIONS = dict(re.findall(r'operation\("(\w+)", "([\w:]+)"\)', source("ssm.rs")))
+VARIABLES = set(re.findall(r'\.(?:read|variable)\(\s*"(REAPER_\w+)"', source("config.rs")))
+NAMESPACE = re.search(r'NAMESPACE: &str = "(\w+)"', source("metrics.rs")).group(1)
+DIMENSIONS = re.findall(r'^        \("(\w+)", report\.', source("metrics.rs"), re.MULTILINE)
+UNIT = '"(?:Count|Seconds|Milliseconds)"'
+METRICS = set(re.findall(rf'count\("(\w+)"|\("(\w+)", {UNIT}', source("metrics.rs")))
+METRICS = {counted or other for counted, other in METRICS}
+
+CODE = "".join(source(it.name) for it in pathlib.Path("src").glob("*.rs"))
+LINES = re.findall(r"\b(?:info|warn|error|info_span)!\((.*?)\);", CODE, re.DOTALL)
+MESSAGES = set(re.findall(r'=> "(session [a-z ]+)"', source("report.rs")))
+MESSAGES |= {it for line in LINES for it in re.findall(r'"([a-z][a-z -]+)"$', line)}
+
+
+def members(struct):
+    body = re.search(rf"pub struct {struct} {{(.*?)\n}}", source("report.rs"), re.DOTALL).group(1)
+    return set(re.findall(r"^    (?:pub )?(\w+):", body, re.MULTILINE))
+
+
+FIELDS = members("Row") | members("Coverage") | members("Verdicts") | members("Outcomes")
+FIELDS |= set(re.findall(r'"(\w+)": self\.', source("report.rs")))
+FIELDS |= set(re.findall(r'insert\("(\w+)"\.into', source("config.rs") + source("telemetry.rs")))
+GIVEN = r'^(\w+), "|(?:^|[ (])(\w+) = \S'
+FIELDS |= {name for line in LINES for it in re.findall(GIVEN, line) for name in it if name}
+FIELDS -= {"facts"}
+FIELDS |= {"message"}  # Of `tracing`.
+
+
+class Gone:
+    """What `AWS::NoValue` leaves behind."""
+
+
+def stack(partition="aws-cn", **parameters):
+    """The template's resources and outputs as they are with these parameters."""
+    template = yaml_parse(TEMPLATE)
+    template["Resources"]["Function"]["Properties"]["CodeUri"] = "s3://bucket/built"
+    values = {name: it["Default"] for name, it in template["Parameters"].items()} | parameters
+    loader = type("NoManagedPolicies", (), {"load": lambda self: {}})()
+    template = transform(template, dict(values), loader)
+    conditions, resources = template["Conditions"], template["Resources"]
+    pseudo = PSEUDO | {"AWS::Partition": partition}
+
+    def ref(name):
+        if name == "AWS::NoValue":
+            return Gone
+        if name in resources:
+            return resolve(resources[name].get("Properties", {}).get("Name", name))
+        return {**pseudo, **values}[name]
+
+    def sub(argument):
+        text, names = (argument, {}) if isinstance(argument, str) else argument
+        names = {name: resolve(it) for name, it in names.items()}
+
+        def value(match):
+            name = match.group(1)
+            if name in names:
+                return str(names[name])
+            return name if "." in name else str(ref(name))
+
+        return re.sub(r"\$\{([\w:.]+)}", value, text)
+
+    functions = {
+        "Condition": lambda it: resolve(conditions[it]),
+        "Fn::Equals": lambda it: str(resolve(it[0])) == str(resolve(it[1])),
+        "Fn::FindInMap": lambda it: template["Mappings"][it[0]][str(resolve(it[1]))][it[2]],
+        "Fn::GetAtt": ".".join,
+        "Fn::If": lambda it: resolve(it[1] if resolve(conditions[it[0]]) else it[2]),
+        "Fn::Not": lambda it: not resolve(it[0]),
+        "Fn::Sub": sub,
+        "Ref": ref,
+    }
+
+    def resolve(node):
+        if isinstance(node, dict):
+            if len(node) == 1 and (function := functions.get(next(iter(node)))):
+                return function(next(iter(node.values())))
+            items = {name: resolve(it) for name, it in node.items()}
+            return {name: it for name, it in items.items() if it is not Gone}
+        if isinstance(node, list):
+            return [it for it in map(resolve, node) if it is not Gone]
+        return node
+
+    there = {
+        name: resolve({key: it for key, it in resource.items() if key != "Condition"})
+        for name, resource in resources.items()
+        if "Condition" not in resource or resolve(conditions[resource["Condition"]])
+    }
+    return there, resolve(template["Outputs"])
+
+
+def of_type(resources, kind):
+    return {name: it["Properties"] for name, it in resources.items() if it["Type"] == kind}
+
+
+def allowed(resources):
+    """What the function's role may do: each action with its resource and condition."""
+    actions = {}
+    for policy in resources["Role"]["Properties"]["Policies"]:
+        for it in policy["PolicyDocument"]["Statement"]:
+            for action in [it["Action"]] if isinstance(it["Action"], str) else it["Action"]:
+                assert it["Effect"] == "Allow" and action not in actions, it
+                actions[action] = (it["Resource"], it.get("Condition"))
+    return actions
+
+
+def alarm_metrics(alarm):
+    """The metrics of an alarm: id, namespace, name, dimensions, statistic, period."""
+    if "MetricName" in alarm:
+        yield ("it", alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"],
+               alarm["Statistic"], alarm["Period"])  # fmt: skip
+    for it in alarm.get("Metrics", []):
+        if "MetricStat" in it:
+            stat = it["MetricStat"]
+            metric = stat["Metric"]
+            yield (it["Id"], metric["Namespace"], metric["MetricName"], metric["Dimensions"],
+                   stat["Stat"], stat["Period"])  # fmt: skip
+
+
+def fires(alarm, periods):
+    """Whether an alarm fires after these periods: what each sweep in them measured."""
+    statistics = {"Maximum": max, "Minimum": min, "Sum": sum}
+    formula = next(
+        (it["Expression"] for it in alarm.get("Metrics", []) if "Expression" in it), "it"
+    )
+
+    def is_breaching(sweeps):
+        values = {
+            key: statistics[statistic](it.get(name, 0) for it in sweeps)
+            for key, _, name, _, statistic, _ in alarm_metrics(alarm)
+            if sweeps
+        }
+        try:
+            value = eval(formula, {}, values)
+        except (NameError, ZeroDivisionError):  # No data.
+            return {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
+        return {
+            "GreaterThanOrEqualToThreshold": value >= alarm["Threshold"],
+            "GreaterThanThreshold": value > alarm["Threshold"],
+            "LessThanThreshold": value < alarm["Threshold"],
+        }[alarm["ComparisonOperator"]]
+
+    last = ([[]] * alarm["EvaluationPeriods"] + periods)[-alarm["EvaluationPeriods"] :]
+    return sum(map(is_breaching, last)) >= alarm["DatapointsToAlarm"]
+
+
+class Template(unittest.TestCase):
+    maxDiff = None
+
+    def test_every_parameter_is_limited_labelled_and_in_one_group(self):
+        template = yaml_parse(TEMPLATE)
+        parameters = template["Parameters"]
+        for name, it in parameters.items():
+            limits = {"AllowedValues", "AllowedPattern", "MaxValue"} & it.keys()
+            self.assertEqual(len(limits), 1, name)
+            self.assertTrue(it["Description"], name)
+            if pattern := it.get("AllowedPattern"):
+                self.assertRegex(it["Default"], pattern)
+                self.assertNotRegex("* or ${x}", pattern)
+        interface = template["Metadata"]["AWS::CloudFormation::Interface"]
+        grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+        self.assertEqual(sorted(grouped), sorted(parameters))
+        self.assertEqual(sorted(interface["ParameterLabels"]), sorted(parameters))
+
+    def test_the_role_may_do_what_the_code_calls_in_each_mode(self):
+        at = "arn:aws-cn:ssm:cn-north-1:123456789012"
+        key = "arn:aws-cn:kms:cn-north-1:123456789012:key/1"
+        combinations = itertools.product(
+            ["dry-run", "enforce"], ["", "/own"], ["", key], ["true", "false"]
+        )
+        for mode, own, key_arn, on_start in combinations:
+            name = own or "/session-reaper/reaper"
+            calls = {
+                "DescribeSessions": ("*", None),
+                "GetParameter": (f"{at}:parameter{name}", None),
+                "GetResources": ("*", None),
+                "TerminateSession": (f"{at}:session/*", None),
+            }
+            self.assertEqual(calls.keys(), OPERATIONS.keys())
+            if mode == "dry-run":
+                del calls["TerminateSession"]
+            expected = {OPERATIONS[it]: resource for it, resource in calls.items()} | {
+                "logs:CreateLogStream": ("LogGroup.Arn", None),
+                "logs:PutLogEvents": ("LogGroup.Arn", None),
+                "sqs:SendMessage": ("FailureQueue.Arn", None),
+            }
+            if key_arn:
+                context = {"kms:EncryptionContext:PARAMETER_ARN": f"{at}:parameter{name}"}
+                expected["kms:Decrypt"] = (key_arn, {"StringEquals": context})
+            if on_start == "true":
+                for action in ["ReceiveMessage", "DeleteMessage", "GetQueueAttributes"]:
+                    expected[f"sqs:{action}"] = ("StartQueue.Arn", None)
+            resources, _ = stack(
+                Mode=mode, PolicyParameterName=own, PolicyKmsKeyArn=key_arn, SweepOnStart=on_start
+            )
+            self.assertEqual(allowed(resources), expected)
+            self.assertNotIn("ManagedPolicyArns", resources["Role"]["Properties"])
+            function = resources["Function"]["Properties"]
+            self.assertEqual(function["Role"], "Role.Arn")
+            self.assertEqual(function["Environment"]["Variables"]["REAPER_MODE"], mode)
+            self.assertEqual(function["Environment"]["Variables"]["REAPER_POLICY_PARAMETER"], name)
+            self.assertEqual("Policy" in resources, not own)
+
+    def test_no_arn_names_a_partition(self):
+        # The translator itself takes the partition of its own Region.
+        self.assertNotRegex(TEMPLATE, r"(?<!\^)arn:aws:")
+
+    def test_the_variables_are_those_that_the_code_reads(self):
+        resources, _ = stack()
+        variables = resources["Function"]["Properties"]["Environment"]["Variables"]
+        other_sources = {"REAPER_POLICY", "REAPER_POLICY_FILE"}
+        self.assertEqual(variables.keys() | other_sources, VARIABLES)
+        self.assertFalse(variables.keys() & other_sources)
+        self.assertEqual(variables["REAPER_MODE"], "dry-run")
+        parameters = yaml_parse(TEMPLATE)["Parameters"]
+        for name, variable in [
+            ("CallsPerSecond", "CALLS_PER_SECOND"),
+            ("Concurrency", "CONCURRENCY"),
+        ]:
+            limits = re.search(
+                rf'"REAPER_{variable}", ([\d.]+).*number\(it, ([\d._]+)\.\.=([\d._]+)\)',
+                source("config.rs"),
+            )
+            default, low, high = (float(it) for it in limits.groups())
+            actual = [parameters[name][it] for it in ["Default", "MinValue", "MaxValue"]]
+            self.assertEqual(actual, [default, low, high], name)
+
+    def test_the_schedule_the_time_out_and_the_periods_belong_together(self):
+        self.assertEqual(list(map(str, SCHEDULES)), list(yaml_parse(TEMPLATE)["Mappings"]["Every"]))
+        for minutes in SCHEDULES:
+            resources, _ = stack(ScheduleMinutes=minutes)
+            (schedule,) = of_type(resources, "AWS::Scheduler::Schedule").values()
+            unit = "minute" if minutes == 1 else "minutes"
+            self.assertEqual(schedule["ScheduleExpression"], f"rate({minutes} {unit})")
+            self.assertEqual(schedule["FlexibleTimeWindow"], {"Mode": "OFF"})
+            retries = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+            self.assertEqual(schedule["Target"]["RetryPolicy"], retries)
+            self.assertEqual(schedule["Target"]["Arn"], "Function.Arn")
+            self.assertNotIn("Name", schedule)  # Or there could be one stack only.
+            function = resources["Function"]["Properties"]
+            self.assertEqual(function["Timeout"], minutes * 60 - 10)
+            self.assertLessEqual(function["Timeout"], 900)
+            for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
+                for _, namespace, metric, _, _, period in alarm_metrics(alarm):
+                    fixed = {"AWS/SQS": 300}.get(namespace, {"Paused": 1800}.get(metric))
+                    self.assertEqual(period, fixed or minutes * 60, name)
+
+    def test_nothing_is_retried_and_failures_are_kept(self):
+        resources, _ = stack()
+        (config,) = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
+        self.assertEqual(config["MaximumRetryAttempts"], 0)
+        self.assertEqual(config["MaximumEventAgeInSeconds"], 300)
+        self.assertEqual(
+            config["DestinationConfig"]["OnFailure"]["Destination"], "FailureQueue.Arn"
+        )
+        self.assertEqual(config["FunctionName"], "Function")
+
+    def test_logs_are_json_and_no_metric_is_dropped(self):
+        resources, _ = stack(LogRetentionDays=90)
+        logging = resources["Function"]["Properties"]["LoggingConfig"]
+        expected = {
+            "LogFormat": "JSON",
+            "ApplicationLogLevel": "INFO",
+            "SystemLogLevel": "INFO",
+            "LogGroup": "LogGroup",
+        }
+        self.assertEqual(logging, expected)
+        self.assertEqual(resources["LogGroup"]["Properties"]["RetentionInDays"], 90)
+
+    def test_the_function_is_what_is_built(self):
+        for architecture in ["x86_64", "arm64"]:
+            function = stack(Architecture=architecture)[0]["Function"]["Properties"]
+            self.assertEqual(function["Architectures"], [architecture])
+            self.assertEqual(
+                (function["Runtime"], function["Handler"]), ("provided.al2023", "bootstrap")
+            )
+        build = yaml_parse(TEMPLATE)["Resources"]["Function"]["Metadata"]
+        cargo = tomllib.loads(pathlib.Path("Cargo.toml").read_text(encoding="utf-8"))
+        name = cargo["package"]["name"]
+        self.assertEqual(build["BuildMethod"], "rust-cargolambda")
+        self.assertEqual(build["BuildProperties"], {"Binary": name})
+        # Or features that other packages ask for would reach the function.
+        self.assertEqual(cargo["workspace"]["metadata"]["lambda"]["build"]["packages"], [name])
+        self.assertNotIn("ReservedConcurrentExecutions", function)
+        function = stack(OneAtATime="true")[0]["Function"]["Properties"]
+        self.assertEqual(function["ReservedConcurrentExecutions"], 1)
+
+    def test_the_starter_policy_is_frozen_valid_and_retained(self):
+        policy = yaml_parse(TEMPLATE)["Resources"]["Policy"]
+        # A change of anything here would overwrite the edited policies of those who upgrade.
+        digest = hashlib.sha256(json.dumps(policy, sort_keys=True).encode()).hexdigest()
+        self.assertEqual(digest, "314aefd79d311cc762816ae550971c5587b9e20f84fc8a3911c17f8e311af1e0")
+        self.assertEqual(
+            (policy["DeletionPolicy"], policy["UpdateReplacePolicy"]), ("Retain", "Retain")
+        )
+        text = policy["Properties"]["Value"]
+        self.assertLessEqual(len(text.encode()), 4096)  # A standard parameter.
+        self.assertNotIn("{{", text)  # Parameter Store would take it for a reference.
+        checked = subprocess.run(
+            [REAPCTL, "check", "/dev/stdin"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual((checked.returncode, checked.stderr), (0, ""))
+
+    def test_alarms_and_dashboard_name_what_the_code_measures(self):
+        here = {"Account": "123456789012", "Region": "cn-north-1", "Mode": "enforce"}
+        self.assertEqual(list(here), DIMENSIONS)
+        resources, _ = stack(Mode="enforce")
+        own = set()
+        for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
+            self.assertEqual(alarm["AlarmActions"], ["AlarmTopic"], name)
+            for _, namespace, metric, dimensions, _, _ in alarm_metrics(alarm):
+                dimensions = {it["Name"]: it["Value"] for it in dimensions}
+                if namespace == NAMESPACE:
+                    self.assertEqual(dimensions, here, name)
+                    own.add(metric)
+                else:
+                    known = {
+                        ("AWS/Lambda", "Errors"): {"FunctionName": "Function"},
+                        ("AWS/Lambda", "Throttles"): {"FunctionName": "Function"},
+                        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {
+                            "QueueName": "FailureQueue.QueueName"
+                        },
+                    }
+                    self.assertEqual(dimensions, known[namespace, metric], name)
+        self.assertLessEqual(own, METRICS)
+
+        dashboard = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"])
+        shown = set()
+        for widget in dashboard["widgets"]:
+            properties = widget["properties"]
+            if widget["type"] == "alarm":
+                alarms = {f"{it}.Arn" for it in of_type(resources, "AWS::CloudWatch::Alarm")}
+                self.assertEqual(set(properties["alarms"]), alarms)
+                continue
+            self.assertEqual((properties["region"], properties["period"]), ("cn-north-1", 300))
+            before = []
+            for row in properties["metrics"]:
+                if "expression" in row[0]:
+                    search = row[0]["expression"]
+                    self.assertIn(",".join([f"{{{NAMESPACE}", *DIMENSIONS, "Rule}"]), search)
+                    for dimension, value in here.items():
+                        self.assertIn(f' {dimension}="{value}"', search)
+                    shown |= set(re.findall(r'MetricName="(\w+)"', search))
+                    continue
+                row = [it for it in row if isinstance(it, str)]
+                row = [before[i] if it == "." else it for i, it in enumerate(row)]
+                self.assertEqual(row[0], NAMESPACE)
+                self.assertEqual(dict(zip(row[2::2], row[3::2])), here)
+                shown.add(row[1])
+                before = row
+        self.assertEqual(shown, METRICS)
+
+    def test_each_alarm_fires_when_it_should(self):
+        alarms = of_type(stack(Mode="enforce", UndeterminedPercent=20)[0], "AWS::CloudWatch::Alarm")
+        fine = {"Complete": 1, "Compliant": 9, "Undetermined": 1}
+        table = [
+            # After no data at all, only the dead man's switch fires.
+            ([[], [], []], {"NoCompleteSweepAlarm"}),
+            ([[fine], [fine], [fine]], set()),
+            ([[fine], [], []], set()),
+            ([[fine | {"Complete": 0}]] * 3, {"NoCompleteSweepAlarm"}),
+            ([[fine | {"Complete": 0}]] * 2 + [[fine | {"Complete": 0}, fine]], set()),
+            ([[fine], [fine], [fine | {"Tripped": 1}]], {"BreakerAlarm"}),
+            ([[fine], [fine], [fine | {"Unconfirmed": 1}]], set()),
+            ([[fine], [fine | {"Unconfirmed": 1}], [fine | {"Unconfirmed": 1}]], {"NotEndedAlarm"}),
+            ([[fine | {"Failed": 1}], [], [fine | {"Denied": 1}]], {"NotEndedAlarm"}),
+            ([[fine | {"Throttled": 1}], [fine], [fine | {"Throttled": 1}]], {"NotEndedAlarm"}),
+            ([[fine], [fine], [fine | {"Undetermined": 9}]], set()),
+            ([[fine | {"Compliant": 4}]] * 3, set()),  # Twenty per cent.
+            ([[fine | {"Compliant": 3}]] * 3, {"UndeterminedAlarm"}),
+            ([[{"Complete": 1}]] * 3, set()),  # Nobody is there.
+            ([[fine], [fine | {"Errors": 1}], [fine | {"Throttles": 1}]], {"FunctionAlarm"}),
+            ([[fine], [fine], [fine | {"Errors": 1}]], set()),
+            ([[fine | {"ApproximateNumberOfMessagesVisible": 1}]] * 3, {"FailureQueueAlarm"}),
+            ([[fine | {"Paused": 1}]] * 3, {"PausedAlarm"}),
+            ([[fine], [fine | {"Paused": 1}, fine], [fine | {"Paused": 1}]], set()),
+        ]
+        for periods, expected in table:
+            fired = {name for name, it in alarms.items() if fires(it, periods)}
+            self.assertEqual(fired, expected, periods)
+        self.assertEqual(set().union(*(it for _, it in table)), alarms.keys())
+
+    def test_email_is_optional(self):
+        self.assertNotIn("AlarmSubscription", stack()[0])
+        subscription = stack(AlarmEmail="a@example.com")[0]["AlarmSubscription"]["Properties"]
+        expected = {"TopicArn": "AlarmTopic", "Protocol": "email", "Endpoint": "a@example.com"}
+        self.assertEqual(subscription, expected)
+
+    def test_a_burst_of_starts_costs_one_sweep(self):
+        off, on = stack()[0], stack(SweepOnStart="true")[0]
+        added = {"StartQueue", "StartQueuePolicy", "StartRule", "StartEvents"}
+        self.assertEqual(on.keys() - off.keys(), added)
+        mapping = on["StartEvents"]["Properties"]
+        self.assertEqual(mapping["MaximumBatchingWindowInSeconds"], 30)
+        self.assertEqual(
+            (mapping["FunctionName"], mapping["EventSourceArn"]), ("Function", "StartQueue.Arn")
+        )
+        queue = on["StartQueue"]["Properties"]
+        longest = stack(ScheduleMinutes=max(SCHEDULES))[0]["Function"]["Properties"]["Timeout"]
+        self.assertGreater(queue["VisibilityTimeout"], longest)
+        self.assertLessEqual(queue["MessageRetentionPeriod"], queue["VisibilityTimeout"])
+        (statement,) = on["StartQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        self.assertEqual(statement["Condition"], {"ArnEquals": {"aws:SourceArn": "StartRule.Arn"}})
+        self.assertEqual(statement["Principal"], {"Service": "events.amazonaws.com"})
+
+        pattern = on["StartRule"]["Properties"]["EventPattern"]
+        event = json.loads(pathlib.Path("events/cloudtrail-start-session.json").read_text())
+        detail = event["detail"]
+        for other, expected in [
+            ({}, True),
+            ({"eventName": "ResumeSession"}, True),
+            ({"eventName": "TerminateSession"}, False),
+            ({"eventSource": "ecs.amazonaws.com"}, False),
+            ({"errorCode": "AccessDenied"}, False),
+        ]:
+            matches = self.matches(pattern, event | {"detail": detail | other})
+            self.assertEqual(matches, expected, other)
+
+    def matches(self, pattern, event):
+        """EventBridge's rule for patterns, as far as this one needs it."""
+        for key, it in pattern.items():
+            if isinstance(it, dict):
+                is_match = self.matches(it, event[key])
+            elif it == [{"exists": False}]:
+                is_match = key not in event
+            else:
+                is_match = event.get(key) in it
+            if not is_match:
+                return False
+        return True
+
+    def test_the_link_and_the_command_are_right_in_every_partition(self):
+        consoles = {
+            "aws": "console.aws.amazon.com",
+            "aws-cn": "console.amazonaws.cn",
+            "aws-us-gov": "console.amazonaws-us-gov.com",
+        }
+        for partition, console in consoles.items():
+            _, outputs = stack(partition, Mode="enforce")
+            url = f"https://cn-north-1.{console}/cloudwatch/home?region=cn-north-1#dashboards/dashboard/Dashboard"
+            self.assertEqual(outputs["DashboardUrl"]["Value"], url)
+        payload = re.search(r"--payload '(.*?)' /dev/stdout$", outputs["Invoke"]["Value"]).group(1)
+        self.assertEqual(json.loads(payload), {"mode": "dry-run"})
+
+    def test_the_first_deployment_asks_nothing_and_names_no_role(self):
+        config = tomllib.loads(pathlib.Path("samconfig.toml").read_text(encoding="utf-8"))[
+            "default"
+        ]
+        deploy = config["deploy"]["parameters"]
+        self.assertEqual(deploy["capabilities"], "CAPABILITY_IAM")
+        self.assertNotIn("parameter_overrides", deploy)
+        resources, _ = stack(SweepOnStart="true")
+        for name, it in resources.items():
+            self.assertFalse({"RoleName", "PolicyName"} & it["Properties"].keys(), name)
+
+    def test_the_saved_queries_ask_for_what_is_logged(self):
+        words = {
+            "and",
+            "as",
+            "by",
+            "count",
+            "desc",
+            "display",
+            "filter",
+            "in",
+            "ispresent",
+            "latest",
+        }
+        words |= {"like", "limit", "or", "sort", "stats", "@timestamp", "rules.0"}
+        for name, it in of_type(stack()[0], "AWS::Logs::QueryDefinition").items():
+            query = re.sub(r"^#.*", "", it["QueryString"], flags=re.MULTILINE)
+            for message in re.findall(r'message = "(.*?)"', query):
+                self.assertIn(message, MESSAGES, name)
+            for message in re.findall(
+                r'"(.*?)"', "".join(re.findall(r"message in \[(.*?)\]", query))
+            ):
+                self.assertIn(message, MESSAGES, name)
+            known = members("Row") | {"message"} if "session_id" in query else FIELDS
+            aliases = set(re.findall(r" as (\w+)", query))
+            query = re.sub(r'".*?"|/.*?/', "", query)
+            for field in re.findall(r"@?[a-z_]+(?:\.0)?", query):
+                if field not in words:
+                    self.assertIn(field, known | aliases, name)
+            self.assertEqual(it["LogGroupNames"], ["LogGroup"])
+
+
+class Reference(unittest.TestCase):
+    """docs/logs.md names what the code writes, and nothing else."""
+
+    maxDiff = None
+
+    def named(self, section):
+        text = pathlib.Path("docs/logs.md").read_text(encoding="utf-8")
+        part = re.search(rf"^## {section}$(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE).group(
+            1
+        )
+        first = re.findall(r"^\| (`.*?`) \|", part, re.MULTILINE)
+        return {name for it in first for name in re.findall("`(.*?)`", it)}
+
+    def test_messages(self):
+        self.assertEqual(self.named("Messages"), MESSAGES - {"session left"})
+
+    def test_fields(self):
+        self.assertEqual(self.named("Fields"), FIELDS)
+
+    def test_metrics(self):
+        self.assertEqual(self.named("Metrics"), METRICS)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
