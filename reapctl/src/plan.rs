@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let aws = args.connection.open().await?;
     let now = now();
     let order = aws.order(&policy, Mode::DryRun, now);
-    let swept = with_progress("listing", &aws.ssm, sweep(order)).await?;
+    let swept = with_progress("listing", &aws.ssm, Box::pin(sweep(order))).await?;
     let (findings, report) = (swept.findings, swept.report);
     let steps = findings.settled.iter().map(|it| &it.step);
     let rows = rows(planned(steps, now), &findings.unjudged, &findings.ending, now);

@@ -83,7 +83,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let aws = args.connection.open().await?;
     let now = now();
     let survey_order = aws.order(&policy, mode, now);
-    let survey = with_progress("listing", &aws.ssm, survey(survey_order)).await?;
+    let survey = with_progress("listing", &aws.ssm, Box::pin(survey(survey_order))).await?;
 
     let steps = &survey.plan.steps;
     let n_to_end = steps.iter().filter(|it| it.action == Action::Terminate).count();

@@ -297,8 +297,8 @@ struct Account {
 impl Account {
     async fn new() -> Self {
         let fleet = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/fleet.yaml");
-        let (_child, address) = emulate(fleet).await;
-        Self { _child, url: format!("http://{address}") }
+        let (child, address) = emulate(fleet).await;
+        Self { _child: child, url: format!("http://{address}") }
     }
 
     fn variables(&self) -> [(&str, &str); 4] {
