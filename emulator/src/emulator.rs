@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     fault::{Fault, Play},
-    fleet::{Behaviour, Fleet, ToEnded},
-    wire::{self, ApiError, Operation},
+    fleet::{Behaviour, Fleet, Seed, ToEnded},
+    request::Operation,
+    wire::{self, ApiError},
     world::{World, epoch_seconds, same_place},
 };
 
@@ -67,7 +68,7 @@ impl Emulator {
     #[must_use]
     pub fn new(fleet: Fleet) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the emulator's day begins today")]
-        let epoch = Timestamp::now();
+        let epoch = fleet.now.unwrap_or_else(Timestamp::now);
         let state = State {
             behaviour: fleet.behaviour.clone(),
             calls: Vec::new(),
@@ -229,20 +230,21 @@ impl Emulator {
         call: &wire::Call,
         alter: impl FnOnce(&mut Value),
     ) -> Result<Response<Bytes>, ApiError> {
-        let operation = call.parse()?;
+        let operation = Operation::read(call)?;
+        let caller = call.access_key.as_deref().unwrap_or_default();
         let now = self.now();
         let mut state = self.state();
         let State { behaviour, world, .. } = &mut *state;
         let mut body = match operation {
             Operation::DescribeSessions(query) => {
-                let (rows, next) = world.page(&query, now, behaviour.terminating_for)?;
+                let (rows, next) = world.page(&query, now, behaviour)?;
                 match next {
                     Some(token) => json!({"Sessions": rows, "NextToken": token}),
                     None => json!({"Sessions": rows}),
                 }
             }
             Operation::GetCallerIdentity => {
-                return Ok(wire::identity_response(&world.partition, &world.account));
+                return Ok(wire::identity_response(&world.caller(caller), &world.account));
             }
             Operation::GetParameter { name } => match world.parameter(&name) {
                 Some((value, version)) => json!({"Parameter": {
@@ -263,6 +265,14 @@ impl Emulator {
                 });
                 let tagged: Vec<_> = tagged.collect();
                 json!({"PaginationToken": "", "ResourceTagMappingList": tagged})
+            }
+            Operation::StartSession { target, document, reason } => {
+                let access_type = Some("Standard".into());
+                let target = Some(target);
+                let seed = Seed { target, document, reason, access_type, ..Seed::default() };
+                let id = world.start_for(world.caller(caller), seed, now);
+                let url = wire::stream_url(&world.region, &id);
+                json!({"SessionId": id, "TokenValue": wire::TOKEN_VALUE, "StreamUrl": url})
             }
             Operation::TerminateSession { id } => {
                 let is_ended = world.terminate(&id, now);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::{SignedDuration, Span, SpanRelativeTo};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::fault::Fault;
@@ -17,7 +17,12 @@ pub struct Fleet {
     pub partition: String,
     /// The Region's code.
     pub region: String,
-    /// The sessions that are active at the start.
+    /// The emulator's time at its start, such as `2026-03-02T12:00:00Z`; the real time if absent.
+    pub now: Option<Timestamp>,
+    /// The ARNs that callers have, by access key: the owners of what they start. Anybody else is
+    /// `assumed-role/emulator/emulator`.
+    pub callers: BTreeMap<String, String>,
+    /// The sessions at the start: active, or ended.
     pub sessions: Vec<Seed>,
     /// Tags by target, as `Seed::target` has it. What is not here is untagged.
     pub tags: BTreeMap<String, BTreeMap<String, String>>,
@@ -35,6 +40,8 @@ impl Default for Fleet {
             account: "123456789012".into(),
             partition: "aws".into(),
             region: "eu-central-1".into(),
+            now: None,
+            callers: BTreeMap::new(),
             sessions: Vec::new(),
             tags: BTreeMap::new(),
             parameters: BTreeMap::new(),
@@ -57,7 +64,10 @@ pub struct Seed {
     /// How long ago it started: `90s`, `3h`, `3w 2d`; negative for a start in the future.
     #[serde(deserialize_with = "age")]
     pub age: Option<SignedDuration>,
-    /// `Status`; `Connected` if absent.
+    /// How long ago it ended: it is in the history, for 30 days from then on.
+    #[serde(deserialize_with = "age")]
+    pub ended: Option<SignedDuration>,
+    /// `Status`; if absent, `Connected`, and `Terminated` for what has ended.
     pub status: Option<String>,
     /// `DocumentName`.
     pub document: Option<String>,
@@ -65,6 +75,8 @@ pub struct Seed {
     pub reason: Option<String>,
     /// `AccessType`.
     pub access_type: Option<String>,
+    /// `MaxSessionDuration`, in minutes.
+    pub max_duration: Option<u16>,
     /// What `TerminateSession` does to it.
     pub on_terminate: OnTerminate,
 }
@@ -91,6 +103,8 @@ pub struct Behaviour {
     pub terminating_for: Duration,
     /// What `TerminateSession` answers for a session that has ended, or was never there.
     pub to_ended: ToEnded,
+    /// Whether filters pick from all sessions or from the page that is already cut.
+    pub filters: Filters,
     /// Calls per second that each operation allows; none if absent. AWS's quota is 6.
     pub quota: Option<usize>,
     /// How long every answer takes.
@@ -107,6 +121,17 @@ pub enum ToEnded {
     Ok,
     /// `ValidationException`, as newer reports have it.
     ValidationException,
+}
+
+/// When filters are applied.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Filters {
+    /// After the page is cut, as AWS is reported to do: a page may be empty though more follow.
+    #[default]
+    AfterPaging,
+    /// Before: every page but the last is full.
+    BeforePaging,
 }
 
 /// What is wrong with a fleet file.

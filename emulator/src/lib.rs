@@ -1,8 +1,9 @@
 //! The Session Manager API on loopback, and the faults it can play.
 //!
 //! One `Emulator` is one account in one Region. It speaks AWS's JSON 1.1 protocol as far as
-//! session-reaper and its users need it: `DescribeSessions`, `TerminateSession`, `GetParameter`,
-//! Resource Groups Tagging's `GetResources`, and STS's `GetCallerIdentity` (in the query protocol).
+//! session-reaper and its users need it: `DescribeSessions`, `StartSession`, `TerminateSession`,
+//! `GetParameter`, Resource Groups Tagging's `GetResources`, and STS's `GetCallerIdentity` (in the
+//! query protocol).
 //! It is served on a socket (`serve`), or plugged into the SDK in process (`Emulator::http_client`),
 //! where time may be virtual: all its clocks are tokio's.
 //!
@@ -11,7 +12,9 @@
 mod client;
 mod emulator;
 mod fault;
+mod filter;
 mod fleet;
+mod request;
 mod serve;
 mod wire;
 mod world;
@@ -19,6 +22,6 @@ mod world;
 pub use self::{
     emulator::{Call, Emulator, Reset},
     fault::{Fault, Play},
-    fleet::{Behaviour, Fleet, FleetError, OnTerminate, Seed, ToEnded},
+    fleet::{Behaviour, Filters, Fleet, FleetError, OnTerminate, Seed, ToEnded},
     serve::serve,
 };

@@ -1,19 +1,8 @@
-//! The protocol: what a request asks for, and how AWS words its answers and errors.
+//! The protocol: how a call arrives, and how AWS words its answers and errors.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
-
-use crate::world::{Filter, Query};
-
-/// What a request asks for.
-pub(crate) enum Operation {
-    DescribeSessions(Query),
-    GetCallerIdentity,
-    GetParameter { name: String },
-    GetResources { arns: Vec<String> },
-    TerminateSession { id: String },
-}
 
 /// An error, as AWS words it.
 #[derive(Clone, Debug)]
@@ -27,7 +16,8 @@ pub(crate) struct ApiError {
 pub(crate) struct Call {
     pub(crate) operation: String,
     pub(crate) body: Value,
-    is_signed: bool,
+    /// The caller's, unless the request is not signed.
+    pub(crate) access_key: Option<String>,
 }
 
 impl ApiError {
@@ -37,7 +27,7 @@ impl ApiError {
     }
 
     /// Modelled errors spell their message's name with a capital.
-    fn modelled(status: u16, code: &str, message: &str) -> Self {
+    pub(crate) fn modelled(status: u16, code: &str, message: &str) -> Self {
         let body = json!({"__type": code, "Message": message});
         Self { status, code: code.into(), body }
     }
@@ -67,23 +57,15 @@ impl ApiError {
     pub(crate) fn throttled() -> Self {
         Self::new(400, "ThrottlingException", "Rate exceeded")
     }
-
-    fn constraint(member: &str, value: &str, constraint: &str) -> Self {
-        let value = if value.is_empty() { "null".into() } else { format!("'{value}'") };
-        let message = format!(
-            "1 validation error detected: Value {value} at '{member}' failed to satisfy \
-             constraint: {constraint}"
-        );
-        Self::new(400, "ValidationException", &message)
-    }
 }
 
 impl Call {
     /// Reads the operation's name and the body: JSON 1.1, or the query protocol that STS speaks.
     pub(crate) fn read(request: &Request<Bytes>) -> Self {
         let header = |name: &str| request.headers().get(name).and_then(|it| it.to_str().ok());
-        let is_signed =
-            header("authorization").is_some_and(|it| it.starts_with("AWS4-HMAC-SHA256"));
+        let access_key = header("authorization")
+            .and_then(|it| it.strip_prefix("AWS4-HMAC-SHA256 Credential="))
+            .and_then(|it| Some(it.split_once('/')?.0.to_owned()));
         let target = header("x-amz-target").unwrap_or_default();
         let (operation, body) = match target.split_once('.') {
             Some(("AmazonSSM" | "ResourceGroupsTaggingAPI_20170126", operation)) => {
@@ -96,108 +78,18 @@ impl Call {
                 (if is_identity { "GetCallerIdentity" } else { "" }, json!({}))
             }
         };
-        Self { operation: operation.into(), body, is_signed }
+        Self { operation: operation.into(), body, access_key }
+    }
+
+    /// Whether there is a signature; nobody checks it.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.access_key.is_some()
     }
 
     /// The session that the call names.
     pub(crate) fn session(&self) -> Option<&str> {
-        self.text("SessionId")
+        self.body.get("SessionId").and_then(Value::as_str)
     }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        self.body.get(name).and_then(Value::as_str)
-    }
-
-    /// What is asked for, if AWS would accept the question.
-    pub(crate) fn parse(&self) -> Result<Operation, ApiError> {
-        if !self.is_signed {
-            let message = "Request is missing Authentication Token";
-            return Err(ApiError::new(400, "MissingAuthenticationTokenException", message));
-        }
-        if !self.body.is_object() {
-            return Err(ApiError::new(400, "SerializationException", "not a JSON object"));
-        }
-        match self.operation.as_str() {
-            "DescribeSessions" => self.describe_sessions(),
-            "GetCallerIdentity" => Ok(Operation::GetCallerIdentity),
-            "GetParameter" => match self.text("Name") {
-                Some(name) => Ok(Operation::GetParameter { name: name.into() }),
-                None => Err(ApiError::constraint("name", "", "Member must not be null")),
-            },
-            "GetResources" => self.get_resources(),
-            "TerminateSession" => match self.session() {
-                Some(id) if (1..=96).contains(&id.chars().count()) => {
-                    Ok(Operation::TerminateSession { id: id.into() })
-                }
-                Some(id) => {
-                    let constraint = "Member must have length between 1 and 96, inclusive";
-                    Err(ApiError::constraint("sessionId", id, constraint))
-                }
-                None => Err(ApiError::constraint("sessionId", "", "Member must not be null")),
-            },
-            _ => Err(ApiError::new(400, "UnknownOperationException", "")),
-        }
-    }
-
-    fn describe_sessions(&self) -> Result<Operation, ApiError> {
-        let states = "Member must satisfy enum value set: [Active, History]";
-        let is_history = match self.text("State") {
-            Some("Active") => false,
-            Some("History") => true,
-            Some(other) => return Err(ApiError::constraint("state", other, states)),
-            None => return Err(ApiError::constraint("state", "", "Member must not be null")),
-        };
-        let max_results = match self.body.get("MaxResults") {
-            None | Some(Value::Null) => None,
-            Some(value) => match value.as_u64() {
-                Some(it @ 1..=200) => usize::try_from(it).ok(),
-                Some(0) => {
-                    let constraint = "Member must have value greater than or equal to 1";
-                    return Err(ApiError::constraint("maxResults", "0", constraint));
-                }
-                _ => {
-                    let constraint = "Member must have value less than or equal to 200";
-                    return Err(ApiError::constraint("maxResults", &value.to_string(), constraint));
-                }
-            },
-        };
-        let filters = self.body.get("Filters").and_then(Value::as_array);
-        let filters = filters.into_iter().flatten().map(filter).collect::<Result<_, _>>()?;
-        let token = self.text("NextToken").map(Into::into);
-        Ok(Operation::DescribeSessions(Query { is_history, max_results, token, filters }))
-    }
-
-    fn get_resources(&self) -> Result<Operation, ApiError> {
-        let arns = self.body.get("ResourceARNList").and_then(Value::as_array);
-        let Some(arns) = arns else {
-            let message = "the emulator answers GetResources by ResourceARNList only";
-            return Err(ApiError::modelled(400, "InvalidParameterException", message));
-        };
-        if !(1..=100).contains(&arns.len()) {
-            let message = "ResourceARNList must have 1 to 100 ARNs";
-            return Err(ApiError::modelled(400, "InvalidParameterException", message));
-        }
-        let arns = arns.iter().filter_map(Value::as_str).map(Into::into).collect();
-        Ok(Operation::GetResources { arns })
-    }
-}
-
-fn filter(filter: &Value) -> Result<(Filter, String), ApiError> {
-    let text = |name: &str| filter.get(name).and_then(Value::as_str).unwrap_or_default();
-    let key = match text("key") {
-        "AccessType" => Filter::AccessType,
-        "InvokedAfter" => Filter::InvokedAfter,
-        "InvokedBefore" => Filter::InvokedBefore,
-        "Owner" => Filter::Owner,
-        "SessionId" => Filter::SessionId,
-        "Status" => Filter::Status,
-        "Target" => Filter::Target,
-        _ => {
-            let code = "InvalidFilterKey";
-            return Err(ApiError { status: 400, code: code.into(), body: json!({"__type": code}) });
-        }
-    };
-    Ok((key, text("value").into()))
 }
 
 /// An answer in JSON 1.1.
@@ -206,11 +98,11 @@ pub(crate) fn json_response(status: u16, body: &Value) -> Response<Bytes> {
 }
 
 /// STS's answer, in XML.
-pub(crate) fn identity_response(partition: &str, account: &str) -> Response<Bytes> {
+pub(crate) fn identity_response(arn: &str, account: &str) -> Response<Bytes> {
     let body = format!(
         r#"<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
   <GetCallerIdentityResult>
-    <Arn>arn:{partition}:sts::{account}:assumed-role/emulator/emulator</Arn>
+    <Arn>{arn}</Arn>
     <UserId>AROAEMULATOR:emulator</UserId>
     <Account>{account}</Account>
   </GetCallerIdentityResult>
@@ -218,6 +110,14 @@ pub(crate) fn identity_response(partition: &str, account: &str) -> Response<Byte
 </GetCallerIdentityResponse>"#
     );
     response(200, "text/xml", body)
+}
+
+/// What stands in for the token of a data channel: nobody listens there.
+pub(crate) const TOKEN_VALUE: &str = "AAEAAemulator";
+
+/// Where a session's data channel would be.
+pub(crate) fn stream_url(region: &str, id: &str) -> String {
+    format!("wss://ssmmessages.{region}.amazonaws.com/v1/data-channel/{id}?role=publish_subscribe")
 }
 
 /// Any answer.

@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    fleet::{Fleet, OnTerminate, Seed},
+    filter::Filter,
+    fleet::{Behaviour, Filters, Fleet, OnTerminate, Seed},
     wire::ApiError,
 };
 
@@ -21,6 +22,7 @@ pub(crate) struct World {
     pub(crate) account: String,
     pub(crate) partition: String,
     pub(crate) region: String,
+    callers: BTreeMap<String, String>,
     sessions: Vec<Session>,
     n_started: usize,
     tags: BTreeMap<String, BTreeMap<String, String>>,
@@ -34,6 +36,8 @@ struct Session {
     seed: Seed,
     started_at: Option<Timestamp>,
     terminated_at: Option<Timestamp>,
+    /// When it was over, if it was over from the first.
+    over_at: Option<Timestamp>,
 }
 
 /// What `DescribeSessions` is asked for.
@@ -41,18 +45,7 @@ pub(crate) struct Query {
     pub(crate) is_history: bool,
     pub(crate) max_results: Option<usize>,
     pub(crate) token: Option<String>,
-    pub(crate) filters: Vec<(Filter, String)>,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum Filter {
-    AccessType,
-    InvokedAfter,
-    InvokedBefore,
-    Owner,
-    SessionId,
-    Status,
-    Target,
+    pub(crate) filters: Vec<Filter>,
 }
 
 impl World {
@@ -61,6 +54,7 @@ impl World {
             account: fleet.account,
             partition: fleet.partition,
             region: fleet.region,
+            callers: fleet.callers,
             sessions: Vec::new(),
             n_started: 0,
             tags: BTreeMap::new(),
@@ -80,9 +74,29 @@ impl World {
 
     pub(crate) fn start(&mut self, seed: Seed, now: Timestamp) {
         let started_at = seed.age.map(|it| now - it);
+        let over_at = seed.ended.map(|it| now - it);
         let number = self.n_started;
         self.n_started += 1;
-        self.sessions.push(Session { number, seed, started_at, terminated_at: None });
+        self.sessions.push(Session { number, seed, started_at, terminated_at: None, over_at });
+    }
+
+    /// Starts a session as `StartSession` does, with an id as AWS makes them; the id.
+    pub(crate) fn start_for(&mut self, owner: String, seed: Seed, now: Timestamp) -> String {
+        let name = owner.rsplit_once('/').map_or("root", |(_, name)| name);
+        let id = format!(
+            "{name}-0{:016x}",
+            now.as_millisecond().cast_unsigned() << 16 | self.n_started as u64
+        );
+        let (id_of_seed, age) = (Some(id.clone()), Some(SignedDuration::ZERO));
+        self.start(Seed { id: id_of_seed, owner: Some(owner), age, ..seed }, now);
+        id
+    }
+
+    /// The ARN of whoever has this access key.
+    pub(crate) fn caller(&self, access_key: &str) -> String {
+        let Self { account, partition, .. } = self;
+        let emulator = || format!("arn:{partition}:sts::{account}:assumed-role/emulator/emulator");
+        self.callers.get(access_key).cloned().unwrap_or_else(emulator)
     }
 
     pub(crate) fn vanish(&mut self, id: &str) {
@@ -112,6 +126,9 @@ impl World {
     pub(crate) fn terminate(&mut self, id: &str, now: Timestamp) -> bool {
         let is_it = |it: &&mut Session| it.seed.id.as_deref() == Some(id);
         let Some(session) = self.sessions.iter_mut().find(is_it) else { return false };
+        if session.over_at.is_some() {
+            return false;
+        }
         if session.seed.on_terminate == OnTerminate::Stays {
             return true;
         }
@@ -120,40 +137,37 @@ impl World {
         is_first
     }
 
-    /// One page, newest first, and the token of the next. Filters are applied after the page is
-    /// cut, as AWS is reported to do.
+    /// One page, newest first, and the token of the next.
     pub(crate) fn page(
         &self,
         query: &Query,
         now: Timestamp,
-        terminating_for: Duration,
+        behaviour: &Behaviour,
     ) -> Result<(Vec<Value>, Option<String>), ApiError> {
-        let is_asked_for = |it: &&Session| match it.ended_at(terminating_for) {
-            Some(at) if at <= now => query.is_history && now.duration_since(at) <= HISTORY,
-            _ => !query.is_history,
-        };
-        let mut sessions: Vec<_> = self.sessions.iter().filter(is_asked_for).collect();
-        sessions.sort_by_key(|it| Reverse(it.position()));
-
+        let terminating_for = behaviour.terminating_for;
         let after = match &query.token {
             None => None,
             Some(token) => Some(decode(token).ok_or_else(ApiError::invalid_token)?),
         };
-        let rest = sessions.into_iter().filter(|it| match &after {
-            None => true,
-            Some(after) => it.position() < *after,
-        });
-        let size = query.max_results.unwrap_or(DEFAULT_PAGE_SIZE);
-        let mut page: Vec<&Session> = rest.take(size + 1).collect();
-        let next = if size < page.len() {
-            page.truncate(size);
-            page.last().map(|it| encode(it.position()))
-        } else {
-            None
+        let is_asked_for = |it: &&Session| match it.ended_at(terminating_for) {
+            Some(at) if at <= now => query.is_history && now.duration_since(at) <= HISTORY,
+            _ => !query.is_history,
         };
-        let rows = page.iter().map(|it| it.row(now, terminating_for));
-        let matching = rows.filter(|row| query.filters.iter().all(|it| matches(row, it)));
-        Ok((matching.collect(), next))
+        let passes = |row: &Value| query.filters.iter().all(|it| it.passes(row));
+        let mut rows: Vec<_> = self.sessions.iter().filter(is_asked_for).collect();
+        rows.sort_by_key(|it| Reverse(it.position()));
+        let mut rows: Vec<_> = rows
+            .into_iter()
+            .map(|it| (it.position(), it.row(now, terminating_for)))
+            .filter(|(_, row)| behaviour.filters == Filters::AfterPaging || passes(row))
+            .filter(|(position, _)| after.is_none_or(|it| *position < it))
+            .collect();
+        let size = query.max_results.unwrap_or(DEFAULT_PAGE_SIZE);
+        let is_last = rows.len() <= size;
+        rows.truncate(size);
+        let next = rows.last().filter(|_| !is_last).map(|(position, _)| encode(*position));
+        let rows = rows.into_iter().map(|(_, row)| row).filter(|row| passes(row));
+        Ok((rows.collect(), next))
     }
 
     /// The ARN of a target, as it stands in the fleet's tags.
@@ -175,6 +189,9 @@ impl World {
 impl Session {
     /// When the session is gone from the active ones.
     fn ended_at(&self, terminating_for: Duration) -> Option<Timestamp> {
+        if self.over_at.is_some() {
+            return self.over_at;
+        }
         match self.seed.on_terminate {
             OnTerminate::Ends => self.terminated_at.map(|it| it + terminating_for),
             OnTerminate::Lingers | OnTerminate::Stays => None,
@@ -190,7 +207,8 @@ impl Session {
         let Seed { id, owner, target, status, document, reason, access_type, .. } = &self.seed;
         let ended_at = self.ended_at(terminating_for).filter(|it| *it <= now);
         let status = match (self.terminated_at, ended_at) {
-            (_, Some(_)) => "Terminated",
+            (None, Some(_)) => status.as_deref().unwrap_or("Terminated"),
+            (Some(_), Some(_)) => "Terminated",
             (Some(_), None) => "Terminating",
             (None, None) => status.as_deref().unwrap_or("Connected"),
         };
@@ -213,6 +231,9 @@ impl Session {
                 row.insert(name.into(), epoch_seconds(at));
             }
         }
+        if let Some(minutes) = self.seed.max_duration {
+            row.insert("MaxSessionDuration".into(), minutes.to_string().into());
+        }
         row.insert("Details".into(), "".into());
         row.insert("OutputUrl".into(), json!({"S3OutputUrl": "", "CloudWatchOutputUrl": ""}));
         Value::Object(row)
@@ -223,25 +244,6 @@ impl Session {
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of our time fit a double")]
 pub(crate) fn epoch_seconds(at: Timestamp) -> Value {
     json!(at.as_millisecond() as f64 / 1_000.0)
-}
-
-fn matches(row: &Value, (filter, value): &(Filter, String)) -> bool {
-    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
-    let started_at = row.get("StartDate").and_then(Value::as_f64);
-    let instant = value.parse::<Timestamp>().ok().map(epoch_seconds);
-    let instant = instant.and_then(|it| it.as_f64());
-    match filter {
-        Filter::AccessType => match text("AccessType") {
-            "" => value == "Standard",
-            access_type => access_type == value,
-        },
-        Filter::InvokedAfter => instant.zip(started_at).is_some_and(|(at, start)| at <= start),
-        Filter::InvokedBefore => instant.zip(started_at).is_some_and(|(at, start)| start < at),
-        Filter::Owner => text("Owner") == value,
-        Filter::SessionId => text("SessionId") == value,
-        Filter::Status => text("Status") == value,
-        Filter::Target => text("Target") == value,
-    }
 }
 
 /// A token: the position behind which the next page begins. Opaque to callers.

@@ -9,6 +9,7 @@
 )]
 
 mod docs;
+mod emulator;
 mod faults;
 mod lambda;
 mod properties;

@@ -1,0 +1,249 @@
+//! What a request asks for, held to the constraints of AWS's model, in AWS's words.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    filter::{Filter, Key},
+    wire::{ApiError, Call},
+    world::Query,
+};
+
+/// What a request asks for.
+pub(crate) enum Operation {
+    DescribeSessions(Query),
+    GetCallerIdentity,
+    GetParameter { name: String },
+    GetResources { arns: Vec<String> },
+    StartSession { target: String, document: Option<String>, reason: Option<String> },
+    TerminateSession { id: String },
+}
+
+/// What is wrong with a request: AWS tells all of it at once.
+#[derive(Default)]
+struct Violations(Vec<String>);
+
+const STATES: [&str; 2] = ["Active", "History"];
+
+impl Operation {
+    /// Reads a call, if AWS would accept it.
+    pub(crate) fn read(call: &Call) -> Result<Self, ApiError> {
+        if !call.is_signed() {
+            let message = "Request is missing Authentication Token";
+            return Err(ApiError::new(400, "MissingAuthenticationTokenException", message));
+        }
+        let Value::Object(body) = &call.body else { return Err(ApiError::serialization("")) };
+        match call.operation.as_str() {
+            "DescribeSessions" => describe_sessions(body),
+            "GetCallerIdentity" => Ok(Self::GetCallerIdentity),
+            "GetParameter" => {
+                let mut wrong = Violations::default();
+                let name = wrong.text(body, "Name", 1, 2048, true)?.unwrap_or_default();
+                wrong.none(Self::GetParameter { name })
+            }
+            "GetResources" => get_resources(body),
+            "StartSession" => start_session(body),
+            "TerminateSession" => {
+                let mut wrong = Violations::default();
+                let id = wrong.text(body, "SessionId", 1, 96, true)?.unwrap_or_default();
+                wrong.none(Self::TerminateSession { id })
+            }
+            _ => Err(ApiError::new(400, "UnknownOperationException", "")),
+        }
+    }
+}
+
+fn describe_sessions(body: &Map<String, Value>) -> Result<Operation, ApiError> {
+    let mut wrong = Violations::default();
+    let state = wrong.text(body, "State", 0, usize::MAX, true)?;
+    if let Some(state) = &state
+        && !STATES.contains(&state.as_str())
+    {
+        let states = STATES.join(", ");
+        wrong.add(&quoted(state), "state", &format!("satisfy enum value set: [{states}]"));
+    }
+    let max_results = match body.get("MaxResults") {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let number = value.as_i64().ok_or_else(|| mistaken(value, "Integer"))?;
+            wrong.bounds(&quoted(&number.to_string()), "maxResults", "value", number, (1, 200));
+            usize::try_from(number).ok()
+        }
+    };
+    let token = wrong.text(body, "NextToken", 0, usize::MAX, false)?;
+    let filters = filters(body.get("Filters"), &mut wrong)?;
+    let is_history = state.is_some_and(|it| it == "History");
+    wrong.none(Operation::DescribeSessions(Query { is_history, max_results, token, filters }))
+}
+
+fn filters(value: Option<&Value>, wrong: &mut Violations) -> Result<Vec<Filter>, ApiError> {
+    let list = match value {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(list)) => list,
+        Some(other) => return Err(mistaken(other, "List")),
+    };
+    let mut filters = Vec::new();
+    let mut unknown = false;
+    let mut shown = Vec::new();
+    for (i, item) in list.iter().enumerate() {
+        let Value::Object(item) = item else { return Err(mistaken(item, "Structure")) };
+        let at = format!("filters.{}.member", i + 1);
+        let key = wrong.member(item, "key", &format!("{at}.key"), (1, usize::MAX), true)?;
+        let value = wrong.member(item, "value", &format!("{at}.value"), (1, 400), true)?;
+        let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
+        shown.push(format!("SessionFilter(key={key}, value={value})"));
+        match Key::parse(&key) {
+            Some(key) => {
+                if key.is_instant() && value.parse::<jiff::Timestamp>().is_err() {
+                    wrong.add(&quoted(&value), &format!("{at}.value"), "be a valid timestamp");
+                }
+                filters.push(Filter { key, value });
+            }
+            None => unknown = true,
+        }
+    }
+    let n_filters = i64::try_from(list.len()).unwrap_or(i64::MAX);
+    wrong.bounds(
+        &quoted(&format!("[{}]", shown.join(", "))),
+        "filters",
+        "length",
+        n_filters,
+        (1, 6),
+    );
+    if unknown && wrong.0.is_empty() {
+        return Err(ApiError::bare("InvalidFilterKey"));
+    }
+    Ok(filters)
+}
+
+fn start_session(body: &Map<String, Value>) -> Result<Operation, ApiError> {
+    let mut wrong = Violations::default();
+    let target = wrong.text(body, "Target", 1, 400, true)?.unwrap_or_default();
+    let document = wrong.text(body, "DocumentName", 0, usize::MAX, false)?;
+    if let Some(name) = &document {
+        let is_part = |it: char| it.is_ascii_alphanumeric() || "_-.:/".contains(it);
+        if !(3..=128).contains(&name.len()) || !name.chars().all(is_part) {
+            let pattern = r"satisfy regular expression pattern: ^[a-zA-Z0-9_\-.:/]{3,128}$";
+            wrong.add(&quoted(name), "documentName", pattern);
+        }
+    }
+    let reason = wrong.text(body, "Reason", 1, 256, false)?;
+    if let Some(parameters) = body.get("Parameters").filter(|it| !it.is_null() && !it.is_object()) {
+        return Err(mistaken(parameters, "Map"));
+    }
+    wrong.none(Operation::StartSession { target, document, reason })
+}
+
+fn get_resources(body: &Map<String, Value>) -> Result<Operation, ApiError> {
+    let Some(arns) = body.get("ResourceARNList").and_then(Value::as_array) else {
+        let message = "the emulator answers GetResources by ResourceARNList only";
+        return Err(ApiError::modelled(400, "InvalidParameterException", message));
+    };
+    if !(1..=100).contains(&arns.len()) {
+        let message = "ResourceARNList must have 1 to 100 ARNs";
+        return Err(ApiError::modelled(400, "InvalidParameterException", message));
+    }
+    let arns = arns.iter().filter_map(Value::as_str).map(Into::into).collect();
+    Ok(Operation::GetResources { arns })
+}
+
+impl Violations {
+    /// A text of the request's top level.
+    fn text(
+        &mut self,
+        body: &Map<String, Value>,
+        name: &str,
+        min: usize,
+        max: usize,
+        is_required: bool,
+    ) -> Result<Option<String>, ApiError> {
+        let mut at = name.to_owned();
+        if let Some(first) = at.get_mut(..1) {
+            first.make_ascii_lowercase();
+        }
+        self.member(body, name, &at, (min, max), is_required)
+    }
+
+    /// A text, at a path as AWS writes it.
+    fn member(
+        &mut self,
+        parent: &Map<String, Value>,
+        name: &str,
+        at: &str,
+        (min, max): (usize, usize),
+        is_required: bool,
+    ) -> Result<Option<String>, ApiError> {
+        let text = match parent.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            None | Some(Value::Null) => {
+                if is_required {
+                    self.add("null", at, "not be null");
+                }
+                return Ok(None);
+            }
+            Some(other) => return Err(mistaken(other, "String")),
+        };
+        let bound = |it: usize| i64::try_from(it).unwrap_or(i64::MAX);
+        let length = bound(text.chars().count());
+        self.bounds(&quoted(&text), at, "length", length, (bound(min), bound(max)));
+        Ok(Some(text))
+    }
+
+    fn bounds(&mut self, shown: &str, at: &str, what: &str, actual: i64, (min, max): (i64, i64)) {
+        if actual < min {
+            self.add(shown, at, &format!("have {what} greater than or equal to {min}"));
+        } else if max < actual {
+            self.add(shown, at, &format!("have {what} less than or equal to {max}"));
+        }
+    }
+
+    fn add(&mut self, shown: &str, at: &str, must: &str) {
+        self.0.push(format!(
+            "Value {shown} at '{at}' failed to satisfy constraint: Member must {must}"
+        ));
+    }
+
+    /// The operation, if nothing is wrong with it.
+    fn none(self, operation: Operation) -> Result<Operation, ApiError> {
+        let n = self.0.len();
+        if n == 0 {
+            return Ok(operation);
+        }
+        let s = if n == 1 { "" } else { "s" };
+        let message = format!("{n} validation error{s} detected: {}", self.0.join("; "));
+        Err(ApiError::new(400, "ValidationException", &message))
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{text}'")
+}
+
+/// A value of another type than the model's. The wording is that of other services' answers.
+fn mistaken(value: &Value, wanted: &str) -> ApiError {
+    let actual = match value {
+        Value::String(_) => "STRING_VALUE",
+        Value::Number(it) if it.is_f64() => "DECIMAL_VALUE",
+        Value::Number(_) => "NUMBER_VALUE",
+        Value::Bool(true) => "TRUE_VALUE",
+        Value::Bool(false) => "FALSE_VALUE",
+        Value::Array(_) | Value::Object(_) | Value::Null => {
+            return ApiError::serialization("Start of structure or map found where not expected.");
+        }
+    };
+    ApiError::serialization(&format!("{actual} cannot be converted to {wanted}"))
+}
+
+impl ApiError {
+    /// A body that does not have the model's shape.
+    fn serialization(message: &str) -> Self {
+        if message.is_empty() {
+            return Self::bare("SerializationException");
+        }
+        Self::modelled(400, "SerializationException", message)
+    }
+
+    /// An error without any message.
+    fn bare(code: &str) -> Self {
+        Self { status: 400, code: code.into(), body: json!({"__type": code}) }
+    }
+}

@@ -1,0 +1,247 @@
+//! The emulator on the wire: what AWS's model allows, every refusal in AWS's words.
+
+use bytes::Bytes;
+use http::Request;
+use serde_json::{Value, json};
+use session_manager_emulator::{Emulator, Fleet};
+
+const FLEET: &str = r#"
+now: 2026-03-02T12:00:00Z
+callers: { AKIAJANE: "arn:aws:iam::123456789012:user/ops/jane" }
+sessions:
+  - { id: a-1, owner: "arn:a", target: i-1, age: 1h }
+  - { id: b-2, owner: "arn:b", target: i-2, age: 2h, status: Disconnected, max_duration: 60 }
+  - { id: c-3, owner: "arn:a", target: i-2, age: 3h, access_type: JustInTime }
+  - { id: d-4, owner: "arn:a", target: i-1, age: 4h, access_type: Standard }
+  - { id: e-5, owner: "arn:a", target: i-1, age: 5h, ended: 4h }
+  - { id: f-6, owner: "arn:b", target: i-2, age: 6h, ended: 1h, status: Failed }
+  - { id: g-7, owner: "arn:b", target: i-2, age: 40d, ended: 29d }
+  - { id: h-8, owner: "arn:b", target: i-2, age: 40d, ended: 31d }
+"#;
+
+fn emulator(more: &str) -> Emulator {
+    Emulator::new(Fleet::parse(&format!("{FLEET}{more}")).expect("a fleet"))
+}
+
+async fn ask(emulator: &Emulator, operation: &str, body: &str) -> (u16, Value) {
+    let request = Request::post("/")
+        .header("x-amz-target", format!("AmazonSSM.{operation}"))
+        .header("authorization", "AWS4-HMAC-SHA256 Credential=AKIAJANE/20260302/x/ssm/aws4_request")
+        .body(Bytes::from(body.to_owned()))
+        .unwrap();
+    let response = emulator.answer(request).await.expect("an answer");
+    (response.status().as_u16(), serde_json::from_slice(response.body()).expect("JSON"))
+}
+
+fn ids(page: &Value) -> String {
+    let rows = page["Sessions"].as_array().expect("a list");
+    let ids: Vec<_> = rows.iter().map(|it| it["SessionId"].as_str().unwrap()).collect();
+    ids.join(" ")
+}
+
+#[tokio::test]
+async fn every_filter_picks_what_it_says() {
+    let emulator = emulator("");
+    for (state, filters, expected) in [
+        ("Active", vec![], "a-1 b-2 c-3 d-4"),
+        ("History", vec![], "e-5 f-6 g-7"),
+        ("Active", vec![("Target", "i-2")], "b-2 c-3"),
+        ("Active", vec![("Owner", "arn:a")], "a-1 c-3 d-4"),
+        ("Active", vec![("Owner", "arn:*")], ""),
+        ("Active", vec![("Status", "Disconnected")], "b-2"),
+        ("Active", vec![("Status", "connected")], ""),
+        ("Active", vec![("SessionId", "c-3")], "c-3"),
+        ("Active", vec![("AccessType", "Standard")], "a-1 b-2 d-4"), // Absent is standard.
+        ("Active", vec![("AccessType", "JustInTime")], "c-3"),
+        ("Active", vec![("InvokedAfter", "2026-03-02T10:00:00Z")], "a-1 b-2"), // Inclusive.
+        ("Active", vec![("InvokedBefore", "2026-03-02T10:00:00Z")], "c-3 d-4"), // Exclusive.
+        ("Active", vec![("Owner", "arn:a"), ("Target", "i-1")], "a-1 d-4"),
+        ("History", vec![("Status", "Failed")], "f-6"),
+        ("History", vec![("Status", "Terminated")], "e-5 g-7"),
+    ] {
+        let filters: Vec<_> =
+            filters.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+        let mut body = json!({"State": state, "Filters": filters});
+        if filters.is_empty() {
+            body.as_object_mut().unwrap().remove("Filters");
+        }
+        let (status, page) = ask(&emulator, "DescribeSessions", &body.to_string()).await;
+        assert_eq!((status, ids(&page).as_str()), (200, expected), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn filters_are_applied_after_the_page_is_cut_unless_told_otherwise() {
+    for (behaviour, expected) in [
+        ("", ["", "b-2", "c-3", ""].as_slice()),
+        ("behaviour: { filters: before_paging }", ["b-2", "c-3"].as_slice()),
+    ] {
+        let emulator = emulator(behaviour);
+        let filters = json!([{"key": "Target", "value": "i-2"}]);
+        let mut body = json!({"State": "Active", "MaxResults": 1, "Filters": filters});
+        let mut pages = Vec::new();
+        loop {
+            let (_, page) = ask(&emulator, "DescribeSessions", &body.to_string()).await;
+            pages.push(ids(&page));
+            match page.get("NextToken") {
+                Some(token) => body["NextToken"] = token.clone(),
+                None => break,
+            }
+        }
+        assert_eq!(pages, expected, "{behaviour}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_ended_has_its_end_and_what_lives_has_none() {
+    let emulator = emulator("");
+    let (_, page) = ask(&emulator, "DescribeSessions", r#"{"State":"History"}"#).await;
+    assert_eq!(page["Sessions"][0]["StartDate"], 1_772_434_800.0);
+    assert_eq!(page["Sessions"][0]["EndDate"], 1_772_438_400.0);
+    assert_eq!(ask(&emulator, "TerminateSession", r#"{"SessionId":"b-2"}"#).await.0, 200);
+    let (_, page) = ask(&emulator, "DescribeSessions", r#"{"State":"Active"}"#).await;
+    assert_eq!(ids(&page), "a-1 c-3 d-4");
+    assert!(page["Sessions"][0].get("EndDate").is_none());
+    let (_, page) = ask(&emulator, "DescribeSessions", r#"{"State":"History"}"#).await;
+    assert_eq!(ids(&page), "b-2 e-5 f-6 g-7");
+    assert_eq!(page["Sessions"][0]["Status"], "Terminated");
+    assert_eq!(page["Sessions"][0]["MaxSessionDuration"], "60");
+    assert!(page["Sessions"][0]["EndDate"].as_f64() >= Some(1_772_452_800.0));
+}
+
+#[tokio::test]
+async fn a_started_session_is_its_callers_and_can_be_ended() {
+    let emulator = emulator("");
+    let body = json!({
+        "Target": "i-9", "DocumentName": "AWS-StartPortForwardingSession", "Reason": "INC-1",
+        "Parameters": {"portNumber": ["22"]},
+    });
+    let (status, started) = ask(&emulator, "StartSession", &body.to_string()).await;
+    assert_eq!(status, 200);
+    let id = started["SessionId"].as_str().unwrap();
+    assert!(id.starts_with("jane-0") && id.len() == "jane-".len() + 17, "{id}");
+    assert!(started["StreamUrl"].as_str().unwrap().contains(id));
+    assert!(started["TokenValue"].is_string());
+    let (_, page) = ask(&emulator, "DescribeSessions", r#"{"State":"Active"}"#).await;
+    let row = &page["Sessions"][0];
+    for (name, value) in [
+        ("SessionId", id),
+        ("Owner", "arn:aws:iam::123456789012:user/ops/jane"),
+        ("Target", "i-9"),
+        ("Status", "Connected"),
+        ("DocumentName", "AWS-StartPortForwardingSession"),
+        ("Reason", "INC-1"),
+        ("AccessType", "Standard"),
+    ] {
+        assert_eq!(row[name], value);
+    }
+    let body = json!({"SessionId": id}).to_string();
+    assert_eq!(ask(&emulator, "TerminateSession", &body).await, (200, json!({"SessionId": id})));
+}
+
+/// The message that AWS has for one violated constraint.
+fn one(value: &str, at: &str, must: &str) -> String {
+    format!(
+        "1 validation error detected: Value {value} at '{at}' failed to satisfy constraint: \
+         Member must {must}"
+    )
+}
+
+async fn check_refusals(operation: &str, table: Vec<(Value, &str, String)>) {
+    let emulator = emulator("");
+    for (body, code, message) in table {
+        let (status, answer) = ask(&emulator, operation, &body.to_string()).await;
+        assert_eq!((status, answer["__type"].as_str()), (400, Some(code)), "{body}");
+        let actual = answer.get("message").or(answer.get("Message"));
+        assert_eq!(actual.and_then(Value::as_str).unwrap_or_default(), message, "{body}");
+    }
+    assert_eq!(emulator.active_ids().len(), 4);
+}
+
+#[tokio::test]
+async fn a_listing_is_refused_in_awss_words() {
+    const INVALID: &str = "ValidationException";
+    let long = "x".repeat(401);
+    let filter = |key: &str, value: &str| json!({"State": "Active", "Filters": [{"key": key, "value": value}]});
+    let value = "filters.1.member.value";
+    let seven = vec![json!({"key": "Owner", "value": "o"}); 7];
+    let seven = json!({"State": "Active", "Filters": seven});
+    let shown = ["SessionFilter(key=Owner, value=o)"; 7].join(", ");
+    let states = "satisfy enum value set: [Active, History]";
+    let both = format!(
+        "2 validation errors detected: Value 'x' at 'state' failed to satisfy constraint: Member \
+         must {states}; Value '201' at 'maxResults' failed to satisfy constraint: Member must have \
+         value less than or equal to 200"
+    );
+    let no_text = "STRING_VALUE cannot be converted to Integer";
+    let no_token = "The specified token isn't valid.";
+    check_refusals(
+        "DescribeSessions",
+        vec![
+            (json!({"State": "active"}), INVALID, one("'active'", "state", states)),
+            (json!({}), INVALID, one("null", "state", "not be null")),
+            (json!({"State": "x", "MaxResults": 201}), INVALID, both),
+            (
+                json!({"State": "Active", "MaxResults": 0}),
+                INVALID,
+                one("'0'", "maxResults", "have value greater than or equal to 1"),
+            ),
+            (
+                json!({"State": "Active", "MaxResults": "9"}),
+                "SerializationException",
+                no_text.into(),
+            ),
+            (
+                json!({"State": "Active", "Filters": []}),
+                INVALID,
+                one("'[]'", "filters", "have length greater than or equal to 1"),
+            ),
+            (
+                seven,
+                INVALID,
+                one(&format!("'[{shown}]'"), "filters", "have length less than or equal to 6"),
+            ),
+            (
+                filter("Owner", ""),
+                INVALID,
+                one("''", value, "have length greater than or equal to 1"),
+            ),
+            (
+                filter("Owner", &long),
+                INVALID,
+                one(&format!("'{long}'"), value, "have length less than or equal to 400"),
+            ),
+            (
+                filter("InvokedAfter", "yesterday"),
+                INVALID,
+                one("'yesterday'", value, "be a valid timestamp"),
+            ),
+            (filter("owner", "o"), "InvalidFilterKey", String::new()),
+            (json!({"State": "Active", "NextToken": "x"}), "InvalidNextToken", no_token.into()),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_ending_or_a_start_is_refused_in_awss_words() {
+    const INVALID: &str = "ValidationException";
+    let long = "x".repeat(97);
+    let message = one(&format!("'{long}'"), "sessionId", "have length less than or equal to 96");
+    let no_number = "NUMBER_VALUE cannot be converted to String";
+    check_refusals(
+        "TerminateSession",
+        vec![
+            (json!({}), INVALID, one("null", "sessionId", "not be null")),
+            (json!({"SessionId": long}), INVALID, message),
+            (json!({"SessionId": 7}), "SerializationException", no_number.into()),
+            (json!([]), "SerializationException", String::new()),
+        ],
+    )
+    .await;
+    let message = r"2 validation errors detected: Value '' at 'target' failed to satisfy constraint: Member must have length greater than or equal to 1; Value 'a b' at 'documentName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9_\-.:/]{3,128}$";
+    let body = json!({"Target": "", "DocumentName": "a b"});
+    check_refusals("StartSession", vec![(body, INVALID, message.into())]).await;
+    let unknown = vec![(json!({}), "UnknownOperationException", String::new())];
+    check_refusals("ResumeSession", unknown).await;
+}
