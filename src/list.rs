@@ -1,11 +1,11 @@
-//! Lists the active sessions, and knows whether it saw them all.
+//! Lists the sessions, and knows whether it saw them all.
 //!
 //! The SDK's paginator is not used: it ends silently, as a success, on a repeated token.
 
 use std::collections::HashSet;
 
 use crate::{
-    session::Record,
+    session::{Record, State},
     ssm::{CallErrorKind, Ssm, Within},
 };
 
@@ -34,19 +34,19 @@ impl Census {
     }
 }
 
-/// Lists the active sessions, unfiltered: filters are applied after a page is cut, and a filtered
+/// Lists the sessions in this state, unfiltered: filters are applied after a page is cut, and a filtered
 /// listing proves nothing.
 ///
 /// Complete means that the end was reached, not that it is a snapshot of one instant.
 /// What was seen before a listing began anew stays seen.
-pub async fn list(ssm: &Ssm, within: Within) -> Census {
+pub async fn list(ssm: &Ssm, state: State, within: Within) -> Census {
     let mut census = Census::default();
     let mut ids = HashSet::new();
     let mut tokens = HashSet::new();
     let mut token = None;
     let mut restarts = 0;
     census.problem = loop {
-        let page = match ssm.active_sessions(token.clone(), within).await {
+        let page = match ssm.sessions(state, token.clone(), within).await {
             Ok(page) => page,
             Err(err) if err.kind == CallErrorKind::InvalidToken && restarts < MAX_RESTARTS => {
                 restarts += 1;

@@ -11,6 +11,15 @@ const DEFAULT_ACCESS_TYPE: &str = "Standard";
 /// How far in the future a start may lie: clocks differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
+/// Which sessions `DescribeSessions` lists.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// Those that live, also disconnected ones.
+    Active,
+    /// Those that ended within the last 30 days.
+    History,
+}
+
 /// One row of `DescribeSessions`: every field may be absent, and an empty one counts as absent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Record {
@@ -22,6 +31,8 @@ pub struct Record {
     pub target: Option<String>,
     /// `StartDate`.
     pub started_at: Option<Timestamp>,
+    /// `EndDate`: of sessions that have ended.
+    pub ended_at: Option<Timestamp>,
     /// `Status`, also one that this program has never heard of.
     pub status: Option<String>,
     /// `DocumentName`.

@@ -23,7 +23,10 @@ use aws_sdk_ssm::{
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::{pacer::Pacer, session::Record};
+use crate::{
+    pacer::Pacer,
+    session::{Record, State},
+};
 
 /// Rows asked for on a page: the most that the API allows.
 const PAGE_SIZE: i32 = 200;
@@ -196,19 +199,23 @@ impl Ssm {
         self.n_terminations.load(Ordering::Relaxed)
     }
 
-    /// One page of the active sessions: `DescribeSessions`.
+    /// One page of the sessions: `DescribeSessions`.
     ///
     /// # Errors
     /// `InvalidToken` if the listing must begin anew, or any other kind.
-    pub async fn active_sessions(
+    pub async fn sessions(
         &self,
+        state: State,
         token: Option<String>,
         within: Within,
     ) -> Result<Page, CallError> {
         let request = self
             .systems_manager
             .describe_sessions()
-            .state(SessionState::Active)
+            .state(match state {
+                State::Active => SessionState::Active,
+                State::History => SessionState::History,
+            })
             .max_results(PAGE_SIZE)
             .set_next_token(token);
         let page = self.call(&self.describe_sessions, within, || request.clone().send()).await?;
@@ -409,15 +416,20 @@ fn sources<'a>(err: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 }
 
 /// A field that is there and empty tells as little as one that is not.
+/// AWS tells milliseconds, as a fraction that is not exact.
+fn instant(at: aws_sdk_ssm::primitives::DateTime) -> Option<Timestamp> {
+    let milliseconds = (at.as_nanos() + 500_000).div_euclid(1_000_000);
+    Timestamp::from_millisecond(i64::try_from(milliseconds).ok()?).ok()
+}
+
 fn record(session: ssm::types::Session) -> Record {
     let present = |field: Option<String>| field.filter(|it| !it.is_empty());
     Record {
         id: present(session.session_id),
         owner: present(session.owner),
         target: present(session.target),
-        started_at: session
-            .start_date
-            .and_then(|it| Timestamp::from_nanosecond(it.as_nanos()).ok()),
+        started_at: session.start_date.and_then(instant),
+        ended_at: session.end_date.and_then(instant),
         status: present(session.status.map(|it| it.as_str().to_owned())),
         document: present(session.document_name),
         reason: present(session.reason),

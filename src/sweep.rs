@@ -12,7 +12,7 @@ use crate::{
     plan::{Action, Hold, Judged, Plan, Step, oldest_first, plan},
     policy::Policy,
     report::{Coverage, Findings, Mode, Outcome, PolicyIdentity, Report, Row, Settled},
-    session::{Reading, Record, Session},
+    session::{Reading, Record, Session, State},
     source::{PolicySource, PolicyUnusable},
     ssm::{Ssm, Within},
     tags::look_up,
@@ -109,7 +109,7 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
     let Order { ssm, now, within, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
-    let census = list(ssm, listing_time(began, within)).await;
+    let census = list(ssm, State::Active, listing_time(began, within)).await;
     let listed_for = began.elapsed().max(ssm.time_for(census.pages));
     let n_nameless = census.n_nameless();
     let mut sessions = Vec::new();

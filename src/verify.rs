@@ -8,7 +8,7 @@ use crate::{
     act::{Answer, Tried},
     list::list,
     report::{Outcome, Settled},
-    session::is_ending,
+    session::{State, is_ending},
     ssm::{Ssm, Within},
 };
 
@@ -47,7 +47,7 @@ pub async fn verify(
             break;
         }
         sleep(pause).await;
-        let census = list(ssm, within).await;
+        let census = list(ssm, State::Active, within).await;
         let is_proof = census.problem.is_none() && census.n_nameless() <= n_nameless;
         let with_id = census.records.into_iter().filter_map(|it| Some((it.id?, it.status)));
         let mut statuses: HashMap<String, Option<String>> = with_id.collect();

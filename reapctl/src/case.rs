@@ -108,6 +108,7 @@ impl Case {
             owner: Some(arn(&self.owner)?),
             target: Some(self.target.clone()),
             started_at: Some(started_at),
+            ended_at: None,
             status: Some(self.status.clone()).filter(|it| it != "none"),
             document: self.document.clone(),
             reason: self.reason.clone(),

@@ -14,7 +14,7 @@ use session_reaper::{
     list::list,
     pattern::short_owner,
     policy::{Condition, Demand, Exemption, Policy, Requirement, Rule, Test},
-    session::{Reading, Record, Session},
+    session::{Reading, Record, Session, State},
     tags::look_up,
     target::{Tags, Unknown},
     truth::Truth,
@@ -118,6 +118,7 @@ impl TryFrom<Row> for Record {
             owner: given(row.owner),
             target: given(row.target),
             started_at,
+            ended_at: None,
             status: given(row.status),
             document: given(row.document_name),
             reason: given(row.reason),
@@ -184,7 +185,7 @@ async fn from_aws(
 ) -> anyhow::Result<(Record, Tags)> {
     let id = args.session_id.as_deref().context("a session's id is needed")?;
     let aws = args.connection.open().await?;
-    let census = list(&aws.ssm, within()).await;
+    let census = list(&aws.ssm, State::Active, within()).await;
     let record = census.records.into_iter().find(|it| it.id.as_deref() == Some(id));
     let record = record.with_context(|| match census.problem {
         Some(problem) => format!("the listing ended before `{id}` was seen: {problem}"),

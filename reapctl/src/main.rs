@@ -1,12 +1,14 @@
 //! The operator's command line: the same library, the same sweep.
 
 mod aws;
+mod backtest;
 mod case;
 mod check;
 mod demo;
 mod emulate;
 mod explain;
 mod file;
+mod html;
 mod lines;
 mod lock;
 mod plan;
@@ -39,6 +41,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Backtest(backtest::Args),
     Check(check::Args),
     /// Sweep a sample fleet on the emulator: no AWS account, no setup.
     Demo,
@@ -55,6 +58,7 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Backtest(args) => backtest::run(&args).await,
         Command::Check(args) => check::run(&args),
         Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
         Command::Emulate(args) => emulate::run(args).await.map(|()| ExitCode::SUCCESS),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
+use jiff::Timestamp;
 use rexpect::{process::WaitStatus, session::spawn_command};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -465,6 +466,61 @@ async fn a_lock_ends_every_session_of_an_owner_but_the_exempt() {
     let enforce = ["--enforce", "--yes", "--log", &log, "--override-exemptions"];
     let output = account.reapctl(&[&lock[..], &enforce].concat()).await;
     assert_eq!(output.stdout.matches(" terminated ").count(), 1, "the exempt: {}", output.stdout);
+}
+
+#[tokio::test]
+async fn a_backtest_says_whom_a_policy_would_have_ended_and_when() {
+    let account = Account::new().await;
+    let zombies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/zombies.yaml");
+    let page = concat!(env!("CARGO_TARGET_TMPDIR"), "/backtest.html");
+    let backtest = ["backtest", STARTER, "--against", zombies, "--html", page];
+    let output = account.reapctl(&[&backtest[..], &["--output", "json"]].concat()).await;
+    assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""));
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let sessions = json["sessions"].as_array().expect("a list");
+    assert_eq!((sessions.len(), &json["unjudged"]), (28, &1.into()));
+    let at = |it: &serde_json::Value| it.as_str().expect("text").parse::<Timestamp>().expect("one");
+    for (id, rule, after, minutes) in [
+        // Twelve hours after it started, at the next multiple of five minutes.
+        ("jonas-0a1b2c3d4e5f60022", Some("everybody-twelve-hours"), 12 * 60, 12 * 60),
+        ("amara-0a1b2c3d4e5f60023", None, 0, 0),
+        ("nina-0a1b2c3d4e5f60024", Some("production-one-hour"), 60, 2 * 60),
+        ("mei@example.com-9k5v0m1r4t6y9w2zaq7d3n8hfa", Some("production-sre-only"), 0, 60),
+        ("ops-0a1b2c3d4e5f60027", None, 0, 0),
+    ] {
+        let session = sessions.iter().find(|it| it["session_id"] == id).expect(id);
+        let Some(rule) = rule else {
+            assert!(session["would_end_at"].is_null(), "{session}");
+            continue;
+        };
+        assert_eq!(session["rules"][0], rule, "{id}");
+        let end = at(&session["would_end_at"]);
+        assert_eq!(end.as_second() % 300, 0, "{id}");
+        let lived = end.duration_since(at(&session["started_at"])).as_mins();
+        assert!((after..=after + 5).contains(&lived), "{id}: {lived}");
+        let saved = session["minutes"].as_i64().expect("a number");
+        assert!((minutes - 6..=minutes).contains(&saved), "{id}: {saved}");
+    }
+    let total = |sums: &serde_json::Value| -> u64 {
+        let sums = sums.as_object().expect("sums").values();
+        sums.map(|it| it["sessions"].as_u64().expect("a number")).sum()
+    };
+    let n = sessions.iter().filter(|it| !it["would_end_at"].is_null()).count();
+    for name in ["rules", "owners", "days"] {
+        assert_eq!(total(&json[name]), u64::try_from(n).expect("few"), "{name}");
+    }
+    let changes = json["changes"].as_array().expect("a list");
+    let sooner = changes.iter().filter(|it| it["change"] == "ended sooner").count();
+    assert_eq!(sooner, 3, "those that nobody ended for a week: {changes:?}");
+
+    let output = account.reapctl(&backtest).await;
+    assert!(output.stdout.starts_with("28 sessions from "), "{}", output.stdout);
+    let html = fs::read_to_string(page).expect("a page");
+    assert_eq!(html.matches("<g><title>").count(), 28);
+    assert!(!html.contains("http"), "it needs nothing else");
+
+    let output = account.reapctl(&["backtest", STARTER, "--against", STARTER]).await;
+    assert!(output.stdout.ends_with("Nothing changes.\n"), "{}", output.stdout);
 }
 
 #[tokio::test]

@@ -1,0 +1,365 @@
+//! `reapctl backtest`: whom a policy would have ended, and when.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fs,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anstream::println;
+use anyhow::{Context, bail};
+use comfy_table::Table;
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use serde::Serialize;
+use serde_json::json;
+use session_reaper::{
+    list::list,
+    pattern::short_owner,
+    policy::{Policy, Untagged},
+    session::{Reading, Session, State},
+    tags::look_up,
+    target::{Tags, Unknown},
+    verdict::{Verdict, judge},
+};
+
+use crate::{
+    aws::{Aws, Connection, within},
+    file::File,
+    html::page,
+    now,
+    progress::with_progress,
+    table::{age, cell, table},
+};
+
+/// Judge the sessions of the last 30 days: whom would the policy have ended, when, by which rule?
+///
+/// Every session of the history, and every active one, is judged at each sweep of its life. Limits
+/// and the breaker are left out. Tags are those of today, and nobody knows a past status: what
+/// depends on it is undetermined.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The policy's file; `-` for standard input
+    policy: String,
+    /// Another policy, to see what changes
+    #[arg(long, value_name = "OLD")]
+    against: Option<String>,
+    /// The time between two sweeps
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = period)]
+    every: SignedDuration,
+    /// Write a page with a timeline of the sessions
+    #[arg(long, value_name = "FILE")]
+    html: Option<String>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Output {
+    /// For machines
+    Json,
+    /// For people
+    Table,
+}
+
+fn period(text: &str) -> Result<SignedDuration, String> {
+    let parsed = text.parse::<SignedDuration>().ok();
+    let parsed = parsed.filter(|it| *it >= SignedDuration::from_mins(1));
+    parsed.ok_or_else(|| "write a duration of a minute or more, such as `5m`".into())
+}
+
+/// How far back the history goes.
+const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// A session of the past, and how long it was.
+pub(crate) struct Life {
+    session: Session,
+    /// `None`: it lives.
+    ended_at: Option<Timestamp>,
+    tags: Tags,
+}
+
+/// What would have become of a session.
+#[derive(Clone, Serialize)]
+pub(crate) struct Fate {
+    pub(crate) session_id: String,
+    pub(crate) owner: String,
+    pub(crate) target: String,
+    pub(crate) started_at: Timestamp,
+    pub(crate) ended_at: Option<Timestamp>,
+    /// The first sweep that would have ended it.
+    pub(crate) would_end_at: Option<Timestamp>,
+    /// Its leading rule, and the others.
+    pub(crate) rules: Vec<Arc<str>>,
+    /// The session time that would not have been, in minutes.
+    pub(crate) minutes: i64,
+    /// What it depended on, if no sweep would have ended it for certain.
+    pub(crate) unknown: Option<Unknown>,
+}
+
+/// What would have become of all of them.
+pub(crate) struct Backtest {
+    pub(crate) from: Timestamp,
+    pub(crate) to: Timestamp,
+    pub(crate) fates: Vec<Fate>,
+    n_unjudged: usize,
+}
+
+pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let policy = File::read(&args.policy)?.policy()?;
+    let old = match &args.against {
+        Some(path) => Some(File::read(path)?.policy()?),
+        None => None,
+    };
+    let aws = args.connection.open().await?;
+    let now = now();
+    // Every tag that either asks for, as AWS tells them: each has its own idea of untagged targets.
+    let mut both = Policy { untagged: None, ..policy.clone() };
+    both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
+    let reading = with_progress("listing", &aws.ssm, Box::pin(lives(&aws, &both, now)));
+    let (lives, n_unjudged) = reading.await?;
+    let test = |policy: &Policy| Backtest {
+        from: now - HISTORY,
+        to: now,
+        fates: lives.iter().map(|it| fate(policy, args.every, now, it)).collect(),
+        n_unjudged,
+    };
+    let (new, old) = (test(&policy), old.as_ref().map(test));
+    if let Some(path) = &args.html {
+        let page = page(&new, old.as_ref());
+        fs::write(path, page).with_context(|| format!("cannot write `{path}`"))?;
+    }
+    match args.output {
+        Output::Json => println!("{:#}", new.json(old.as_ref())),
+        Output::Table => new.print(old.as_ref()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every session of the last 30 days that can be judged, oldest first, and how many cannot.
+async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Vec<Life>, usize)> {
+    let mut found = Vec::new();
+    let mut n_unjudged = 0;
+    let mut seen = HashSet::new();
+    for state in [State::Active, State::History] {
+        let census = list(&aws.ssm, state, within()).await;
+        if let Some(problem) = census.problem {
+            bail!("the listing is incomplete: {problem}");
+        }
+        for mut record in census.records {
+            let ended_at = record.ended_at.or((state == State::History).then_some(now));
+            record.status = None; // It is that of the end.
+            if record.id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
+                continue;
+            }
+            match record.read(now) {
+                Reading::Session(session) => found.push((session, ended_at)),
+                Reading::Ending(_) | Reading::Unjudged(..) => n_unjudged += 1,
+            }
+        }
+    }
+    let targets: BTreeSet<&str> = match policy.tag_keys.as_slice() {
+        [] => BTreeSet::new(),
+        _ => found.iter().map(|(it, _)| it.target.as_str()).collect(),
+    };
+    let (tags, problems) = look_up(&aws.ssm, Some(&aws.scope), policy, targets, within()).await;
+    for problem in problems {
+        anstream::eprintln!("warning: {problem}");
+    }
+    let life = |(session, ended_at): (Session, _)| {
+        let unknown = Tags::Unknown(Unknown::TagsNotReturned);
+        let tags = tags.get(&session.target).cloned().unwrap_or(unknown);
+        Life { session, ended_at, tags }
+    };
+    let mut lives: Vec<Life> = found.into_iter().map(life).collect();
+    lives.sort_by_key(|it| it.session.started_at);
+    Ok((lives, n_unjudged))
+}
+
+/// Judges one session at every sweep of its life within the history.
+fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> Fate {
+    let Life { session, ended_at, tags } = life;
+    let no_tags = Tags::Known(BTreeMap::new());
+    let tags = match (tags, policy.untagged) {
+        (Tags::Unknown(Unknown::TagsNotReturned), Some(Untagged::NoTags)) => &no_tags,
+        _ => tags,
+    };
+    let last = ended_at.unwrap_or(now);
+    let every_s = every.as_secs().max(60);
+    let first = session.started_at.max(now - HISTORY).as_second();
+    let mut fate = Fate {
+        session_id: session.id.clone(),
+        owner: session.owner.clone(),
+        target: session.target.clone(),
+        started_at: session.started_at,
+        ended_at: *ended_at,
+        would_end_at: None,
+        rules: Vec::new(),
+        minutes: 0,
+        unknown: None,
+    };
+    // Sweeps take place at whole multiples of the period.
+    let mut tick = first.div_euclid(every_s) * every_s + every_s;
+    while tick < last.as_second() {
+        let Ok(at) = Timestamp::from_second(tick) else { break };
+        match judge(policy, at, session, tags) {
+            Verdict::Violation { rules } => {
+                let minutes = last.duration_since(at).as_mins();
+                return Fate { would_end_at: Some(at), rules, minutes, unknown: None, ..fate };
+            }
+            Verdict::Undetermined { rules, unknown } if fate.unknown.is_none() => {
+                fate.rules = rules;
+                fate.unknown = Some(unknown);
+            }
+            Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Undetermined { .. } => {}
+        }
+        tick += every_s;
+    }
+    fate
+}
+
+/// Sessions ended and minutes saved, by whatever the key is.
+pub(crate) type Sums = BTreeMap<String, (usize, i64)>;
+
+impl Backtest {
+    fn ended(&self) -> impl Iterator<Item = &Fate> {
+        self.fates.iter().filter(|it| it.would_end_at.is_some())
+    }
+
+    fn sums(&self, key: impl Fn(&Fate) -> String) -> Sums {
+        let mut sums = Sums::new();
+        for fate in self.ended() {
+            let sum = sums.entry(key(fate)).or_default();
+            sum.0 += 1;
+            sum.1 += fate.minutes;
+        }
+        sums
+    }
+
+    pub(crate) fn by_rule(&self) -> Sums {
+        self.sums(|it| it.rules.first().map_or(String::new(), ToString::to_string))
+    }
+
+    pub(crate) fn by_owner(&self) -> Sums {
+        self.sums(|it| short_owner(&it.owner))
+    }
+
+    /// Days are UTC's.
+    pub(crate) fn by_day(&self) -> Sums {
+        let day = |at: Timestamp| at.to_zoned(TimeZone::UTC).date().to_string();
+        self.sums(|it| it.would_end_at.map_or(String::new(), day))
+    }
+
+    /// The result in one sentence or two.
+    pub(crate) fn summary(&self) -> String {
+        let n = self.ended().count();
+        let minutes: i64 = self.ended().map(|it| it.minutes).sum();
+        let unknown = self.fates.iter().filter(|it| it.unknown.is_some()).count();
+        let mut sentences = vec![format!(
+            "{} sessions from {:.0} to {:.0}: {n} would have been ended, {} of session time.",
+            self.fates.len(),
+            self.from,
+            self.to,
+            age(SignedDuration::from_mins(minutes)),
+        )];
+        if 0 < unknown {
+            sentences.push(format!("Of {unknown} nobody knows."));
+        }
+        if 0 < self.n_unjudged {
+            sentences.push(format!("{} could not be judged.", self.n_unjudged));
+        }
+        sentences.join(" ")
+    }
+
+    /// Each session of which this policy says another thing than an old one, and what.
+    pub(crate) fn changes<'a>(&'a self, old: &'a Self) -> Vec<(&'static str, &'a Fate)> {
+        let change = |(new, old): (&'a Fate, &'a Fate)| match (old.would_end_at, new.would_end_at) {
+            (None, Some(_)) => Some(("ended now", new)),
+            (Some(_), None) => Some(("not ended any more", new)),
+            (Some(old), Some(new_at)) if new_at < old => Some(("ended sooner", new)),
+            (Some(old), Some(new_at)) if old < new_at => Some(("ended later", new)),
+            _ if old.unknown.is_some() != new.unknown.is_some() => Some((
+                if new.unknown.is_some() {
+                    "undetermined now"
+                } else {
+                    "not undetermined any more"
+                },
+                new,
+            )),
+            _ => None,
+        };
+        self.fates.iter().zip(&old.fates).filter_map(change).collect()
+    }
+
+    fn json(&self, old: Option<&Self>) -> serde_json::Value {
+        let sums = |sums: Sums| -> serde_json::Value {
+            sums.into_iter()
+                .map(|(key, (n, minutes))| (key, json!({"sessions": n, "minutes": minutes})))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        let changes = old.map(|old| {
+            let change =
+                |(what, it): (&str, &Fate)| json!({"session_id": it.session_id, "change": what});
+            self.changes(old).into_iter().map(change).collect::<Vec<_>>()
+        });
+        json!({
+            "from": self.from,
+            "to": self.to,
+            "sessions": self.fates,
+            "unjudged": self.n_unjudged,
+            "rules": sums(self.by_rule()),
+            "owners": sums(self.by_owner()),
+            "days": sums(self.by_day()),
+            "changes": changes,
+        })
+    }
+
+    fn print(&self, old: Option<&Self>) {
+        println!("{}\n", self.summary());
+        for (name, sums) in
+            [("RULE", self.by_rule()), ("OWNER", self.by_owner()), ("DAY", self.by_day())]
+        {
+            if !sums.is_empty() {
+                println!("{}\n", to_table(name, sums).trim_fmt());
+            }
+        }
+        let Some(old) = old else { return };
+        let changes = self.changes(old);
+        println!("Against the old policy: {}", old.summary());
+        if changes.is_empty() {
+            println!("Nothing changes.");
+            return;
+        }
+        let mut table = table(&["CHANGE", "OWNER", "TARGET", "STARTED", "WOULD END", "SESSION"]);
+        for (what, it) in changes {
+            let end = it.would_end_at.map_or("-".into(), |it| format!("{it:.0}"));
+            table.add_row([
+                cell(what),
+                cell(&short_owner(&it.owner)),
+                cell(&it.target),
+                cell(&format!("{:.0}", it.started_at)),
+                cell(&end),
+                cell(&it.session_id),
+            ]);
+        }
+        println!("\n{}", table.trim_fmt());
+    }
+}
+
+/// The largest first, but days in their order.
+fn to_table(name: &str, sums: Sums) -> Table {
+    let mut table = table(&[name, "SESSIONS", "TIME"]);
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    if name != "DAY" {
+        sums.sort_by_key(|(_, (n, minutes))| (-minutes, std::cmp::Reverse(*n)));
+    }
+    for (key, (n, minutes)) in sums {
+        let time = age(SignedDuration::from_mins(minutes));
+        table.add_row([cell(&key), cell(&n.to_string()), cell(&time)]);
+    }
+    table
+}
