@@ -29,7 +29,7 @@ use crate::{
     html::page,
     now,
     progress::with_progress,
-    table::{age, cell, table},
+    table::{age, cell, minute, table},
 };
 
 /// Judge the sessions of the last 30 days: whom would the policy have ended, when, by which rule?
@@ -259,10 +259,10 @@ impl Backtest {
         let minutes: i64 = self.ended().map(|it| it.minutes).sum();
         let unknown = self.fates.iter().filter(|it| it.unknown.is_some()).count();
         let mut sentences = vec![format!(
-            "{} sessions from {:.0} to {:.0}: {n} would have been ended, {} of session time.",
+            "{} sessions from {} to {}: {n} would have been ended, {} of session time.",
             self.fates.len(),
-            self.from,
-            self.to,
+            minute(self.from),
+            minute(self.to),
             age(SignedDuration::from_mins(minutes)),
         )];
         if 0 < unknown {
@@ -336,12 +336,12 @@ impl Backtest {
         }
         let mut table = table(&["CHANGE", "OWNER", "TARGET", "STARTED", "WOULD END", "SESSION"]);
         for (what, it) in changes {
-            let end = it.would_end_at.map_or("-".into(), |it| format!("{it:.0}"));
+            let end = it.would_end_at.map_or("-".into(), minute);
             table.add_row([
                 cell(what),
                 cell(&short_owner(&it.owner)),
                 cell(&it.target),
-                cell(&format!("{:.0}", it.started_at)),
+                cell(&minute(it.started_at)),
                 cell(&end),
                 cell(&it.session_id),
             ]);

@@ -5,7 +5,7 @@ use session_reaper::pattern::short_owner;
 
 use crate::{
     backtest::{Backtest, Fate, Sums},
-    table::{age, printable},
+    table::{age, minute, printable},
 };
 
 /// The most sessions that the timeline shows: those that would have been ended come first.
@@ -28,6 +28,7 @@ body { margin: 0 auto; padding: 1rem; max-width: 75rem; background: var(--paper)
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); }
+th, .sums td + td { white-space: nowrap; }
 .sums { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 2rem; }
 svg { width: 100%; height: auto; min-width: 40rem; display: block; } .scroll { overflow-x: auto; }
 svg text { fill: var(--soft); font-size: 11px; } .alive { fill: var(--alive); } .cut { fill: var(--cut); }
@@ -45,10 +46,10 @@ pub(crate) fn page(new: &Backtest, old: Option<&Backtest>) -> String {
         body += &sums_table(name, sums);
     }
     body += "</div>\n";
+    body += &timeline(new);
     if let Some(old) = old {
         body += &changes(new, old);
     }
-    body += &timeline(new);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -89,7 +90,7 @@ fn sums_table(name: &str, sums: Sums) -> String {
 
 fn changes(new: &Backtest, old: &Backtest) -> String {
     let cells = new.changes(old).into_iter().map(|(what, it)| {
-        let end = it.would_end_at.map_or("-".into(), |it| format!("{it:.0}"));
+        let end = it.would_end_at.map_or("-".into(), minute);
         vec![what.into(), short_owner(&it.owner), it.target.clone(), end, it.session_id.clone()]
     });
     format!(
@@ -162,15 +163,17 @@ fn bar(test: &Backtest, fate: &Fate, y: usize) -> String {
         }
     };
     let what = match (fate.would_end_at, fate.unknown) {
-        (Some(at), _) => format!("would have been ended at {at:.0} by {}", fate.rules.join(", ")),
+        (Some(at), _) => {
+            format!("would have been ended at {} by {}", minute(at), fate.rules.join(", "))
+        }
         (None, Some(_)) => format!("nobody knows: {}", fate.rules.join(", ")),
         (None, None) => "would have lived".into(),
     };
     let title = format!(
-        "{} on {}, from {:.0}: {what}",
+        "{} on {}, from {}: {what}",
         short_owner(&fate.owner),
         fate.target,
-        fate.started_at
+        minute(fate.started_at)
     );
     format!("<g><title>{}</title>{bar}</g>\n", text(&title))
 }

@@ -2,7 +2,7 @@
 
 use anstream::{AutoStream, ColorChoice};
 use comfy_table::{Cell, Color, Table, presets};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 /// A table with this header.
 pub(crate) fn table(header: &[&str]) -> Table {
@@ -50,6 +50,11 @@ pub(crate) fn age(age: SignedDuration) -> String {
     }
     parts.truncate(2);
     if parts.is_empty() { "0s".into() } else { parts.join(" ") }
+}
+
+/// An instant to the minute.
+pub(crate) fn minute(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%MZ").to_string()
 }
 
 /// The text with every control and bidirectional character escaped, for a terminal obeys them.
