@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use aws_config::{BehaviorVersion, Region};
-use aws_sdk_sts::error::DisplayErrorContext;
+use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
+use aws_sdk_sts::{
+    error::{ProvideErrorMetadata, SdkError},
+    operation::get_caller_identity::GetCallerIdentityError,
+};
 use jiff::Timestamp;
 use session_reaper::{
     report::Mode,
@@ -14,6 +18,8 @@ use session_reaper::{
     target::Scope,
 };
 use tokio::time::Instant;
+
+use crate::table::printable;
 
 /// Which account and Region.
 #[derive(clap::Args)]
@@ -67,10 +73,10 @@ impl Connection {
         let region = config
             .region()
             .context("no Region is set; use `--region`, AWS_REGION, or `region` in the profile")?;
+        let provider = config.credentials_provider().context("no credentials are set up")?;
+        provider.provide_credentials().await.map_err(|err| self.without_credentials(&err))?;
         let identity = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
-        let identity = identity.map_err(|err| {
-            anyhow::anyhow!("cannot tell the account: {}", DisplayErrorContext(err))
-        })?;
+        let identity = identity.map_err(|err| self.translated(&err))?;
         let mut parts = identity.arn().unwrap_or_default().split(':').skip(1);
         let scope = Scope {
             partition: parts.next().unwrap_or("aws").into(),
@@ -79,6 +85,62 @@ impl Connection {
         };
         Ok(Aws { ssm: Ssm::new(&config, self.calls_per_second), scope })
     }
+}
+
+impl Connection {
+    /// The profile, as further commands need it.
+    fn profile_flag(&self) -> String {
+        self.profile.as_ref().map_or(String::new(), |it| format!(" --profile {it}"))
+    }
+
+    fn without_credentials(&self, err: &CredentialsError) -> anyhow::Error {
+        let profile = self.profile_flag();
+        let cause = root_cause(err);
+        if cause.to_lowercase().contains("sso") || cause.contains("token") {
+            return anyhow!("the login has expired ({cause}); run `aws sso login{profile}`");
+        }
+        match &self.profile {
+            Some(name) => anyhow!(
+                "the profile `{name}` gives no credentials; see `aws configure list{profile}`"
+            ),
+            None => anyhow!(
+                "no credentials were found; use `--profile`, set AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY, or run `aws sso login`"
+            ),
+        }
+    }
+
+    fn translated(&self, err: &SdkError<GetCallerIdentityError>) -> anyhow::Error {
+        let profile = self.profile_flag();
+        match (err.code(), err.message()) {
+            (Some("ExpiredToken" | "ExpiredTokenException"), _) => {
+                anyhow!(
+                    "the credentials have expired; renew them, as `aws sso login{profile}` does"
+                )
+            }
+            (Some("InvalidClientTokenId" | "UnrecognizedClientException"), _) => anyhow!(
+                "AWS does not know the credentials, or the Region is disabled for the account; see \
+                 `aws configure list{profile}`"
+            ),
+            (Some(code), message) => {
+                let message = message.unwrap_or_default();
+                anyhow!("cannot tell the account: {code}: {}", printable(message))
+            }
+            (None, _) => anyhow!(
+                "cannot reach AWS ({}); see `--region` and `--endpoint-url`",
+                printable(&root_cause(err))
+            ),
+        }
+    }
+}
+
+/// What an error comes from, in the end.
+fn root_cause(err: &dyn std::error::Error) -> String {
+    let mut cause = err;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 impl Aws {

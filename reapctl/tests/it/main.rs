@@ -532,6 +532,31 @@ async fn the_committed_schema_is_the_one_that_is_printed() {
     assert_eq!(output.stdout, committed, "cargo reapctl schema > policies/policy.schema.json");
 }
 
+#[tokio::test]
+async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
+    let config = &write(
+        "aws-config",
+        "[profile s]\nsso_session = x\nsso_account_id = 123456789012\nsso_role_name = r\n\
+         [sso-session x]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-central-1\n",
+    );
+    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let elsewhere = [&keys[..], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]].concat();
+    for (profile, variables, message) in [
+        (None, vec![], "no credentials were found; use `--profile`, set AWS_ACCESS_KEY_ID"),
+        (Some("nope"), vec![], "see `aws configure list --profile nope`"),
+        (Some("s"), vec![("AWS_CONFIG_FILE", config.as_str())], "run `aws sso login --profile s`"),
+        (None, elsewhere, "cannot reach AWS (Connection refused"),
+    ] {
+        let mut arguments = vec!["plan", "--policy", STARTER, "--region", "eu-central-1"];
+        arguments.extend(profile.iter().flat_map(|it| ["--profile", *it]));
+        let variables = [&variables[..], &[("AWS_EC2_METADATA_DISABLED", "true")]].concat();
+        let output = reapctl(&arguments, &variables).await;
+        assert_eq!((output.status, output.stdout.as_str()), (Some(1), ""), "{message}");
+        assert!(output.stderr.contains(message), "{}", output.stderr);
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    }
+}
+
 /// A file of this test's own; its path.
 fn write(name: &str, text: &str) -> String {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
