@@ -2,7 +2,9 @@
 
 use fastrand::Rng;
 
-use crate::world::{ACCESS_TYPES, AGES, MONDAYS, STATUSES, TAG_KEYS, TAG_VALUES, pick};
+use crate::world::{
+    ACCESS_TYPES, AGES, MONDAYS, STATUSES, TAG_KEYS, TAG_VALUES, TIMES_OF_DAY, pick, time_of_week,
+};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
@@ -121,11 +123,9 @@ impl Policy {
             Draw { keys: pick(rng, &[1, 2, 2, 2, 3]), partial_globs: rng.u8(0..5) == 0, rng };
         let mut rules: Vec<Rule> = (0..draw.rng.u8(1..5)).map(|_| draw.rule()).collect();
         let exemptions = (0..pick(draw.rng, &[0, 0, 1, 1, 2])).map(|_| draw.exemption()).collect();
-        // Two rules of which one must be violated, whatever is not known.
         if draw.rng.u8(0..4) == 0 {
-            let Rule { when, require, .. } = rules[0].clone();
-            rules[0].unless = None;
-            rules.push(Rule { when: Vec::new(), unless: Some(when), require });
+            let pair = draw.complements();
+            rules.extend(pair);
         }
         Self { rules, exemptions }
     }
@@ -176,9 +176,24 @@ impl Draw<'_> {
         }
     }
 
+    /// Two rules that split the sessions between them, so that one is violated whatever is not
+    /// known; or, with globs that differ, nearly so.
+    fn complements(&mut self) -> [Rule; 2] {
+        let kind = pick(self.rng, &[2, 2, 4]);
+        let mut when = vec![self.test(kind)];
+        let require = if self.rng.bool() { Vec::new() } else { self.require() };
+        let first = Rule { when: when.clone(), unless: None, require: require.clone() };
+        if let [Test::TargetTags(all)] = when.as_mut_slice() {
+            for glob in all.iter_mut().flat_map(|(_, globs)| globs).filter(|it| **it == "?*") {
+                *glob = pick(self.rng, &ANY_TAG_GLOBS);
+            }
+        }
+        [first, Rule { when: Vec::new(), unless: Some(when), require }]
+    }
+
     fn exemption(&mut self) -> Exemption {
         let until = (self.rng.u8(0..3) == 0)
-            .then(|| pick(self.rng, &MONDAYS) + self.rng.i64(0..336) * 1_800);
+            .then(|| pick(self.rng, &MONDAYS) + time_of_week(self.rng) * 60);
         let mut when = self.condition();
         if when.is_empty() && self.rng.u8(0..4) != 0 {
             when.push(self.test(2)); // An exemption for all leaves little to judge.
@@ -227,6 +242,7 @@ impl Draw<'_> {
             1 => Test::Target(self.some(&TARGET_GLOBS)),
             2 => self.target_tags(),
             3 => Test::Document(self.some(&DOCUMENT_GLOBS)),
+            4 if self.rng.u8(0..4) == 0 => Test::Status(STATUSES.into()),
             4 => Test::Status(self.some(&STATUSES)),
             5 => Test::AccessType(self.some(&ACCESS_TYPES)),
             _ => {
@@ -278,14 +294,9 @@ impl Draw<'_> {
 
     fn hours(&mut self) -> Hours {
         let days = (0..self.few()).map(|_| (self.rng.i64(0..7), self.rng.i64(0..7))).collect();
-        let start = self.rng.i64(0..48) * 30;
-        let end = loop {
-            let end = self.rng.i64(0..=48) * 30;
-            // 24:00 is the end of a day that starts at 00:00 as well.
-            if end != start {
-                break end;
-            }
-        };
+        let start = pick(self.rng, &TIMES_OF_DAY);
+        let ends = TIMES_OF_DAY.into_iter().filter(|it| *it != start).chain([24 * 60]);
+        let end = pick(self.rng, &ends.collect::<Vec<_>>());
         Hours { days, start, end, zone: self.rng.usize(..ZONES.len()) }
     }
 

@@ -78,9 +78,10 @@ fn judge_one_policy(seed: u64, counts: &mut Counts) {
     let policy = Policy::parse(&yaml).unwrap_or_else(|err| panic!("seed {seed}: {err}\n{yaml}"));
     let oracle = Oracle::new(&ast);
     let worlds = tag_worlds(&ast);
+    let instants: Vec<i64> = ast.exemptions.iter().filter_map(|it| it.until).collect();
     let is_partial = ast.tag_globs().iter().flatten().any(|it| is_partial(it));
     for _ in 0..SESSIONS {
-        let facts = Facts::random(rng);
+        let facts = Facts::random(rng, &instants);
         let (now, session) = facts.session();
         let statuses = match facts.status {
             Some(status) => vec![status],

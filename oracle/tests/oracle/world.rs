@@ -81,6 +81,9 @@ const HOUR: i64 = 3_600;
 /// Two Mondays at 00:00 UTC: one in winter, one in summer.
 pub(crate) const MONDAYS: [i64; 2] = [1_767_571_200, 1_783_296_000];
 
+/// In minutes.
+pub(crate) const TIMES_OF_DAY: [i64; 5] = [0, 390, 480, 1_110, 1_320];
+
 const ACCOUNT: &str = "123456789012";
 const SSO_SUFFIX: &str = "2b03e7d876722882";
 
@@ -88,7 +91,8 @@ const SSO_SUFFIX: &str = "2b03e7d876722882";
 pub(crate) const AGES: [i64; 5] = [90, 1_800, 5_400, 28_800, 86_400];
 
 impl Facts {
-    pub(crate) fn random(rng: &mut Rng) -> Self {
+    /// Not seldom at one of these instants, or a second beside it.
+    pub(crate) fn random(rng: &mut Rng, instants: &[i64]) -> Self {
         let person = pick(rng, &PEOPLE);
         let owner = match rng.u8(0..20) {
             0..8 => Owner::Role { name: pick(rng, &ROLES), session: person },
@@ -104,8 +108,12 @@ impl Facts {
             1 => rng.i64(0..100_000_000),
             _ => pick(rng, &AGES) * 1_000 + pick(rng, &around),
         };
-        // On the hour and the half hour, where hours begin and end, or a second beside it.
-        let now = pick(rng, &MONDAYS) + rng.i64(0..336) * HOUR / 2 + rng.i64(-1..2);
+        // When hours may begin or end by some zone's clock, or a second beside it.
+        let offset = pick(rng, &[0, 0, HOUR, 2 * HOUR, 5 * HOUR + HOUR / 2]);
+        let now = match instants {
+            [_, ..] if rng.bool() => pick(rng, instants),
+            _ => pick(rng, &MONDAYS) + time_of_week(rng) * 60 - offset,
+        } + rng.i64(-1..2);
         Self {
             owner,
             // One of AWS's own examples lacks the `arn:`.
@@ -177,6 +185,11 @@ impl Facts {
         let berlin = if self.now < MONDAYS[1] - WEEK { HOUR } else { 2 * HOUR };
         [0, 5 * HOUR + HOUR / 2, berlin].map(|it| (self.now + it - MONDAYS[0]).rem_euclid(WEEK))
     }
+}
+
+/// In minutes; few, so that they meet.
+pub(crate) fn time_of_week(rng: &mut Rng) -> i64 {
+    rng.i64(0..7) * 24 * 60 + pick(rng, &TIMES_OF_DAY)
 }
 
 pub(crate) fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
