@@ -17,7 +17,7 @@ use ast::is_partial;
 use cedar::{Answer, Oracle};
 use fastrand::Rng;
 use jiff::Timestamp;
-use oracle::{
+use session_reaper::{
     policy::Policy,
     session::Session,
     target::{Tags, Unknown},
