@@ -3,8 +3,6 @@
 //!
 //! Apart from the other tests, for it may have to build Cedar first, and they have deadlines.
 
-#![expect(clippy::expect_used, reason = "a test that panics has failed")]
-
 use std::{path::Path, process::Command};
 
 #[test]
