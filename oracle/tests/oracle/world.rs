@@ -173,6 +173,7 @@ impl Facts {
             document: text(self.document),
             reason: text(self.reason),
             access_type: text(self.access_type),
+            ..Record::default()
         };
         let Reading::Session(session) = record.read(now) else { panic!("{self:?} is not judged") };
         (now, session)
