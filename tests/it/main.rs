@@ -11,6 +11,7 @@
 mod docs;
 mod emulator;
 mod faults;
+mod hostile;
 mod lambda;
 mod properties;
 mod runtime_api;

@@ -1,0 +1,153 @@
+//! What a policy costs: `cargo bench --manifest-path oracle/Cargo.toml`, in the profile that is
+//! deployed, which prefers size to speed.
+
+use std::hint::black_box;
+
+use divan::{Bencher, counter::ItemsCount};
+use jiff::{SignedDuration, Timestamp};
+use session_reaper::{
+    policy::Policy,
+    session::Session,
+    target::{Tags, Unknown},
+    verdict::judge,
+};
+
+/// How many rules.
+const RULES: [usize; 3] = [1, 10, 100];
+/// How many sessions.
+const SESSIONS: [usize; 3] = [10, 100, 1_000];
+
+fn main() {
+    divan::main();
+}
+
+/// Rules of the common kinds in turn, so that ten or a hundred are ten or a hundred times as much.
+fn policy_text(rules: usize) -> String {
+    let rule = |i: usize| {
+        let rest = match i % 10 {
+            0 => "when: all, unless: { owner: role/batch-* }, require: { max_age: 12h }".into(),
+            1 => "when: { target_tags: { env: [prod, production] } }, require: { max_age: 1h }".into(),
+            2 => format!("when: {{ target_tags: {{ team: team-{} }} }}, require: {{ owner: [role/sre-*, permission-set/Ops{i}] }}", i % 3),
+            3 => "when: { target_tags: { env: prod }, access_type: Standard }, require: { reason: '^(INC|CHG)-[0-9]+' }".into(),
+            4 => "when: { target_tags: { env: prod }, document: 'AWS-StartPortForwardingSession*' }, forbid: true".into(),
+            5 => "when: { status: Disconnected }, require: { max_age: 30m }".into(),
+            6 => "when: { owner: 'permission-set/Contractor*' }, require: { hours: 'Mon-Fri 08:00-18:30 Europe/Berlin' }".into(),
+            7 => format!("when: {{ owner: [user/old-{i}, 'user/team/*'] }}, forbid: true"),
+            8 => format!("when: {{ target: 'ecs:lab-{i}_*' }}, require: {{ max_age: 4h }}"),
+            _ => format!("when: {{ owner: 'arn:aws:sts::*:assumed-role/app-{i}-*/*' }}, require: {{ document: SSM-SessionManagerRunShell }}"),
+        };
+        format!("  - {{ id: rule-{i}, {rest} }}\n")
+    };
+    let rules: String = (0..rules).map(rule).collect::<Vec<_>>().concat();
+    format!(
+        "version: 1\ntag_keys: [env, team, \"reaper:exempt\"]\nrules:\n{rules}exemptions:\n  \
+         - {{ id: break-glass, when: {{ owner: [role/BreakGlass, root] }} }}\n  \
+         - {{ id: tagged, when: {{ target_tags: {{ \"reaper:exempt\": \"true\" }} }} }}\n"
+    )
+}
+
+fn policy(rules: usize) -> Policy {
+    Policy::parse(&policy_text(rules)).expect("a valid policy")
+}
+
+fn now() -> Timestamp {
+    "2026-03-02T12:00:00Z".parse().expect("an instant")
+}
+
+/// Sessions of several owners, documents and ages, most of them compliant.
+fn sessions(n: usize) -> Vec<Session> {
+    let role =
+        |name: &str| format!("arn:aws:sts::123456789012:assumed-role/{name}/jane.doe@example.com");
+    let session = |i: usize| Session {
+        id: format!("jane.doe@example.com-{i:017x}"),
+        owner: match i % 5 {
+            0 => role("AWSReservedSSO_ContractorEU_2b03e7d876722882"),
+            1 => role("sre-oncall"),
+            2 => "arn:aws:iam::123456789012:user/team/jane".into(),
+            3 => role("app-19-deploy"),
+            _ => role("developer"),
+        },
+        target: if i.is_multiple_of(4) {
+            format!("ecs:lab_{i:032x}_{i:032x}-1")
+        } else {
+            format!("i-{i:017x}")
+        },
+        started_at: now() - SignedDuration::from_mins(i64::try_from(i % 50 * 10).expect("few")),
+        status: Some("Connected".into()),
+        document: "SSM-SessionManagerRunShell".into(),
+        reason: i.is_multiple_of(3).then(|| "INC-12345: disk full on the build host".into()),
+        access_type: "Standard".into(),
+    };
+    (0..n).map(session).collect()
+}
+
+fn tags() -> Tags {
+    let tags = [("env", "dev"), ("team", "team-1")];
+    Tags::Known(tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+}
+
+fn judge_all(bencher: Bencher<'_, '_>, rules: usize, n: usize, tags: &Tags) {
+    let (policy, sessions, now) = (policy(rules), sessions(n), now());
+    bencher.counter(ItemsCount::new(n)).bench_local(|| {
+        for session in &sessions {
+            let _ = black_box(judge(black_box(&policy), now, black_box(session), black_box(tags)));
+        }
+    });
+}
+
+#[divan::bench(args = RULES)]
+fn parse(bencher: Bencher<'_, '_>, rules: usize) {
+    let text = policy_text(rules);
+    bencher.bench_local(|| Policy::parse(black_box(&text)));
+}
+
+/// A hundred sessions each; so are the next two.
+#[divan::bench(args = RULES)]
+fn judge_with_tags(bencher: Bencher<'_, '_>, rules: usize) {
+    judge_all(bencher, rules, 100, &tags());
+}
+
+#[divan::bench(args = RULES)]
+fn judge_before_the_look_up(bencher: Bencher<'_, '_>, rules: usize) {
+    judge_all(bencher, rules, 100, &Tags::Unknown(Unknown::TagsNotLookedUp));
+}
+
+/// With all completions of the tags, at most 256.
+#[divan::bench(args = RULES)]
+fn judge_without_tags(bencher: Bencher<'_, '_>, rules: usize) {
+    judge_all(bencher, rules, 100, &Tags::Unknown(Unknown::TagsNotReturned));
+}
+
+/// Twenty rules.
+#[divan::bench(args = SESSIONS)]
+fn judge_sessions(bencher: Bencher<'_, '_>, n: usize) {
+    judge_all(bencher, 20, n, &tags());
+}
+
+/// A glob with many ways to match, on an owner of so many characters that does not.
+#[divan::bench(args = [500, 1_000, 2_000])]
+fn hostile_glob(bencher: Bencher<'_, '_>, length: usize) {
+    let glob = format!("arn:{}b", "*a".repeat(28));
+    hostile(bencher, &format!("owner: \"{glob}\""), &format!("arn:{}", "a".repeat(length)), "");
+}
+
+/// An expression that makes a backtracking engine take for ever.
+#[divan::bench(args = [500, 1_000, 2_000])]
+fn hostile_expression(bencher: Bencher<'_, '_>, length: usize) {
+    hostile(bencher, "reason: '^(([a-z])+.)+[A-Z]([a-z])+$'", "", &"a".repeat(length));
+}
+
+/// As large as it may be, on a text that keeps all of it busy.
+#[divan::bench(args = [500, 1_000, 2_000])]
+fn hostile_large_expression(bencher: Bencher<'_, '_>, length: usize) {
+    hostile(bencher, "reason: '(a?){400}b'", "", &"a".repeat(length));
+}
+
+fn hostile(bencher: Bencher<'_, '_>, condition: &str, owner: &str, reason: &str) {
+    let text = format!("version: 1\nrules: [{{ id: a, when: {{ {condition} }}, forbid: true }}]\n");
+    let policy = Policy::parse(&text).expect("a valid policy");
+    let mut session = sessions(1).remove(0);
+    session.owner = owner.into();
+    session.reason = Some(reason.into());
+    bencher.bench_local(|| judge(&policy, now(), black_box(&session), &tags()));
+}

@@ -1,0 +1,16 @@
+//! The pure core of `session-reaper`, compiled from its sources alone: no AWS SDK to build.
+//!
+//! That this compiles also proves that the core needs none of the edges.
+
+#[path = "../../src"]
+mod core {
+    pub mod completions;
+    pub mod pattern;
+    pub mod policy;
+    pub mod session;
+    pub mod target;
+    pub mod truth;
+    pub mod verdict;
+}
+
+pub use self::core::{completions, pattern, policy, session, target, truth, verdict};

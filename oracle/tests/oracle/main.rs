@@ -1,0 +1,268 @@
+//! The evaluator against an independent oracle: generated policies, told to Cedar as well.
+//!
+//! `REAPER_ORACLE_POLICIES` sets how many policies are drawn, `REAPER_ORACLE_SEED` from which seed:
+//! a failure names the seed of its policy, which alone brings it back.
+
+mod ast;
+mod cedar;
+mod world;
+mod yaml;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use ast::is_partial;
+use cedar::{Answer, Oracle};
+use fastrand::Rng;
+use jiff::Timestamp;
+use session_reaper::{
+    policy::Policy,
+    session::Session,
+    target::{Tags, Unknown},
+    verdict::{Verdict, judge},
+};
+use world::{Facts, STATUSES, TAG_KEYS, TAG_VALUES, TagMap, UNHEARD_OF};
+
+const POLICIES: u64 = 250;
+const SESSIONS: usize = 6;
+/// As many completions as `judge` is willing to try.
+const MAX_COMPLETIONS: usize = 256;
+
+#[test]
+fn verdicts_are_cedars() {
+    #[expect(clippy::disallowed_methods, reason = "more on demand")]
+    let variable = |name: &str| std::env::var(name).ok().map(|it| it.parse().expect(name));
+    let policies = variable("REAPER_ORACLE_POLICIES").unwrap_or(POLICIES);
+    let first = variable("REAPER_ORACLE_SEED").unwrap_or(0);
+    let mut counts = Counts::default();
+    for seed in first..first + policies {
+        judge_one_policy(seed, &mut counts);
+    }
+    println!("{policies} policies from seed {first}: {counts:#?}");
+    if policies == POLICIES {
+        counts.assert_enough();
+    }
+}
+
+/// How often what was tried: a generator that draws only trivial policies proves nothing.
+#[derive(Debug, Default)]
+struct Counts {
+    known: BTreeMap<&'static str, usize>,
+    unknown_status: BTreeMap<&'static str, usize>,
+    unknown_tags: BTreeMap<&'static str, usize>,
+    undetermined_and_not_justified: usize,
+}
+
+impl Counts {
+    fn assert_enough(&self) {
+        let all = [&self.known, &self.unknown_status, &self.unknown_tags];
+        assert!(10_000 <= all.iter().flat_map(|it| it.values()).sum::<usize>());
+        let enough = |it: &BTreeMap<_, usize>, names: &[&str], enough| {
+            names.iter().all(|name| enough <= it.get(name).copied().unwrap_or(0))
+        };
+        assert!(enough(&self.known, &["compliant", "exempt", "violation"], 500));
+        let names = ["compliant", "exempt", "undetermined", "violation"];
+        assert!(enough(&self.unknown_tags, &names, 30));
+        assert!(enough(&self.unknown_status, &names, 30));
+        assert!(self.undetermined_and_not_justified < self.unknown_tags["undetermined"] / 5);
+    }
+}
+
+/// One policy on some sessions, for each of them with all tags that make a difference.
+fn judge_one_policy(seed: u64, counts: &mut Counts) {
+    let rng = &mut Rng::with_seed(seed);
+    let ast = ast::Policy::random(rng);
+    let yaml = yaml::policy(&ast);
+    let policy = Policy::parse(&yaml).unwrap_or_else(|err| panic!("seed {seed}: {err}\n{yaml}"));
+    let oracle = Oracle::new(&ast);
+    let worlds = tag_worlds(&ast);
+    let instants: Vec<i64> = ast.exemptions.iter().filter_map(|it| it.until).collect();
+    let is_partial = ast.tag_globs().iter().flatten().any(|it| is_partial(it));
+    for _ in 0..SESSIONS {
+        let facts = Facts::random(rng, &instants);
+        let (now, session) = facts.session();
+        let statuses = match facts.status {
+            Some(status) => vec![status],
+            None => [&STATUSES[..], &[UNHEARD_OF]].concat(),
+        };
+        let answers: Vec<Vec<Answer>> = worlds
+            .iter()
+            .map(|tags| statuses.iter().map(|it| oracle.judge(&facts, it, tags)).collect())
+            .collect();
+        let case = Case { policy: &policy, now, session: &session };
+        let context = |tags: &dyn std::fmt::Debug| {
+            let seed = format!("REAPER_ORACLE_POLICIES=1 REAPER_ORACLE_SEED={seed}");
+            format!("{seed}\n{yaml}\n{}\nat {now}: {facts:#?}\ntags: {tags:?}", oracle.text)
+        };
+
+        for (tags, answers) in worlds.iter().zip(&answers) {
+            let verdict = case.with_tags(tags);
+            let checked = match answers.as_slice() {
+                [answer] => agrees(&verdict, answer),
+                answers => {
+                    *counts.unknown_status.entry(verdict.name()).or_default() += 1;
+                    is_justified(&verdict, &answers.iter().collect::<Vec<_>>(), Splits::Surely)
+                        .map(drop)
+                }
+            };
+            let in_two_passes = case.in_two_passes(tags);
+            let checked = checked.and_then(|()| finds_the_same(&in_two_passes, &verdict));
+            if let Err(why) = checked {
+                panic!("{why}\n{verdict:?}\n{answers:?}\n{}", context(tags));
+            }
+            if facts.status.is_some() {
+                *counts.known.entry(verdict.name()).or_default() += 1;
+            }
+        }
+
+        let answers: Vec<&Answer> = answers.iter().flatten().collect();
+        let is_small = !is_partial && answers.len() <= MAX_COMPLETIONS;
+        for (unknown, splits) in [
+            (Unknown::TagsNotReturned, if is_small { Splits::Surely } else { Splits::Perhaps }),
+            (Unknown::TagsNotLookedUp, Splits::Perhaps),
+        ] {
+            let verdict = judge(&policy, now, &session, &Tags::Unknown(unknown));
+            match is_justified(&verdict, &answers, splits) {
+                Ok(is_justified) if unknown == Unknown::TagsNotReturned => {
+                    *counts.unknown_tags.entry(verdict.name()).or_default() += 1;
+                    counts.undetermined_and_not_justified += usize::from(!is_justified);
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    let answers: Vec<_> = answers.iter().zip(0..20).collect();
+                    panic!("{why}\n{verdict:?}\n{answers:?}\n{}", context(&unknown))
+                }
+            }
+        }
+    }
+}
+
+/// All that the tags can be, as far as the policy can tell: each key absent, empty, of each value
+/// that the policy names, and of a value that it does not name; with globs on parts of values, of
+/// every value that there is.
+fn tag_worlds(policy: &ast::Policy) -> Vec<TagMap> {
+    let mut worlds = vec![TagMap::new()];
+    for ((globs, all), key) in policy.tag_globs().iter().zip(TAG_VALUES).zip(TAG_KEYS) {
+        if globs.is_empty() {
+            continue;
+        }
+        let has_partial = globs.iter().any(|it| is_partial(it));
+        let is_needed = |it: &&&str| {
+            has_partial || it.is_empty() || globs.contains(it) || Some(*it) == all.last()
+        };
+        let values: Vec<&str> = all.iter().filter(is_needed).copied().collect();
+        let with = worlds.iter().flat_map(|tags| {
+            values.iter().map(|value| {
+                let mut tags = tags.clone();
+                tags.insert(key, value);
+                tags
+            })
+        });
+        worlds = with.chain(worlds.iter().cloned()).collect();
+    }
+    worlds
+}
+
+struct Case<'a> {
+    policy: &'a Policy,
+    now: Timestamp,
+    session: &'a Session,
+}
+
+impl Case<'_> {
+    fn with_tags(&self, tags: &TagMap) -> Verdict {
+        let tags = tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        judge(self.policy, self.now, self.session, &Tags::Known(tags))
+    }
+
+    /// As a sweep does it: tags are looked up only if the verdict depends on them.
+    fn in_two_passes(&self, tags: &TagMap) -> Verdict {
+        let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
+        let verdict = judge(self.policy, self.now, self.session, &not_looked_up);
+        match verdict.unknown() {
+            Some(Unknown::TagsNotLookedUp) => self.with_tags(tags),
+            _ => verdict,
+        }
+    }
+}
+
+fn ids(verdict: &Verdict) -> Vec<&str> {
+    verdict.rules().iter().map(|it| &**it).collect()
+}
+
+/// Everything is known: the same verdict, the same rules, in policy order.
+fn agrees(verdict: &Verdict, answer: &Answer) -> Result<(), String> {
+    let expected: Vec<&str> = match answer.name {
+        "compliant" => Vec::new(),
+        "exempt" => answer.exemptions.iter().take(1).map(String::as_str).collect(),
+        // Ids are drawn so that their order is that of their letters.
+        _ => answer.violated.iter().map(String::as_str).collect(),
+    };
+    if (verdict.name(), ids(verdict)) == (answer.name, expected) {
+        Ok(())
+    } else {
+        Err("Cedar says otherwise".into())
+    }
+}
+
+/// Whether `judge` tries all completions before it calls a verdict undetermined.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Splits {
+    Perhaps,
+    Surely,
+}
+
+/// Something is not known: the verdict must be true of all that it can be.
+///
+/// Returns whether an undetermined verdict has two completions that differ, and fails if that is
+/// owed.
+fn is_justified(verdict: &Verdict, answers: &[&Answer], splits: Splits) -> Result<bool, String> {
+    let named: BTreeSet<String> = ids(verdict).into_iter().map(ToOwned::to_owned).collect();
+    let are_all = |names: &[&str]| answers.iter().all(|it| names.contains(&it.name));
+    let check = |holds: bool, why: &str| if holds { Ok(true) } else { Err(why.to_owned()) };
+    let violated_in_some: BTreeSet<String> =
+        answers.iter().flat_map(|it| it.violated.iter().cloned()).collect();
+    match verdict {
+        Verdict::Compliant => check(are_all(&["compliant"]), "not always compliant"),
+        Verdict::Exempt { by } => {
+            check(are_all(&["compliant", "exempt"]), "not always exempt")?;
+            let holds = |it: &&&Answer| it.name != "exempt" || it.exemptions.contains(&**by);
+            check(answers.iter().filter(holds).count() != 0, "an exemption that never holds")
+        }
+        Verdict::Violation { .. } => {
+            check(are_all(&["violation"]), "not always a violation")?;
+            let violated_in_all: BTreeSet<String> = named
+                .iter()
+                .chain(&violated_in_some)
+                .filter(|rule| answers.iter().all(|it| it.violated.contains(*rule)))
+                .cloned()
+                .collect();
+            if violated_in_all.is_empty() {
+                check(named == violated_in_some, "not the rules of which one is violated")
+            } else {
+                check(!named.is_empty(), "no rule is named")?;
+                check(named.is_subset(&violated_in_all), "a rule that is not always violated")
+            }
+        }
+        Verdict::Undetermined { .. } => {
+            check(violated_in_some.is_subset(&named), "a rule that may be violated is not named")?;
+            let differ = answers.iter().any(|it| it.name != answers[0].name);
+            if differ || splits == Splits::Perhaps {
+                Ok(differ)
+            } else {
+                Err("undetermined, and every completion says the same".into())
+            }
+        }
+    }
+}
+
+/// A lazy verdict may be less specific, and never another.
+fn finds_the_same(lazy: &Verdict, eager: &Verdict) -> Result<(), String> {
+    let is_ended = |it: &Verdict| matches!(it, Verdict::Violation { .. });
+    let eager_rules: BTreeSet<&Arc<str>> = eager.rules().iter().collect();
+    let holds = is_ended(lazy) == is_ended(eager)
+        && (!is_ended(lazy) || lazy.rules().iter().all(|it| eager_rules.contains(it)));
+    if holds { Ok(()) } else { Err(format!("in two passes it is {lazy:?}")) }
+}

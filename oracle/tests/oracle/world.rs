@@ -1,0 +1,198 @@
+//! Sessions as facts, not as the strings that AWS makes of them; each is told to both sides.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+use session_reaper::session::{Reading, Record, Session};
+
+/// Who started a session.
+#[derive(Clone, Debug)]
+pub(crate) enum Owner {
+    Federated {
+        name: &'static str,
+    },
+    /// A role that IAM Identity Center made of a permission set.
+    PermissionSet {
+        name: &'static str,
+        user: &'static str,
+    },
+    Role {
+        name: &'static str,
+        session: &'static str,
+    },
+    Root,
+    /// No principal of a kind that a policy has a word for.
+    Service,
+    /// The path is empty, or ends in `/`.
+    User {
+        path: &'static str,
+        name: &'static str,
+    },
+}
+
+/// Everything about a session but its target's tags.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) owner: Owner,
+    /// All that stands before the account: the partition matters to `arn:` globs.
+    arn_start: &'static str,
+    pub(crate) target: &'static str,
+    /// Seconds since 1970.
+    pub(crate) now: i64,
+    pub(crate) age_ms: i64,
+    pub(crate) status: Option<&'static str>,
+    pub(crate) document: Option<&'static str>,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) access_type: Option<&'static str>,
+}
+
+pub(crate) type TagMap = BTreeMap<&'static str, &'static str>;
+
+pub(crate) const ROLES: [&str; 6] =
+    ["sre-oncall", "sre", "dev", "BreakGlass", "AWSReservedSSO_Fake_2b03", "Séan"];
+pub(crate) const PERMISSION_SETS: [&str; 4] = ["Pay_Ops", "Pay", "Ops", "Contractor_EU_1"];
+/// Session names of roles, users of permission sets, names of federated users.
+pub(crate) const PEOPLE: [&str; 4] = ["jane", "bob", "j@x.org", "jane_2"];
+pub(crate) const PATHS: [&str; 3] = ["", "team/", "team/x/"];
+pub(crate) const TARGETS: [&str; 4] = ["i-0a", "i-0b", "mi-0a", "ecs:lab_x_y-1"];
+pub(crate) const DOCUMENTS: [&str; 4] = [
+    "SSM-SessionManagerRunShell",
+    "AWS-StartSSHSession",
+    "AWS-StartPortForwardingSession",
+    "AWS-StartPortForwardingSessionToRemoteHost",
+];
+pub(crate) const REASONS: [&str; 6] =
+    ["INC-1", "CHG-42 lunch", "inc-7", "INC-", "see INC-1", "Mittagspause in Köln"];
+pub(crate) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
+pub(crate) const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected", "Failed"];
+/// A status that no policy can name.
+pub(crate) const UNHEARD_OF: &str = "Hibernating";
+
+pub(crate) const TAG_KEYS: [&str; 3] = ["env", "team", "reaper:exempt"];
+/// No policy names the last; the others are there to be named or to match a glob.
+pub(crate) const TAG_VALUES: [&[&str]; 3] = [
+    &["", "prod", "dev", "production", "prod-1", "elsewhere"],
+    &["", "pay", "web", "payments", "other"],
+    &["", "true", "no"],
+];
+
+const HOUR: i64 = 3_600;
+/// Two Mondays at 00:00 UTC: one in winter, one in summer.
+pub(crate) const MONDAYS: [i64; 2] = [1_767_571_200, 1_783_296_000];
+
+/// In minutes.
+pub(crate) const TIMES_OF_DAY: [i64; 5] = [0, 390, 480, 1_110, 1_320];
+
+const ACCOUNT: &str = "123456789012";
+const SSO_SUFFIX: &str = "2b03e7d876722882";
+
+/// Limits of age in seconds: ages are drawn around them.
+pub(crate) const AGES: [i64; 5] = [90, 1_800, 5_400, 28_800, 86_400];
+
+impl Facts {
+    /// Not seldom at one of these instants, or a second beside it.
+    pub(crate) fn random(rng: &mut Rng, instants: &[i64]) -> Self {
+        let person = pick(rng, &PEOPLE);
+        let owner = match rng.u8(0..20) {
+            0..8 => Owner::Role { name: pick(rng, &ROLES), session: person },
+            8..12 => Owner::PermissionSet { name: pick(rng, &PERMISSION_SETS), user: person },
+            12..16 => Owner::User { path: pick(rng, &PATHS), name: person },
+            16..18 => Owner::Federated { name: person },
+            18 => Owner::Root,
+            _ => Owner::Service,
+        };
+        let around = [-1_000, -1, 0, 1, 1_000];
+        let age_ms = match rng.u8(0..10) {
+            0 => -300_000, // A clock ahead of ours, as far as is tolerated.
+            1 => rng.i64(0..100_000_000),
+            _ => pick(rng, &AGES) * 1_000 + pick(rng, &around),
+        };
+        // When hours may begin or end by some zone's clock, or a second beside it.
+        let offset = pick(rng, &[0, 0, HOUR, 2 * HOUR, 5 * HOUR + HOUR / 2]);
+        let now = match instants {
+            [_, ..] if rng.bool() => pick(rng, instants),
+            _ => pick(rng, &MONDAYS) + time_of_week(rng) * 60 - offset,
+        } + rng.i64(-1..2);
+        Self {
+            owner,
+            // One of AWS's own examples lacks the `arn:`.
+            arn_start: pick(rng, &["arn:aws", "arn:aws", "arn:aws-cn", "aws"]),
+            target: pick(rng, &TARGETS),
+            now,
+            age_ms,
+            status: rng.u8(0..10).ge(&2).then(|| match rng.u8(0..10) {
+                0 => UNHEARD_OF,
+                _ => pick(rng, &STATUSES),
+            }),
+            document: rng.u8(0..10).ge(&3).then(|| pick(rng, &DOCUMENTS)),
+            reason: rng.u8(0..10).ge(&3).then(|| pick(rng, &REASONS)),
+            access_type: match rng.u8(0..10) {
+                0..3 => None,
+                3 => Some("Emergency"),
+                _ => Some(pick(rng, &ACCESS_TYPES)),
+            },
+        }
+    }
+
+    pub(crate) fn arn(&self) -> String {
+        let (service, resource) = match &self.owner {
+            Owner::Federated { name } => ("sts", format!("federated-user/{name}")),
+            Owner::PermissionSet { name, user } => {
+                ("sts", format!("assumed-role/AWSReservedSSO_{name}_{SSO_SUFFIX}/{user}"))
+            }
+            Owner::Role { name, session } => ("sts", format!("assumed-role/{name}/{session}")),
+            Owner::Root => ("iam", "root".into()),
+            Owner::Service => return "ecs.amazonaws.com".into(),
+            Owner::User { path, name } => ("iam", format!("user/{path}{name}")),
+        };
+        format!("{}:{service}::{ACCOUNT}:{resource}", self.arn_start)
+    }
+
+    /// The name of the role that was assumed, if any.
+    pub(crate) fn role(&self) -> Option<String> {
+        match &self.owner {
+            Owner::PermissionSet { name, .. } => {
+                Some(format!("AWSReservedSSO_{name}_{SSO_SUFFIX}"))
+            }
+            Owner::Role { name, .. } => Some((*name).into()),
+            Owner::Federated { .. } | Owner::Root | Owner::Service | Owner::User { .. } => None,
+        }
+    }
+
+    /// As the API would return it, and the edge would read it.
+    pub(crate) fn session(&self) -> (Timestamp, Session) {
+        let now = Timestamp::from_second(self.now).expect("an instant");
+        let text = |it: Option<&str>| it.map(ToOwned::to_owned);
+        let record = Record {
+            id: text(Some("x-1")),
+            owner: Some(self.arn()),
+            target: text(Some(self.target)),
+            started_at: Some(now - SignedDuration::from_millis(self.age_ms)),
+            status: text(self.status),
+            document: text(self.document),
+            reason: text(self.reason),
+            access_type: text(self.access_type),
+            ..Record::default()
+        };
+        let Reading::Session(session) = record.read(now) else { panic!("{self:?} is not judged") };
+        (now, session)
+    }
+
+    /// Seconds since Monday 00:00, by the clock of each zone: UTC, India, Berlin.
+    pub(crate) fn week_seconds(&self) -> [i64; 3] {
+        const WEEK: i64 = 7 * 24 * HOUR;
+        // The sessions' two weeks are far from the days on which Berlin changes its clocks.
+        let berlin = if self.now < MONDAYS[1] - WEEK { HOUR } else { 2 * HOUR };
+        [0, 5 * HOUR + HOUR / 2, berlin].map(|it| (self.now + it - MONDAYS[0]).rem_euclid(WEEK))
+    }
+}
+
+/// In minutes; few, so that they meet.
+pub(crate) fn time_of_week(rng: &mut Rng) -> i64 {
+    rng.i64(0..7) * 24 * 60 + pick(rng, &TIMES_OF_DAY)
+}
+
+pub(crate) fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
+    of[rng.usize(..of.len())]
+}
