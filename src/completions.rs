@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    pattern::Glob,
     policy::{STATUSES, Test},
     session::Session,
     target::Tags,
@@ -27,10 +28,22 @@ impl Open<'_> {
     }
 }
 
+/// Whether every value that the test can tell apart can be named: of a tag's value it may ask for a
+/// text, for `*` or for `?*`, and for no other pattern.
+pub(crate) fn can_be_completed(test: &Test) -> bool {
+    let is_nameable = |it: &Glob| {
+        let text = it.to_string();
+        ["*", "?*"].contains(&text.as_str()) || !text.contains(['*', '?'])
+    };
+    match test {
+        Test::TargetTags(all) => all.iter().all(|(_, globs)| globs.iter().all(is_nameable)),
+        _ => true,
+    }
+}
+
 /// The session and its tags, completed in every way that these tests can tell apart, at most 256.
 ///
-/// `None` if there are more, or if they cannot be told: of a tag's value a test may ask for a text,
-/// for `*` or for `?*`, and for no other pattern.
+/// `None` if there are more, or if a test cannot be completed.
 pub(crate) fn completions<'a>(
     tests: impl Iterator<Item = &'a Test>,
     session: &Session,
@@ -39,6 +52,9 @@ pub(crate) fn completions<'a>(
     let mut asked: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut asks_status = false;
     for test in tests {
+        if !can_be_completed(test) {
+            return None;
+        }
         match (test, tags) {
             (Test::Status(_), _) => asks_status = true,
             (Test::TargetTags(all), Tags::Unknown(_)) => {
@@ -48,7 +64,6 @@ pub(crate) fn completions<'a>(
                         match glob.to_string().as_str() {
                             "*" => {} // Every text, and so any other text below.
                             "?*" => drop(values.insert(String::new())),
-                            text if text.contains(['*', '?']) => return None,
                             text => drop(values.insert(text.to_owned())),
                         }
                     }

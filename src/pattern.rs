@@ -214,9 +214,9 @@ fn never_an_owner(arn: &str) -> Option<&'static str> {
         return None;
     }
     match (*service, kind, name) {
-        ("sts", "assumed-role", name) if !name.contains('/') && !is_glob(name) => {
-            Some("an assumed role's ARN ends in a session name; write `…:assumed-role/NAME/*`")
-        }
+        ("sts", "assumed-role", name) if !is_glob(name) && name.matches('/').count() != 1 => Some(
+            "an assumed role's ARN has its name, without a path, and a session name; write `…:assumed-role/NAME/*`",
+        ),
         ("iam", "user", "") | ("sts", "federated-user", "") => Some("the name is missing"),
         ("iam", "root", "")
         | ("iam", "user", _)
@@ -340,6 +340,7 @@ mod tests {
             "arn:*:role/BreakGlass",
             "arn:aws:sts::123456789012:assumed-role/BreakGlass",
             "arn:aws:iam::123456789012:assumed-role/BreakGlass/*",
+            "arn:aws:sts::123456789012:assumed-role/ops/BreakGlass/jane",
             "arn:aws:sts::123456789012:user/x",
             "arn:aws:iam::123456789012:user/",
             "arn:aws:iam::123456789012:root/x",

@@ -161,7 +161,7 @@ mod tests {
             reason: None,
             access_type: String::new(),
         };
-        let violation = Verdict::Violation { rules: vec!["r".into()] };
+        let violation = Verdict::Violation { rules: vec!["r".into()], unknown: None };
         let verdict = if is_violator { violation } else { Verdict::Compliant };
         Judged { session, tags: Tags::Known(BTreeMap::new()), verdict }
     }

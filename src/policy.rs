@@ -180,6 +180,31 @@ impl Rule {
 }
 
 impl Rule {
+    /// What of a rule that may be violated is still open: the rest of it is known.
+    pub(crate) fn open_part(&self, now: Timestamp, session: &Session, tags: &Tags) -> Self {
+        let unless = self.unless.as_ref();
+        let unless = unless.filter(|it| it.holds(session, tags) == Truth::Unknown);
+        let demand = match &self.demand {
+            Demand::Forbid => Demand::Forbid,
+            Demand::Require(all) => {
+                let truth = |it: &Requirement| it.is_fulfilled(now, session, tags);
+                if all.iter().any(|it| truth(it) == Truth::False) {
+                    Demand::Forbid
+                } else {
+                    let open = all.iter().filter(|it| truth(it) == Truth::Unknown);
+                    Demand::Require(open.cloned().collect())
+                }
+            }
+        };
+        Self {
+            id: Arc::clone(&self.id),
+            description: None,
+            when: self.when.open_part(session, tags),
+            unless: unless.map(|it| it.open_part(session, tags)),
+            demand,
+        }
+    }
+
     /// All that it asks of a session, but for its age and the hours.
     pub(crate) fn tests(&self) -> impl Iterator<Item = &Test> {
         let required = match &self.demand {
@@ -190,11 +215,8 @@ impl Rule {
             Requirement::Hours(_) | Requirement::MaxAge(_) => None,
             Requirement::Test(test) => Some(test),
         });
-        [Some(&self.when), self.unless.as_ref()]
-            .into_iter()
-            .flatten()
-            .flat_map(|it| &it.0)
-            .chain(required)
+        let conditions = [Some(&self.when), self.unless.as_ref()].into_iter().flatten();
+        conditions.flat_map(|it| &it.0).chain(required)
     }
 }
 
@@ -210,6 +232,12 @@ impl Exemption {
 }
 
 impl Condition {
+    /// The tests of which nobody knows whether they hold.
+    pub(crate) fn open_part(&self, session: &Session, tags: &Tags) -> Self {
+        let open = self.0.iter().filter(|it| it.holds(session, tags) == Truth::Unknown);
+        Self(open.cloned().collect())
+    }
+
     /// Whether every test holds.
     #[must_use]
     pub fn holds(&self, session: &Session, tags: &Tags) -> Truth {

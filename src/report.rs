@@ -153,7 +153,7 @@ pub struct Row {
     pub verdict: &'static str,
     /// The rules behind it, or the one exemption.
     pub rules: Vec<Arc<str>>,
-    /// What was not known, if that decided.
+    /// What was not known, if that decided about the verdict, or about which of `rules` is violated.
     pub unknown: Option<Unknown>,
     /// What the plan does about it.
     pub action: Option<&'static str>,
@@ -304,7 +304,8 @@ pub struct Report {
     pub verdicts: Verdicts,
     /// Judged sessions by outcome.
     pub outcomes: Outcomes,
-    /// Violations by rule; a session that violates several counts for each.
+    /// Violations by rule; a session that violates several counts for each, and one of which nobody
+    /// knows which of several it violates for none.
     pub rules: BTreeMap<Arc<str>, usize>,
     /// Age of the oldest session in violation, in seconds.
     pub oldest_violation_s: Option<i64>,
@@ -379,9 +380,10 @@ impl Report {
                 Verdict::Compliant => verdicts.compliant += 1,
                 Verdict::Exempt { .. } => verdicts.exempt += 1,
                 Verdict::Undetermined { .. } => verdicts.undetermined += 1,
-                Verdict::Violation { rules: violated } => {
+                Verdict::Violation { rules: violated, unknown } => {
                     verdicts.violation += 1;
-                    for rule in violated {
+                    // Of which of several rules it is a violation, nobody knows.
+                    for rule in violated.iter().filter(|_| unknown.is_none()) {
                         *rules.entry(Arc::clone(rule)).or_default() += 1;
                     }
                     let age = it.step.session.age(now).as_secs();
@@ -564,7 +566,8 @@ pub(crate) mod tests {
             Outcome::Held,
         ];
         let each = outcomes.iter().enumerate().flat_map(|(i, it)| std::iter::repeat_n(*it, i + 1));
-        let violation = || Verdict::Violation { rules: vec!["a".into(), "b".into()] };
+        let violation =
+            || Verdict::Violation { rules: vec!["a".into(), "b".into()], unknown: None };
         let violators = each.map(|outcome| (violation(), outcome));
         let exempt = || Verdict::Exempt { by: "x".into() };
         let unknown = Unknown::TagsNotReturned;

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
-    completions::completions,
-    policy::{Policy, Rule},
+    completions::{can_be_completed, completions},
+    policy::{Condition, Policy, Rule, Test},
     session::Session,
     target::{Tags, Unknown},
     truth::Truth,
@@ -31,9 +31,10 @@ pub enum Verdict {
     },
     /// A rule is violated, and no exemption can hold.
     Violation {
-        /// Every rule known to be violated, in policy order: the first leads. Never empty. Where it
-        /// is only known that one of several is, these.
+        /// Every rule known to be violated, in policy order: the first leads. Never empty.
         rules: Vec<Arc<str>>,
+        /// If it is only known that one of `rules` is violated: what is not known of the session.
+        unknown: Option<Unknown>,
     },
 }
 
@@ -55,16 +56,17 @@ impl Verdict {
         match self {
             Self::Compliant => &[],
             Self::Exempt { by } => std::slice::from_ref(by),
-            Self::Undetermined { rules, .. } | Self::Violation { rules } => rules,
+            Self::Undetermined { rules, .. } | Self::Violation { rules, .. } => rules,
         }
     }
 
-    /// What was not known, if that decided.
+    /// What was not known, if that decided about the verdict, or about its rules.
     #[must_use]
     pub fn unknown(&self) -> Option<Unknown> {
         match self {
             Self::Undetermined { unknown, .. } => Some(*unknown),
-            Self::Compliant | Self::Exempt { .. } | Self::Violation { .. } => None,
+            Self::Violation { unknown, .. } => *unknown,
+            Self::Compliant | Self::Exempt { .. } => None,
         }
     }
 }
@@ -74,47 +76,105 @@ impl Verdict {
 /// With V = some rule is violated and E = some exemption holds, each true, false or unknown:
 /// V false is compliant; else E true is exempt; V true and E false is a violation; anything else is
 /// undetermined. So with the tags unknown, a verdict other than undetermined is the one that any
-/// tags would lead to, but that it may name fewer rules.
-///
-/// Where tags or status are not to be had, and not only not looked up yet, every completion of them
-/// is judged as well: what all agree on does not depend on them.
-#[must_use]
-pub fn judge(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
-    let verdict = judge_by_kleene(policy, now, session, tags);
-    match verdict.unknown() {
-        None | Some(Unknown::TagsNotLookedUp) => verdict,
-        Some(_) => agreed(policy, now, session, tags).unwrap_or(verdict),
-    }
-}
-
-/// The verdict of all completions, if it is one.
+/// tags would lead to, but that it may name fewer rules, and that whoever is exempt may turn out to
+/// need no exemption.
 ///
 /// Kleene's logic looks at each test by itself, and so does not see that one of two rules is
 /// violated whatever the tags are, where the first is for `env: prod` and the second for all else.
-/// Then the violation names the rules that every completion violates, or else those that some do.
-fn agreed(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Option<Verdict> {
-    let is_open = |it: Truth| it == Truth::Unknown;
-    let rules = policy.rules.iter().filter(|it| is_open(it.is_violated(now, session, tags)));
-    let exemptions = policy.exemptions.iter().filter(|it| is_open(it.holds(now, session, tags)));
-    let tests = rules.flat_map(Rule::tests).chain(exemptions.flat_map(|it| &it.when.0));
-    let mut verdicts = completions(tests, session, tags)?
-        .map(|(session, tags)| judge_by_kleene(policy, now, &session, &tags));
-    let mut first = verdicts.next()?;
-    let mut always = first.rules().to_vec();
-    let mut ever: BTreeSet<Arc<str>> = always.iter().cloned().collect();
-    for verdict in verdicts {
-        if verdict.name() != first.name() {
-            return None;
+/// Hence, where AWS does not tell tags or status, every way in which they may turn out is judged as
+/// well: what all agree on does not depend on them.
+#[must_use]
+pub fn judge(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
+    let verdict = judge_by_kleene(policy, now, session, tags);
+    let Verdict::Undetermined { rules, .. } = verdict else { return verdict };
+    let open = Open::of(policy, now, session, tags);
+    let asks_tags = open.tests().any(|it| matches!(it, Test::TargetTags(_)));
+    let unknown = match tags {
+        Tags::Unknown(unknown) if asks_tags => *unknown,
+        Tags::Known(_) | Tags::Unknown(_) => Unknown::StatusNotReturned, // Nothing else is left.
+    };
+    let agreed = match unknown {
+        // They have been, or will be, asked for again.
+        Unknown::TagsNotLookedUp | Unknown::TagsLookupFailed => None,
+        Unknown::StatusNotReturned | Unknown::TagsNoArn | Unknown::TagsNotReturned => {
+            open.agreed(now, session, tags, unknown)
         }
-        always.retain(|it| verdict.rules().contains(it));
-        ever.extend(verdict.rules().iter().cloned());
+    };
+    agreed.unwrap_or(Verdict::Undetermined { rules, unknown })
+}
+
+/// What is left of a policy when all that is known of a session is put into it.
+struct Open {
+    /// Whether a rule is violated for certain.
+    is_violated: bool,
+    rules: Vec<Rule>,
+    exemptions: Vec<Condition>,
+}
+
+impl Open {
+    fn of(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Self {
+        let truths: Vec<_> =
+            policy.rules.iter().map(|it| it.is_violated(now, session, tags)).collect();
+        let rules = policy.rules.iter().zip(&truths).filter(|(_, it)| **it == Truth::Unknown);
+        let exemptions = policy.exemptions.iter();
+        let exemptions = exemptions.filter(|it| it.holds(now, session, tags) == Truth::Unknown);
+        Self {
+            is_violated: truths.contains(&Truth::True),
+            rules: rules.map(|(it, _)| it.open_part(now, session, tags)).collect(),
+            exemptions: exemptions.map(|it| it.when.open_part(session, tags)).collect(),
+        }
     }
-    if let Verdict::Violation { rules } = &mut first {
-        let ids = policy.rules.iter().map(|it| &it.id);
-        let some = || ids.filter(|it| ever.contains(*it)).cloned().collect();
-        *rules = if always.is_empty() { some() } else { always };
+
+    fn tests(&self) -> impl Iterator<Item = &Test> {
+        self.rules.iter().flat_map(Rule::tests).chain(self.exemptions.iter().flat_map(|it| &it.0))
     }
-    Some(first)
+
+    /// The verdict of all completions, if it is one.
+    ///
+    /// A violation names the rules that every completion violates, or else those that some do, and
+    /// what was not known. Rules whose tests cannot be told apart are left out: without them, what
+    /// is a violation stays one, but what is compliant need not.
+    fn agreed(
+        mut self,
+        now: Timestamp,
+        session: &Session,
+        tags: &Tags,
+        unknown: Unknown,
+    ) -> Option<Verdict> {
+        if self.is_violated {
+            return None; // It hangs on an exemption, and every condition can be met.
+        }
+        let n_rules = self.rules.len();
+        self.rules.retain(|it| it.tests().all(can_be_completed));
+        let is_whole = self.rules.len() == n_rules;
+
+        let mut always: Option<BTreeSet<Arc<str>>> = None;
+        let mut ever = BTreeSet::new();
+        for (session, tags) in completions(self.tests(), session, tags)? {
+            let is_violated = |it: &&Rule| it.is_violated(now, &session, &tags) == Truth::True;
+            let violated: BTreeSet<_> =
+                self.rules.iter().filter(is_violated).map(|it| Arc::clone(&it.id)).collect();
+            let holds = |it: &Condition| it.holds(&session, &tags) == Truth::True;
+            let is_exempt = !violated.is_empty() && self.exemptions.iter().any(holds);
+            let differs = always.is_some() && violated.is_empty() != ever.is_empty();
+            if is_exempt || differs {
+                return None;
+            }
+            always.get_or_insert_with(|| violated.clone()).retain(|it| violated.contains(it));
+            ever.extend(violated);
+        }
+        let in_order = |of: &BTreeSet<Arc<str>>| -> Vec<_> {
+            self.rules.iter().map(|it| Arc::clone(&it.id)).filter(|it| of.contains(it)).collect()
+        };
+        let always = always?;
+        match (ever.is_empty(), always.is_empty()) {
+            (true, _) => is_whole.then_some(Verdict::Compliant),
+            (false, true) => {
+                Some(Verdict::Violation { rules: in_order(&ever), unknown: Some(unknown) })
+            }
+            (false, false) => Some(Verdict::Violation { rules: in_order(&always), unknown: None }),
+        }
+    }
 }
 
 fn judge_by_kleene(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
@@ -141,13 +201,9 @@ fn judge_by_kleene(policy: &Policy, now: Timestamp, session: &Session, tags: &Ta
         }
     }
     if !violated.is_empty() && exempt == Truth::False {
-        return Verdict::Violation { rules: violated };
+        return Verdict::Violation { rules: violated, unknown: None };
     }
-    let unknown = match tags {
-        Tags::Unknown(unknown) if !policy.tag_keys.is_empty() => *unknown,
-        Tags::Known(_) | Tags::Unknown(_) => Unknown::StatusNotReturned, // Nothing else is left.
-    };
-    Verdict::Undetermined { rules: possible, unknown }
+    Verdict::Undetermined { rules: possible, unknown: Unknown::StatusNotReturned } // `judge` tells.
 }
 
 #[cfg(test)]
@@ -248,6 +304,7 @@ exemptions:
         let any = "rules: [{ id: some, when: { target_tags: { env: '?*' } }, forbid: true }, \
                    { id: none, when: all, unless: { target_tags: { env: '*' } }, forbid: true }]";
         let empty = any.replace("'*'", "'?*'");
+        let lab = format!("rules: [{prod}, {not_prod}, {}]", rule("lab", "when: { target_tags: { env: 'lab*' } }, require: { max_age: 12h }"));
         let status = "rules: [{ id: gone, when: { status: Disconnected }, forbid: true }, \
                       { id: live, when: { owner: role/* }, unless: { status: Disconnected }, forbid: true }]";
         let every = format!("rules: [{}]", rule("no", "when: { status: [Connected, Connecting, Disconnected, Failed] }, forbid: true"));
@@ -258,6 +315,7 @@ exemptions:
             (13, &both,                                         "violation",    "prod rest"),
             (13, &format!("{both}\n{tagged}"),                  "undetermined", "prod rest"),
             (13, &partial,                                      "undetermined", "prod rest"),
+            (13, &lab,                                          "violation",    "prod rest"), // One more rule never ends fewer.
             (1,  any,                                           "undetermined", "some none"), // It may be empty.
             (1,  &empty,                                        "violation",    "some none"),
             (1,  status,                                        "violation",    "gone live"),
@@ -280,6 +338,32 @@ exemptions:
             let session = session("dev", SignedDuration::ZERO);
             let verdict = judge(&policy, NOW, &session, &Tags::Unknown(unknown));
             assert_eq!(verdict.unknown(), Some(unknown));
+        }
+        // Tags do not matter where only the status is open.
+        let policy = "version: 1\ntag_keys: [env]\nrules:\n\
+                      - { id: a, when: { status: Disconnected }, forbid: true }\n\
+                      - { id: b, when: { owner: root, target_tags: { env: x } }, forbid: true }\n";
+        let policy = Policy::parse(policy).expect("a valid policy");
+        let session = session("dev", SignedDuration::ZERO);
+        let verdict = judge(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
+        assert_eq!(verdict.unknown(), Some(Unknown::StatusNotReturned));
+    }
+
+    #[test]
+    fn a_look_up_that_failed_leaves_the_verdict_open() {
+        let policy = "version: 1\ntag_keys: [env]\nrules:\n\
+                      - { id: a, when: { target_tags: { env: prod } }, forbid: true }\n\
+                      - { id: b, when: all, unless: { target_tags: { env: prod } }, forbid: true }\n";
+        let policy = Policy::parse(policy).expect("a valid policy");
+        let session = session("dev", SignedDuration::ZERO);
+        for (unknown, expected) in [
+            (Unknown::TagsLookupFailed, "undetermined"),
+            (Unknown::TagsNotLookedUp, "undetermined"),
+            (Unknown::TagsNotReturned, "violation"),
+            (Unknown::TagsNoArn, "violation"),
+        ] {
+            let verdict = judge(&policy, NOW, &session, &Tags::Unknown(unknown));
+            assert_eq!((verdict.name(), verdict.unknown()), (expected, Some(unknown)));
         }
     }
 }

@@ -206,7 +206,7 @@ fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> 
     while tick < last.as_second() {
         let Ok(at) = Timestamp::from_second(tick) else { break };
         match judge(policy, at, session, tags) {
-            Verdict::Violation { rules } => {
+            Verdict::Violation { rules, .. } => {
                 let minutes = last.duration_since(at).as_mins();
                 return Fate { would_end_at: Some(at), rules, minutes, unknown: None, ..fate };
             }

@@ -3,7 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a node of any other type is an error")]
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fmt,
     ops::{Range, RangeInclusive},
     str::FromStr,
@@ -146,15 +146,21 @@ pub(super) const MAX_COUNT: u32 = 1_000_000;
 /// The most memory that one compiled regular expression may take, in bytes.
 const MAX_REGEX_SIZE: usize = 1 << 18;
 
+/// No name is so long, in bytes, and comparing takes time by the square of it.
+const MAX_TYPO: usize = 256;
+
+/// With more names to choose from, none is shown, or compared with.
+const MAX_NAMES: usize = 50;
+
 /// Reads nodes and collects what is wrong with them.
 ///
 /// A method that returns `None` has reported why.
 #[derive(Default)]
 pub(super) struct Reader {
     errors: Vec<PolicyError>,
-    ids: Vec<Arc<str>>,
+    ids: HashSet<Arc<str>>,
     /// `None` if they cannot be read: then nothing is said of those that rules use.
-    tag_keys: Option<Vec<String>>,
+    tag_keys: Option<BTreeSet<String>>,
 }
 
 impl Reader {
@@ -165,7 +171,8 @@ impl Reader {
             Some(it) => drop(self.integer("version", it, 1..=1)),
             None => self.error(node.referenced, "`version` is missing; write `version: 1`"),
         }
-        self.tag_keys = tag_keys.map_or(Some(Vec::new()), |it| self.tag_keys(it));
+        let tag_keys = tag_keys.map_or(Some(Vec::new()), |it| self.tag_keys(it));
+        self.tag_keys = tag_keys.as_ref().map(|it| it.iter().cloned().collect());
         // An empty list of rules can only mean what it says, unlike an empty list of owners.
         let rules = match rules.map(|it| &it.value) {
             Some(Value::List(items)) if items.is_empty() => Some(Vec::new()),
@@ -177,7 +184,7 @@ impl Reader {
         let untagged = untagged.map_or(Some(None), |it| self.untagged(it).map(Some));
         let paused = paused.map_or(Some(false), |it| self.boolean("paused", it));
         Some(Policy {
-            tag_keys: self.tag_keys.take()?,
+            tag_keys: tag_keys?,
             rules: rules?,
             exemptions: exemptions?,
             limits: limits?,
@@ -188,6 +195,7 @@ impl Reader {
 
     fn tag_keys(&mut self, node: &Node) -> Option<Vec<String>> {
         let mut keys: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
         for item in self.list("tag_keys", node)? {
             let key = self.text("a tag key", item)?.to_owned();
             if !(1..=128).contains(&key.chars().count()) {
@@ -195,7 +203,7 @@ impl Reader {
                     item.referenced,
                     format!("a tag key has 1 to 128 characters, not `{key}`"),
                 );
-            } else if keys.contains(&key) {
+            } else if !seen.insert(key.clone()) {
                 self.error(item.referenced, format!("the tag key `{key}` stands here twice"));
             }
             keys.push(key);
@@ -246,21 +254,21 @@ impl Reader {
     }
 
     fn id(&mut self, what: &str, node: &Node, id: Option<&Node>) -> Option<Arc<str>> {
-        let Some(id) = id else {
+        let Some(at) = id else {
             return self.fail(node, format!("{what} needs an `id`, by which reports name it"));
         };
-        let text = self.text("`id`", id)?;
+        let text = self.text("`id`", at)?;
         let is_plain = |it: u8| it.is_ascii_alphanumeric() || b"-_.".contains(&it);
         if !(1..=64).contains(&text.len()) || !text.bytes().all(is_plain) {
             let rule = "1 to 64 letters, digits, `-`, `_` or `.`";
-            return self.fail(id, format!("an `id` has {rule}, not `{text}`"));
+            return self.fail(at, format!("an `id` has {rule}, not `{text}`"));
         }
-        if self.ids.iter().any(|it| **it == *text) {
+        let id: Arc<str> = text.into();
+        if !self.ids.insert(Arc::clone(&id)) {
             return self
-                .fail(id, format!("the id `{text}` is taken; rules and exemptions share them"));
+                .fail(at, format!("the id `{text}` is taken; rules and exemptions share them"));
         }
-        self.ids.push(text.into());
-        self.ids.last().cloned()
+        Some(id)
     }
 
     fn when(&mut self, what: &str, node: &Node, when: Option<&Node>) -> Option<Condition> {
@@ -573,14 +581,19 @@ fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The known name that was surely meant, or else all of them.
+/// The known name that was surely meant, or else all of them, if they are not too many.
 fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    let few: Vec<&str> = known.into_iter().take(MAX_NAMES + 1).collect();
+    if MAX_NAMES < few.len() {
+        return "look for a typo".into();
+    }
     let distance = |it: &str| strsim::damerau_levenshtein(name, it);
-    match known.clone().into_iter().min_by_key(|it| distance(it)) {
+    let comparable = few.iter().filter(|it| name.len().max(it.len()) <= MAX_TYPO);
+    match comparable.min_by_key(|it| distance(it)) {
         Some(near) if distance(near) <= 1.max(near.chars().count() / 3) => {
             format!("did you mean `{near}`?")
         }
-        _ => format!("it has {}", names(known)),
+        _ => format!("it has {}", names(few)),
     }
 }
 

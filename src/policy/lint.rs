@@ -1,5 +1,10 @@
 //! Warnings: what is legal, and probably not what was meant.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
+
 use jiff::Timestamp;
 
 use super::{Condition, Demand, Exemption, Policy, Requirement, Rule, Test};
@@ -23,8 +28,11 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
             ));
         }
     }
+    // Of an exemption for all it is said once, not of every rule.
+    let lasting = policy.exemptions.iter().filter(|it| it.until.is_none() && !it.when.0.is_empty());
+    let lasting: Vec<_> = lasting.map(|it| (&*it.id, Allowed::by(&it.when.0))).collect();
     for rule in &policy.rules {
-        if let Some(why) = never_violated(policy, rule) {
+        if let Some(why) = never_violated(&lasting, rule) {
             warnings.push(format!("the rule `{}` can never be violated: {why}", rule.id));
         }
     }
@@ -35,33 +43,55 @@ fn uses_tags(condition: &Condition) -> bool {
     condition.0.iter().any(|it| matches!(it, Test::TargetTags(_)))
 }
 
-fn never_violated(policy: &Policy, rule: &Rule) -> Option<String> {
-    if rule.unless.as_ref().is_some_and(|it| includes(it, &rule.when)) {
+fn never_violated(exemptions: &[(&str, Allowed)], rule: &Rule) -> Option<String> {
+    let when = Allowed::by(&rule.when.0);
+    if rule.unless.as_ref().is_some_and(|it| Allowed::by(&it.0).includes(&when)) {
         return Some("its `unless` holds wherever its `when` does".into());
     }
+    let repeats = |it: &Requirement| match it {
+        Requirement::Hours(_) | Requirement::MaxAge(_) => false,
+        Requirement::Test(test) => Allowed::by(std::slice::from_ref(test)).includes(&when),
+    };
     if let Demand::Require(all) = &rule.demand
-        && all.iter().all(|it| repeats(it, &rule.when))
+        && all.iter().all(repeats)
     {
         return Some("what it requires, its `when` has already".into());
     }
-    let exemption = policy.exemptions.iter().find(|it| {
-        // Of an exemption for all it is said once, not of every rule.
-        it.until.is_none() && !it.when.0.is_empty() && includes(&it.when, &rule.when)
-    })?;
-    Some(format!("the exemption `{}` holds wherever its `when` does", exemption.id))
+    let (id, _) = exemptions.iter().find(|(_, it)| it.includes(&when))?;
+    Some(format!("the exemption `{id}` holds wherever its `when` does"))
 }
 
-fn repeats(requirement: &Requirement, when: &Condition) -> bool {
-    match requirement {
-        Requirement::Hours(_) | Requirement::MaxAge(_) => false,
-        Requirement::Test(test) => includes(&Condition(vec![test.clone()]), when),
+/// What a condition allows of each thing that it asks for, by its words.
+struct Allowed(BTreeMap<String, BTreeSet<String>>);
+
+impl Allowed {
+    fn by(tests: &[Test]) -> Self {
+        fn words<T: Debug>(any: &[T]) -> BTreeSet<String> {
+            any.iter().map(|it| format!("{it:?}")).collect()
+        }
+        let mut allowed = BTreeMap::new();
+        for test in tests {
+            match test {
+                Test::AccessType(any) => drop(allowed.insert("access_type".into(), words(any))),
+                Test::Document(any) => drop(allowed.insert("document".into(), words(any))),
+                Test::Owner(any) => drop(allowed.insert("owner".into(), words(any))),
+                Test::Reason(any) => drop(allowed.insert("reason".into(), words(any))),
+                Test::Status(any) => drop(allowed.insert("status".into(), words(any))),
+                Test::Target(any) => drop(allowed.insert("target".into(), words(any))),
+                Test::TargetTags(all) => {
+                    allowed.extend(all.iter().map(|(key, any)| (format!("tag {key}"), words(any))));
+                }
+            }
+        }
+        Self(allowed)
     }
-}
 
-/// Whether a condition holds wherever another does, as far as the same words tell.
-fn includes(wide: &Condition, narrow: &Condition) -> bool {
-    let narrow: Vec<String> = narrow.0.iter().map(|it| format!("{it:?}")).collect();
-    wide.0.iter().all(|it| narrow.contains(&format!("{it:?}")))
+    /// Whether it holds wherever another does, as far as the same words tell.
+    fn includes(&self, narrow: &Self) -> bool {
+        let is_wider =
+            |(key, wide): (_, &BTreeSet<_>)| narrow.0.get(key).is_some_and(|it| it.is_subset(wide));
+        self.0.iter().all(is_wider)
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +135,8 @@ mod tests {
         check(&require("{owner: user/a}"), &["`r` can never be violated: what it requires"]);
         check(&require("{owner: user/a, max_age: 1h}"), &[]);
         check(&with("when: {owner: user/a}"), &["`r` can never be violated: the exemption `e`"]);
+        check(&with("when: {owner: [root, user/a]}"), &["`r` can never be violated"]);
+        check(&with("when: {owner: [root, user/b]}"), &[]);
         check(&with("when: {owner: user/a}, until: 2027-01-01T00:00:00Z"), &[]);
         check(&with("when: {owner: user/a, target: x}"), &[]);
         check(

@@ -231,20 +231,18 @@ fn is_justified(verdict: &Verdict, answers: &[&Answer], splits: Splits) -> Resul
             let holds = |it: &&&Answer| it.name != "exempt" || it.exemptions.contains(&**by);
             check(answers.iter().filter(holds).count() != 0, "an exemption that never holds")
         }
-        Verdict::Violation { .. } => {
+        Verdict::Violation { unknown, .. } => {
             check(are_all(&["violation"]), "not always a violation")?;
-            let violated_in_all: BTreeSet<String> = named
-                .iter()
-                .chain(&violated_in_some)
-                .filter(|rule| answers.iter().all(|it| it.violated.contains(*rule)))
-                .cloned()
-                .collect();
-            if violated_in_all.is_empty() {
-                check(named == violated_in_some, "not the rules of which one is violated")
-            } else {
+            let is_in_all = |rule: &&String| answers.iter().all(|it| it.violated.contains(*rule));
+            if unknown.is_none() {
                 check(!named.is_empty(), "no rule is named")?;
-                check(named.is_subset(&violated_in_all), "a rule that is not always violated")
+                return check(named.iter().all(|it| is_in_all(&it)), "not always this rule");
             }
+            let is_one_of = |it: &&Answer| !it.violated.is_disjoint(&named);
+            check(answers.iter().all(is_one_of), "not always one of these rules")?;
+            check(named.is_subset(&violated_in_some), "a rule that is never violated")?;
+            let is_certain = violated_in_some.iter().any(|it| is_in_all(&it));
+            check(splits == Splits::Perhaps || !is_certain, "one rule is always violated")
         }
         Verdict::Undetermined { .. } => {
             check(violated_in_some.is_subset(&named), "a rule that may be violated is not named")?;
