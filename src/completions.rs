@@ -32,13 +32,11 @@ impl Open<'_> {
 /// text, for `*` or for `?*`, and for no other pattern.
 pub(crate) fn can_be_completed(test: &Test) -> bool {
     let is_nameable = |it: &Glob| {
-        let text = it.to_string();
-        ["*", "?*"].contains(&text.as_str()) || !text.contains(['*', '?'])
+        let glob = it.to_string();
+        ["*", "?*"].contains(&glob.as_str()) || !glob.contains(['*', '?'])
     };
-    match test {
-        Test::TargetTags(all) => all.iter().all(|(_, globs)| globs.iter().all(is_nameable)),
-        _ => true,
-    }
+    let Test::TargetTags(all) = test else { return true };
+    all.iter().all(|(_, globs)| globs.iter().all(is_nameable))
 }
 
 /// The session and its tags, completed in every way that these tests can tell apart, at most 256.
