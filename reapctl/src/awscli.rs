@@ -112,7 +112,7 @@ async fn execute(operation: &'static Operation, words: &[String]) -> Result<(), 
     parameters::add_input_json(&mut params, &line.own)?;
     let sample = line.own.one(GENERATE_CLI_SKELETON.name);
     if sample == Some("input") {
-        output::print(&(json::pretty(&operation.input.sample(None), 0) + "\n"));
+        output::print(&(json::pretty(&operation.input.sample(None), false) + "\n"));
         return Ok(());
     }
     let format = line.global.one("--output").map(Into::into);

@@ -1,7 +1,7 @@
 //! Words of a command line as Python's `argparse` takes them: options anywhere, abbreviated if that
 //! is unambiguous, `--name value` or `--name=value`; its errors in its words.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use crate::awscli::value::{parse_int, quoted};
 
@@ -23,6 +23,7 @@ pub(crate) enum Takes {
     Number,
     /// One, or this if there is none.
     Optional(&'static str),
+    /// Any number, also none.
     Many,
 }
 
@@ -150,7 +151,6 @@ impl Spec {
             },
             (Takes::Optional(_), []) => &[],
             (Takes::One | Takes::Number, []) => return fail("expected one argument"),
-            (Takes::Many, []) => return fail("expected at least one argument"),
             (Takes::Many, all) => all,
             (Takes::One | Takes::Number | Takes::Optional(_), [first, ..]) => {
                 std::slice::from_ref(first)
@@ -164,10 +164,10 @@ impl Spec {
                 return fail(&invalid_choice(self.choices, value));
             }
         }
-        let values = match self.takes {
-            Takes::Optional(default) if taken.is_empty() => vec![default.to_owned()],
-            _ => taken.to_vec(),
-        };
+        let mut values = taken.to_vec();
+        if let (Takes::Optional(default), []) = (self.takes, taken) {
+            values.push(default.to_owned());
+        }
         given.values.insert(self.name, values);
         Ok(if explicit.is_some() { 0 } else { taken.len() })
     }
@@ -188,9 +188,9 @@ fn invalid_choice(choices: &[&str], value: &str) -> String {
         .collect();
     similar.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(a.1)));
     if !similar.is_empty() {
-        message.push_str(&format!("\n\n\nInvalid choice: {}, maybe you meant:\n", quoted(value)));
+        let _ = write!(message, "\n\n\nInvalid choice: {}, maybe you meant:\n", quoted(value));
         for (_, it) in similar.iter().take(3) {
-            message.push_str(&format!("\n  * {it}"));
+            let _ = write!(message, "\n  * {it}");
         }
     }
     message

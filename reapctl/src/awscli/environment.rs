@@ -14,6 +14,8 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 pub(crate) struct Settings {
     /// The profile's name, if one was chosen.
     pub(crate) profile: Option<String>,
+    /// Whether an option chose it: then the environment's credentials do not count.
+    pub(crate) is_explicit: bool,
     sections: Option<profile::ProfileSet>,
 }
 
@@ -21,6 +23,7 @@ impl Settings {
     /// Reads the files. A profile that was chosen and is not there is an error only once it is
     /// `checked`.
     pub(crate) async fn load(profile: Option<&str>) -> Self {
+        let is_explicit = profile.is_some();
         let profile = profile
             .map(Into::into)
             .or_else(|| variable("AWS_DEFAULT_PROFILE"))
@@ -28,7 +31,7 @@ impl Settings {
         let files = EnvConfigFiles::default();
         let chosen = profile.clone().map(Into::into);
         let sections = profile::load(&Fs::real(), &Env::real(), &files, chosen).await.ok();
-        Self { profile, sections }
+        Self { profile, is_explicit, sections }
     }
 
     /// Refuses a profile that is not there.

@@ -11,7 +11,7 @@ use crate::awscli::{
 /// The command, so that `reapctl --help` and completions show it. Its words are taken by this
 /// module's own parser, which is `argparse`'s equal.
 pub(crate) fn command(operation: &'static Operation) -> Command {
-    let own = operation.options.iter().map(|it| argument(it).help_heading("Options"));
+    let own = operation.options.iter().map(argument);
     let global = GLOBAL.iter().map(|it| argument(it).help_heading("Options of every command"));
     Command::new(operation.command)
         .about(operation.about)
@@ -28,7 +28,7 @@ fn argument(spec: &Spec) -> Arg {
         Takes::Nothing => return argument.action(ArgAction::SetTrue),
         Takes::One | Takes::Number => argument.num_args(1),
         Takes::Optional(_) => argument.num_args(0..=1),
-        Takes::Many => argument.num_args(1..),
+        Takes::Many => argument.num_args(0..),
     };
     let argument =
         argument.value_name(if spec.takes == Takes::Number { "NUMBER" } else { "VALUE" });

@@ -1,6 +1,6 @@
-//! JMESPath as Python's implementation has it: its order of members, numbers and error messages.
+//! `JMESPath` as Python's implementation has it: its order of members, numbers and error messages.
 //!
-//! The crates that implement JMESPath sort members by name and word their errors differently; the
+//! The crates that implement `JMESPath` sort members by name and word their errors differently; the
 //! AWS CLI keeps `{B: …, A: …}` in that order.
 
 mod functions;
@@ -84,7 +84,7 @@ mod tests {
             ("S[::-1].id", r#"["a","b"]"#),
             ("sort_by(S, &n)[*].id", r#"["b","a"]"#),
             ("max_by(S, &id).n", "2"),
-            ("m.*", r#"[[1,[2,3]],true]"#),
+            ("m.*", "[[1,[2,3]],true]"),
             ("m.z[]", "[1,2,3]"),
             ("length(s)", "2"),
             ("sum(S[].n)", "12"),

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::awscli::value::{Map, Value, float};
+use crate::{
+    awscli::value::{Map, Value, float},
+    table::is_unsafe,
+};
 
 /// Reads JSON; the error is worded as Python's.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
@@ -222,26 +225,32 @@ pub(crate) fn compact(value: &Value, item: &str, key: &str) -> String {
         Value::Map(map) => {
             let members: Vec<_> = map
                 .iter()
-                .map(|(name, value)| string(name, true) + key + &compact(value, item, key))
+                .map(|(name, value)| string(name, is_ascii) + key + &compact(value, item, key))
                 .collect();
             format!("{{{}}}", members.join(item))
         }
-        Value::Text(text) => string(text, true),
+        Value::Text(text) => string(text, is_ascii),
         Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => scalar(value),
     }
 }
 
-/// `json.dumps(value, indent=4, ensure_ascii=False)`
-pub(crate) fn pretty(value: &Value, depth: usize) -> String {
+/// `json.dumps(value, indent=4, ensure_ascii=False)`; for a terminal, characters that it would obey
+/// are escaped as well.
+pub(crate) fn pretty(value: &Value, for_terminal: bool) -> String {
+    let keep = if for_terminal { |it| !is_unsafe(it) } else { |_| true };
+    indented(value, 0, keep)
+}
+
+fn indented(value: &Value, depth: usize, keep: fn(char) -> bool) -> String {
     let inner = "    ".repeat(depth + 1);
     let outer = "    ".repeat(depth);
+    let deeper = |it: &Value| indented(it, depth + 1, keep);
     let lines = match value {
-        Value::List(items) => items.iter().map(|it| pretty(it, depth + 1)).collect::<Vec<_>>(),
-        Value::Map(map) => map
-            .iter()
-            .map(|(name, value)| string(name, false) + ": " + &pretty(value, depth + 1))
-            .collect(),
-        Value::Text(text) => return string(text, false),
+        Value::List(items) => items.iter().map(deeper).collect::<Vec<_>>(),
+        Value::Map(map) => {
+            map.iter().map(|(name, it)| string(name, keep) + ": " + &deeper(it)).collect()
+        }
+        Value::Text(text) => return string(text, keep),
         Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => return scalar(value),
     };
     let (open, close) = if matches!(value, Value::List(_)) { ('[', ']') } else { ('{', '}') };
@@ -268,7 +277,12 @@ fn scalar(value: &Value) -> String {
     }
 }
 
-fn string(text: &str, is_ascii: bool) -> String {
+fn is_ascii(it: char) -> bool {
+    matches!(it, ' '..='~')
+}
+
+/// A text in quotes; characters that are not to be kept are escaped.
+fn string(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut string = String::from('"');
     for it in text.chars() {
         match it {
@@ -279,7 +293,7 @@ fn string(text: &str, is_ascii: bool) -> String {
             '\t' => string.push_str("\\t"),
             '\u{8}' => string.push_str("\\b"),
             '\u{c}' => string.push_str("\\f"),
-            it if it < ' ' || (is_ascii && !matches!(it, ' '..='~')) => {
+            it if it < ' ' || !keep(it) => {
                 for unit in it.encode_utf16(&mut [0; 2]) {
                     let _ = write!(string, "\\u{unit:04x}");
                 }
@@ -322,6 +336,7 @@ mod tests {
         assert_eq!(compact(&parse(text).expect("JSON"), ", ", ": "), text);
         let value = parse(r#"{"b":[],"a":["\u00e9\u0001"]}"#).expect("JSON");
         let lines = "{\n    \"b\": [],\n    \"a\": [\n        \"é\\u0001\"\n    ]\n}";
-        assert_eq!(pretty(&value, 0), lines);
+        assert_eq!(pretty(&value, false), lines);
+        assert_eq!(pretty(&Value::from("\u{9b}\u{202e}é"), true), "\"\\u009b\\u202eé\"");
     }
 }

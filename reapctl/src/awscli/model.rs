@@ -68,7 +68,7 @@ impl Shape {
                 }
             }
             (Self::Text { min, .. }, Value::Text(text)) => {
-                length(text.chars().count(), *min, wrong)
+                length(text.chars().count(), *min, wrong);
             }
             (Self::Integer { min }, Value::Int(number)) => {
                 if number < min {

@@ -37,12 +37,16 @@ impl Format {
 
     /// Writes an answer, or a page of one.
     pub(crate) fn write(self, title: &str, value: &Value) -> Result<(), String> {
-        let safe = if is_terminal() { Some(escaped(value)) } else { None };
-        let value = safe.as_ref().unwrap_or(value);
+        let escaped = if is_terminal() && self != Self::Json { Some(escaped(value)) } else { None };
+        let value = escaped.as_ref().unwrap_or(value);
         let rendered = match self {
             Self::Json if matches!(value, Value::Map(map) if map.len() == 0) => String::new(),
-            Self::Json => json::pretty(value, 0) + "\n",
-            Self::Table { is_coloured } => table::render(title, value, width(), is_coloured)?,
+            Self::Json => json::pretty(value, is_terminal()) + "\n",
+            Self::Table { is_coloured } => {
+                let table = table::render(title, value, width(), is_coloured)?;
+                // The AWS CLI resets the terminal's colours once more at its end.
+                if is_coloured && is_terminal() { table + table::RESET } else { table }
+            }
             Self::Text => text::render(value),
         };
         print(&rendered);

@@ -88,20 +88,16 @@ impl<'a> Pages<'a> {
         let skipped = self.skip.take();
         let mut rows = page.get(self.result_key).cloned().unwrap_or(Value::Null);
         if let Some(n) = skipped {
-            rows = match rows {
-                Value::List(rows) => Value::List(from(&rows, n)),
-                _ => Value::Null,
-            };
+            rows = rows.into_list().map_or(Value::Null, |it| Value::List(from(&it, n)));
         }
         let n_rows = if let Value::List(rows) = &rows { length(rows) } else { 0 };
         let excess = self.max_items.map_or(0, |it| self.n_items + n_rows - it);
         if 0 < excess {
             let keep = n_rows - excess;
-            let all = if let Value::List(all) = rows { all } else { Vec::new() };
-            rows = Value::List(up_to(&all, keep));
+            rows = Value::List(up_to(&rows.into_list().unwrap_or_default(), keep));
             let mut next = std::mem::take(&mut self.next);
             next.set(TRUNCATED, Value::Int(keep + skipped.unwrap_or_default()));
-            self.stop_at(next)?;
+            self.stop_at(&next)?;
             return Ok(Some(rows));
         }
         self.n_items += n_rows;
@@ -117,7 +113,7 @@ impl<'a> Pages<'a> {
         };
         self.next = Map::from([(TOKEN, token)]);
         if self.max_items == Some(self.n_items) {
-            self.pending = self.stop_at(self.next.clone()).err();
+            self.pending = self.stop_at(&self.next.clone()).err();
             return;
         }
         let next = Value::Map(self.next.clone());
@@ -131,7 +127,7 @@ impl<'a> Pages<'a> {
         self.previous = Some(next);
     }
 
-    fn stop_at(&mut self, next: Map) -> Result<(), String> {
+    fn stop_at(&mut self, next: &Map) -> Result<(), String> {
         self.is_done = true;
         let mut names: Vec<_> = next.iter().map(|(name, _)| name).collect();
         names.sort_unstable();

@@ -6,7 +6,8 @@ use crate::awscli::{
     operation::Operation,
     options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON},
     paginate::CONFIG,
-    paramfile, shorthand,
+    paramfile,
+    shorthand::{self, Wrong},
     value::{Map, Value, parse_int, quoted},
 };
 
@@ -115,7 +116,12 @@ fn structures(name: &str, words: &[String], file: Option<&str>) -> Result<Value,
     let parsed = |text: &str| json::parse(text).map_err(|err| invalid_json(name, &err, text));
     let first = file.or(words.first().map(String::as_str)).unwrap_or_default();
     if !first.trim().starts_with(['[', '{']) {
-        let short = |text: &str| shorthand::parse(text).map_err(|err| wrong(name, &err));
+        let short = |text: &str| {
+            shorthand::parse(text).map_err(|err| match err {
+                Wrong::File(message) => message,
+                Wrong::Syntax(message) => wrong(name, &message),
+            })
+        };
         return match file {
             Some(text) => short(text),
             None => Ok(Value::List(words.iter().map(|it| short(it)).collect::<Result<_, _>>()?)),

@@ -5,8 +5,15 @@ use crate::awscli::{
     value::{Map, Value},
 };
 
-/// Reads one parameter; the error is worded as the AWS CLI's.
-pub(crate) fn parse(text: &str) -> Result<Value, String> {
+/// What is wrong with a parameter, as the AWS CLI words it.
+pub(crate) enum Wrong {
+    /// The file that a value names.
+    File(String),
+    Syntax(String),
+}
+
+/// Reads one parameter.
+pub(crate) fn parse(text: &str) -> Result<Value, Wrong> {
     let mut parser = Parser { chars: text.chars().collect(), at: 0, resolves_files: false };
     parser.parameter()
 }
@@ -26,7 +33,7 @@ enum Follow {
 }
 
 impl Parser {
-    fn parameter(&mut self) -> Result<Value, String> {
+    fn parameter(&mut self) -> Result<Value, Wrong> {
         let mut map = Map::default();
         let (key, value) = self.key_value(Self::values)?;
         map.set(&key, value);
@@ -35,11 +42,11 @@ impl Parser {
             self.expect_spaced(',')?;
             let (key, value) = self.key_value(Self::values)?;
             if map.get(&key).is_some() {
-                return Err(format!(
+                return Err(Wrong::Syntax(format!(
                     "Second instance of key \"{key}\" encountered for input:\n{}\n\
                      This is often because there is a preceding \",\" instead of a space.",
                     self.location(last + 1)
-                ));
+                )));
             }
             map.set(&key, value);
             last = self.at;
@@ -49,8 +56,8 @@ impl Parser {
 
     fn key_value(
         &mut self,
-        value: impl FnOnce(&mut Self) -> Result<Value, String>,
-    ) -> Result<(String, Value), String> {
+        value: impl FnOnce(&mut Self) -> Result<Value, Wrong>,
+    ) -> Result<(String, Value), Wrong> {
         let key = self.key();
         self.resolves_files = self.expect_spaced('@').is_ok();
         self.expect_spaced('=')?;
@@ -65,7 +72,7 @@ impl Parser {
         key
     }
 
-    fn values(&mut self) -> Result<Value, String> {
+    fn values(&mut self) -> Result<Value, Wrong> {
         match self.peek() {
             None => Ok("".into()),
             Some('[' | '{') => self.explicit_values(),
@@ -73,7 +80,7 @@ impl Parser {
         }
     }
 
-    fn explicit_values(&mut self) -> Result<Value, String> {
+    fn explicit_values(&mut self) -> Result<Value, Wrong> {
         match self.peek() {
             Some('[') => self.list(),
             Some('{') => self.map(),
@@ -82,7 +89,7 @@ impl Parser {
     }
 
     /// `foo=bar` is a text, `foo=bar,baz` a list; `foo=bar,baz=…` is a text, and then another key.
-    fn comma_separated(&mut self) -> Result<Value, String> {
+    fn comma_separated(&mut self) -> Result<Value, Wrong> {
         let first = self.first_value()?;
         self.skip_space();
         if self.peek() != Some(',') {
@@ -111,7 +118,7 @@ impl Parser {
     }
 
     /// A further value of a list, and whether it is the last.
-    fn second_value(&mut self) -> Result<(Value, bool), String> {
+    fn second_value(&mut self) -> Result<(Value, bool), Wrong> {
         let value = match self.peek() {
             Some(quote @ ('\'' | '"')) => self.quoted(quote)?,
             _ => match self.bare(Follow::Second) {
@@ -127,7 +134,7 @@ impl Parser {
         Ok((value, is_last))
     }
 
-    fn first_value(&mut self) -> Result<Value, String> {
+    fn first_value(&mut self) -> Result<Value, Wrong> {
         match self.peek() {
             Some(quote @ ('\'' | '"')) => self.quoted(quote),
             _ => match self.bare(Follow::First) {
@@ -137,7 +144,7 @@ impl Parser {
         }
     }
 
-    fn list(&mut self) -> Result<Value, String> {
+    fn list(&mut self) -> Result<Value, Wrong> {
         self.expect_spaced('[')?;
         let mut items = Vec::new();
         while self.peek() != Some(']') {
@@ -152,7 +159,7 @@ impl Parser {
         Ok(Value::List(items))
     }
 
-    fn map(&mut self) -> Result<Value, String> {
+    fn map(&mut self) -> Result<Value, Wrong> {
         self.expect_spaced('{')?;
         let mut map = Map::default();
         while self.peek() != Some('}') {
@@ -186,7 +193,7 @@ impl Parser {
         (!text.is_empty()).then(|| text.replace("\\,", ",").trim_end().to_owned())
     }
 
-    fn quoted(&mut self, quote: char) -> Result<Value, String> {
+    fn quoted(&mut self, quote: char) -> Result<Value, Wrong> {
         let is_quote = |i: &usize| self.chars.get(*i) == Some(&quote);
         let is_escaped = |i: &usize| self.chars.get(*i - 1) == Some(&'\\');
         let quotes: Vec<_> = (self.at + 1..self.chars.len()).filter(is_quote).collect();
@@ -202,9 +209,9 @@ impl Parser {
         self.resolved(text)
     }
 
-    fn resolved(&self, text: String) -> Result<Value, String> {
+    fn resolved(&self, text: String) -> Result<Value, Wrong> {
         if self.resolves_files
-            && let Some(contents) = paramfile::load(&text)?
+            && let Some(contents) = paramfile::load(&text).map_err(Wrong::File)?
         {
             return Ok(Value::Text(contents));
         }
@@ -221,14 +228,14 @@ impl Parser {
         }
     }
 
-    fn expect_spaced(&mut self, expected: char) -> Result<(), String> {
+    fn expect_spaced(&mut self, expected: char) -> Result<(), Wrong> {
         self.skip_space();
         self.expect(expected)?;
         self.skip_space();
         Ok(())
     }
 
-    fn expect(&mut self, expected: char) -> Result<(), String> {
+    fn expect(&mut self, expected: char) -> Result<(), Wrong> {
         match self.peek() {
             Some(it) if it == expected => {
                 self.at += 1;
@@ -239,9 +246,11 @@ impl Parser {
         }
     }
 
-    fn fail<T>(&self, expected: &str, actual: &str) -> Result<T, String> {
+    fn fail<T>(&self, expected: &str, actual: &str) -> Result<T, Wrong> {
         let location = self.location(self.at);
-        Err(format!("Expected: '{expected}', received: '{actual}' for input:\n{location}"))
+        let message =
+            format!("Expected: '{expected}', received: '{actual}' for input:\n{location}");
+        Err(Wrong::Syntax(message))
     }
 
     /// The input, with a caret below the place that is meant.

@@ -2,6 +2,7 @@
 
 mod draw;
 mod section;
+mod wide;
 
 use std::collections::BTreeSet;
 
@@ -9,6 +10,9 @@ use crate::awscli::{
     table::section::Section,
     value::{Map, Value},
 };
+
+/// Ends all colours.
+pub(crate) const RESET: &str = "\u{1b}[0m";
 
 /// The table of a value, turned upright where it is wider than the terminal.
 pub(crate) fn render(
@@ -18,13 +22,9 @@ pub(crate) fn render(
     is_coloured: bool,
 ) -> Result<String, String> {
     let mut table = Table { sections: Vec::new() };
-    let table_text = if table.build(Some(title), value, 0)? {
-        draw::draw(table.sections, width, is_coloured)
-    } else {
-        String::new()
-    };
-    // At its end the AWS CLI resets the terminal's colours, whatever it has written.
-    Ok(if is_coloured { table_text + draw::RESET } else { table_text })
+    let has_something = table.build(Some(title), value, 0)?;
+    let sections = if has_something { table.sections } else { Vec::new() };
+    Ok(draw::draw(sections, width, is_coloured))
 }
 
 struct Table {
@@ -60,24 +60,27 @@ impl Table {
             }
             Value::List(items) => {
                 for item in items {
-                    match item {
-                        Value::List(cells) if cells.iter().all(Value::is_scalar) => {
-                            self.row(cells.iter().map(Value::text).collect())?;
-                        }
-                        Value::Map(map) => {
-                            self.row(map.iter().map(|(it, _)| it.into()).collect())?
-                        }
-                        Value::List(_) => {
-                            self.build(None, item, 0)?;
-                        }
-                        scalar => self.row(vec![scalar.text()])?,
-                    }
+                    self.item(item)?;
                 }
             }
             Value::Map(map) => self.map(map, indent)?,
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {}
         }
         Ok(true)
+    }
+
+    /// An item of a list that does not begin with a map: a row, or a list of its own.
+    fn item(&mut self, item: &Value) -> Result<(), String> {
+        match item {
+            Value::List(cells) if cells.iter().all(Value::is_scalar) => {
+                self.row(cells.iter().map(Value::text).collect())
+            }
+            Value::List(_) => self.build(None, item, 0).map(|_| ()),
+            Value::Map(map) => self.row(map.iter().map(|(it, _)| it.into()).collect()),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {
+                self.row(vec![item.text()])
+            }
+        }
     }
 
     fn map(&mut self, map: &Map, indent: usize) -> Result<(), String> {

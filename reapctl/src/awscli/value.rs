@@ -74,6 +74,10 @@ impl Value {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
+    pub(crate) fn into_list(self) -> Option<Vec<Self>> {
+        if let Self::List(items) = self { Some(items) } else { None }
+    }
+
     pub(crate) fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }

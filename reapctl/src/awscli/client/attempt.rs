@@ -179,6 +179,8 @@ fn describe<E: Error + 'static, R: std::fmt::Debug>(error: &SdkError<E, R>) -> F
 impl Failure {
     /// The message that botocore has for it.
     fn unreached(&self, url: &str) -> Answer {
+        // The SDK ends every path with a slash.
+        let url = url.strip_suffix('/').filter(|it| it.matches('/').count() > 2).unwrap_or(url);
         let has = |part: &str| self.chain.contains(part);
         let message = if has("connect timeout") {
             format!("Connect timeout on endpoint URL: \"{url}\"")

@@ -2,15 +2,20 @@
 
 use std::{fs, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, ecs::EcsCredentialsProvider,
+    imds::credentials::ImdsCredentialsProvider, meta::credentials::CredentialsProviderChain,
+    profile::ProfileFileCredentialsProvider, retry::RetryConfig, timeout::TimeoutConfig,
+};
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::error::display::DisplayErrorContext;
 
-use crate::awscli::environment::Settings;
+use crate::awscli::environment::{Settings, variable};
 
 /// What the command line says of the connection.
 pub(crate) struct Options {
@@ -39,24 +44,47 @@ pub(super) async fn config(options: &Options, settings: &Settings) -> Result<Sdk
     }
     if !options.signs {
         loader = loader.no_credentials();
+    } else if let Some(profile) = settings.profile.as_ref().filter(|_| settings.is_explicit) {
+        loader = loader.credentials_provider(of_profile(profile));
     }
-    if let Some(path) = &options.ca_bundle {
-        let pem = fs::read(path).map_err(|_| {
-            format!("Could not find a suitable TLS CA certificate bundle, invalid path: {path}")
-        })?;
-        let trusted = TrustStore::empty().with_pem_certificate(pem);
-        let context = TlsContext::builder().with_trust_store(trusted).build();
-        let context = context.map_err(|err| format!("cannot use {path}: {err}"))?;
-        let provider = Provider::Rustls(CryptoMode::AwsLc);
-        let client = Builder::new().tls_provider(provider).tls_context(context).build_https();
-        loader = loader.http_client(client);
+    if is_plain(options) {
+        return Ok(loader.load().await);
     }
-    let config = loader.load().await;
-    let is_plain = config.endpoint_url().is_some_and(|it| it.starts_with("http://"));
-    if !options.verifies && !is_plain {
+    if !options.verifies {
         return Err("reapctl always verifies certificates; trust others with --ca-bundle".into());
     }
-    Ok(config)
+    if let Some(path) = &options.ca_bundle {
+        loader = loader.http_client(trusting(path)?);
+    }
+    Ok(loader.load().await)
+}
+
+/// Whether the endpoint is of http://: nothing is verified there.
+fn is_plain(options: &Options) -> bool {
+    let variables = ["AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL"];
+    let url = options.endpoint_url.clone();
+    let url = url.or_else(|| variables.into_iter().find_map(variable));
+    url.is_some_and(|it| it.starts_with("http://"))
+}
+
+/// A client that trusts the certificates of a file, and no others.
+fn trusting(path: &str) -> Result<SharedHttpClient, String> {
+    let pem = fs::read(path).map_err(|_| {
+        format!("Could not find a suitable TLS CA certificate bundle, invalid path: {path}")
+    })?;
+    let trusted = TrustStore::empty().with_pem_certificate(pem);
+    let context = TlsContext::builder().with_trust_store(trusted).build();
+    let context = context.map_err(|err| format!("cannot use {path}: {err}"))?;
+    let provider = Provider::Rustls(CryptoMode::AwsLc);
+    Ok(Builder::new().tls_provider(provider).tls_context(context).build_https())
+}
+
+/// Everything but the environment's credentials.
+fn of_profile(name: &str) -> CredentialsProviderChain {
+    let profile = ProfileFileCredentialsProvider::builder().profile_name(name).build();
+    CredentialsProviderChain::first_try("Profile", profile)
+        .or_else("EcsContainer", EcsCredentialsProvider::builder().build())
+        .or_else("Ec2InstanceMetadata", ImdsCredentialsProvider::builder().build())
 }
 
 /// Refuses to go on without credentials.

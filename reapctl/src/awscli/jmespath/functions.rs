@@ -1,4 +1,4 @@
-//! The functions of JMESPath.
+//! The functions of `JMESPath`.
 
 use std::cmp::Ordering;
 
@@ -22,9 +22,10 @@ struct Signature {
 
 pub(super) fn call(name: &str, arguments: &[Node], value: &Value) -> Result<Value, String> {
     let arguments = arguments.iter().map(|it| {
-        Ok(match it {
-            Node::Expression(node) => Argument::Expression(node),
-            node => Argument::Value(node.evaluate(value)?),
+        Ok(if let Node::Expression(node) = it {
+            Argument::Expression(node)
+        } else {
+            Argument::Value(it.evaluate(value)?)
         })
     });
     let arguments = arguments.collect::<Result<Vec<_>, String>>()?;

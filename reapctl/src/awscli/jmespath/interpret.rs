@@ -7,7 +7,7 @@ use crate::awscli::{
     value::{Map, Value},
 };
 
-/// What JMESPath takes for false.
+/// What `JMESPath` takes for false.
 fn is_false(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -48,20 +48,18 @@ impl Node {
                 }
                 project(&kept, each)?
             }
-            Self::Flatten(node) => match node.evaluate(value)? {
-                Value::List(items) => Value::List(
-                    items
-                        .into_iter()
-                        .flat_map(|it| if let Value::List(it) = it { it } else { vec![it] })
-                        .collect(),
-                ),
-                _ => Value::Null,
-            },
+            Self::Flatten(node) => {
+                let Some(items) = node.evaluate(value)?.into_list() else { return Ok(Value::Null) };
+                let parts = items
+                    .into_iter()
+                    .flat_map(|it| if let Value::List(it) = it { it } else { vec![it] });
+                Value::List(parts.collect())
+            }
             Self::Function(name, arguments) => functions::call(name, arguments, value)?,
-            Self::Index(index) => match value {
-                Value::List(items) => item(items, *index).cloned().unwrap_or(Value::Null),
-                _ => Value::Null,
-            },
+            Self::Index(index) => {
+                let Value::List(items) = value else { return Ok(Value::Null) };
+                item(items, *index).cloned().unwrap_or(Value::Null)
+            }
             Self::Indexed(nodes) => {
                 nodes.iter().try_fold(value.clone(), |value, it| it.evaluate(&value))?
             }
@@ -95,10 +93,10 @@ impl Node {
                 let Value::List(items) = list.evaluate(value)? else { return Ok(Value::Null) };
                 project(&items, each)?
             }
-            Self::Slice(parts) => match value {
-                Value::List(items) => Value::List(slice(items, *parts)?),
-                _ => Value::Null,
-            },
+            Self::Slice(parts) => {
+                let Value::List(items) = value else { return Ok(Value::Null) };
+                Value::List(slice(items, *parts)?)
+            }
             Self::ValueProjection(nodes) => {
                 let [map, each] = nodes.as_ref();
                 let Value::Map(map) = map.evaluate(value)? else { return Ok(Value::Null) };
@@ -123,22 +121,22 @@ fn item(items: &[Value], index: i128) -> Option<&Value> {
     items.get(usize::try_from(index).ok()?)
 }
 
-/// `items[start:stop:step]`
-fn slice(items: &[Value], [start, stop, step]: [Option<i128>; 3]) -> Result<Vec<Value>, String> {
+/// `items[from:to:by]`
+fn slice(items: &[Value], [from, to, by]: [Option<i128>; 3]) -> Result<Vec<Value>, String> {
     let length = i128::try_from(items.len()).unwrap_or(i128::MAX);
-    let step = step.unwrap_or(1);
-    if step == 0 {
+    let by = by.unwrap_or(1);
+    if by == 0 {
         return Err("slice step cannot be zero".into());
     }
-    let (low, high) = if step < 0 { (-1, length - 1) } else { (0, length) };
+    let (low, high) = if by < 0 { (-1, length - 1) } else { (0, length) };
     let clamp = |it: i128| (if it < 0 { it + length } else { it }).clamp(low, high);
-    let (first, last) = if step < 0 { (high, low) } else { (low, high) };
-    let mut at = start.map_or(first, clamp);
-    let stop = stop.map_or(last, clamp);
+    let (first, last) = if by < 0 { (high, low) } else { (low, high) };
+    let mut at = from.map_or(first, clamp);
+    let end = to.map_or(last, clamp);
     let mut picked = Vec::new();
-    while if step < 0 { stop < at } else { at < stop } {
+    while if by < 0 { end < at } else { at < end } {
         picked.extend(usize::try_from(at).ok().and_then(|it| items.get(it)).cloned());
-        at += step;
+        at = at.saturating_add(by);
     }
     Ok(picked)
 }

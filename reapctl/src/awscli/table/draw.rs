@@ -1,9 +1,9 @@
 //! Boxes to lines.
 
-use crate::awscli::table::section::{Section, width};
-
-/// Ends all colours.
-pub(super) const RESET: &str = "\u{1b}[0m";
+use crate::awscli::table::{
+    RESET,
+    section::{Section, width},
+};
 
 const CELL: &str = "\u{1b}[1m\u{1b}[34m";
 const BAR: &str = "\u{1b}[2m\u{1b}[33m";
@@ -13,8 +13,11 @@ struct Canvas {
     is_coloured: bool,
 }
 
-/// Draws sections below each other.
+/// Draws sections below each other; nothing without any.
 pub(super) fn draw(sections: Vec<Section>, terminal: usize, is_coloured: bool) -> String {
+    if sections.is_empty() {
+        return String::new();
+    }
     let widest = |all: &[Section]| all.iter().map(Section::total_width).max().unwrap_or_default();
     let mut sections = sections;
     let mut table = widest(&sections);

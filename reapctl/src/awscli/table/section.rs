@@ -1,6 +1,6 @@
 //! A box of a table: a title, a header, rows; and how wide its columns are.
 
-use unicode_width::UnicodeWidthChar;
+use crate::awscli::table::wide::is_wide;
 
 pub(super) struct Section {
     pub(super) title: String,
@@ -11,12 +11,8 @@ pub(super) struct Section {
     widths: Vec<usize>,
 }
 
-/// Columns that a text takes; what is ambiguous is wide, as in `unicodedata`'s eyes.
+/// Columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
-    let is_wide = |it: char| {
-        let is_mark = matches!(it, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}');
-        it != '\u{ad}' && (is_mark || it.width_cjk() == Some(2)) || it == '\u{ad}'
-    };
     text.chars().map(|it| if is_wide(it) { 2 } else { 1 }).sum()
 }
 
