@@ -1,10 +1,12 @@
 //! The operator's command line: the same library, the same sweep.
 
 mod aws;
+mod awscli;
 mod backtest;
 mod case;
 mod check;
 mod demo;
+mod describe_sessions;
 mod emulate;
 mod explain;
 mod file;
@@ -16,14 +18,18 @@ mod progress;
 mod schema;
 mod sweep;
 mod table;
+mod terminate_session;
 mod test;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::Timestamp;
 
-use crate::file::Invalid;
+use crate::{
+    awscli::Operation, describe_sessions::DESCRIBE_SESSIONS, file::Invalid,
+    terminate_session::TERMINATE_SESSION,
+};
 
 /// The exit status for a policy or another input that is not valid, as for wrong use.
 const INVALID: u8 = 2;
@@ -57,7 +63,14 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    if let Some((operation, words)) = aws_command() {
+        return awscli::run(operation, &words).await;
+    }
+    let cli = AWS_COMMANDS
+        .iter()
+        .fold(Cli::command(), |it, operation| it.subcommand(awscli::command(operation)));
+    let cli = Cli::from_arg_matches(&cli.get_matches()).unwrap_or_else(|err| err.exit());
+    let result = match cli.command {
         Command::Backtest(args) => backtest::run(&args).await,
         Command::Check(args) => check::run(&args),
         Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
@@ -76,6 +89,17 @@ async fn main() -> ExitCode {
             if err.is::<Invalid>() { ExitCode::from(INVALID) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// The commands that take their words as the AWS CLI does.
+static AWS_COMMANDS: [&Operation; 2] = [&DESCRIBE_SESSIONS, &TERMINATE_SESSION];
+
+/// One of these commands, and the words behind its name.
+fn aws_command() -> Option<(&'static Operation, Vec<String>)> {
+    let mut words = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned());
+    let name = words.next()?;
+    let operation = AWS_COMMANDS.into_iter().find(|it| it.command == name)?;
+    Some((operation, words.collect()))
 }
 
 /// The clock: read once a command.

@@ -57,13 +57,15 @@ pub(crate) fn minute(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%MZ").to_string()
 }
 
-/// The text with every control and bidirectional character escaped, for a terminal obeys them.
+/// Control and bidirectional characters: a terminal obeys them.
+pub(crate) fn is_unsafe(it: char) -> bool {
+    it.is_control()
+        || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(it, '\u{2066}'..='\u{2069}')
+}
+
+/// The text with every unsafe character escaped.
 pub(crate) fn printable(text: &str) -> String {
-    let is_unsafe = |it: char| {
-        it.is_control()
-            || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(it, '\u{2066}'..='\u{2069}')
-    };
     let escape = |it: char| match it {
         it if is_unsafe(it) => it.escape_unicode().to_string(),
         it => it.to_string(),

@@ -22,14 +22,19 @@ AWS = pathlib.Path(sys.executable).with_name("aws")
 N_SESSIONS = 21  # In the sample fleet.
 
 
+def emulate(test, *arguments):
+    """An emulator for the time of a test; its address."""
+    emulator = subprocess.Popen(
+        [REAPCTL, "emulate", "--port", "0", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    test.addCleanup(emulator.communicate)
+    test.addCleanup(emulator.kill)  # Clean-ups run last first.
+    return re.search(r"http://[0-9.:]+[0-9]", emulator.stdout.readline()).group()
+
+
 class AwsClients(unittest.TestCase):
     def setUp(self):
-        self.emulator = subprocess.Popen(
-            [REAPCTL, "emulate", "--port", "0"], stdout=subprocess.PIPE, text=True
-        )
-        self.addCleanup(self.emulator.communicate)
-        self.addCleanup(self.emulator.kill)  # Clean-ups run last first.
-        url = re.search(r"http://[0-9.:]+[0-9]", self.emulator.stdout.readline()).group()
+        url = emulate(self)
         self.environment = {
             "AWS_ACCESS_KEY_ID": "emulator",
             "AWS_CONFIG_FILE": os.devnull,
@@ -98,6 +103,62 @@ class AwsClients(unittest.TestCase):
         self.assertEqual(sizes, [4, 4, 4, 4, 4, 1])
         self.assertEqual(len(set(ids)), N_SESSIONS)
 
+    def test_botos_paginator_truncates_and_resumes(self):
+        paginator = self.ssm.get_paginator("describe_sessions")
+        ids, token = [], None
+        for _ in range(3):
+            config = {"MaxItems": 8, "PageSize": 3, "StartingToken": token}
+            pages = paginator.paginate(State="Active", PaginationConfig=config)
+            whole = pages.build_full_result()
+            ids += [it["SessionId"] for it in whole["Sessions"]]
+            token = whole.get("NextToken")
+        self.assertIsNone(token)
+        self.assertEqual(len(ids), len(set(ids)))
+        self.assertEqual(len(ids), N_SESSIONS)
+        search = paginator.paginate(State="Active").search("Sessions[?Status=='Disconnected']")
+        self.assertEqual(len(list(search)), 4)
+
+    def test_boto_filters_after_the_page_is_cut(self):
+        filters = [{"key": "Status", "value": "Disconnected"}]
+        pages = self.ssm.get_paginator("describe_sessions").paginate(
+            State="Active", Filters=filters, PaginationConfig={"PageSize": 5}
+        )
+        pages = [page["Sessions"] for page in pages]
+        self.assertEqual(len(pages), 5)
+        self.assertIn([], pages)
+        self.assertEqual(len(sum(pages, [])), 4)
+
+    def test_boto_starts_finds_and_ends_a_session(self):
+        parameters = {"portNumber": ["22"], "localPortNumber": ["9999"]}
+        document = "AWS-StartPortForwardingSession"
+        started = self.ssm.start_session(
+            Target="i-1", DocumentName=document, Reason="INC-1", Parameters=parameters
+        )
+        self.assertTrue(started["StreamUrl"].startswith("wss://ssmmessages.eu-central-1."))
+        self.assertTrue(started["TokenValue"])
+        filters = [{"key": "SessionId", "value": started["SessionId"]}]
+        (row,) = self.ssm.describe_sessions(State="Active", Filters=filters)["Sessions"]
+        self.assertEqual((row["DocumentName"], row["Reason"]), (document, "INC-1"))
+        self.assertEqual(row["Owner"], self.client("sts").get_caller_identity()["Arn"])
+        ended = self.ssm.terminate_session(SessionId=started["SessionId"])
+        self.assertEqual(ended["SessionId"], started["SessionId"])
+        self.assertEqual(self.ssm.describe_sessions(State="Active", Filters=filters)["Sessions"], [])
+        (row,) = self.ssm.describe_sessions(State="History", Filters=filters)["Sessions"]
+        self.assertEqual(row["Status"], "Terminated")
+        self.assertGreaterEqual(row["EndDate"], row["StartDate"])
+
+    def test_boto_knows_the_modelled_errors(self):
+        errors = self.ssm.exceptions
+        with self.assertRaises(errors.InvalidFilterKey):
+            self.ssm.describe_sessions(State="Active", Filters=[{"key": "owner", "value": "x"}])
+        with self.assertRaises(errors.InvalidNextToken):
+            self.ssm.describe_sessions(State="Active", NextToken="x")
+        for arguments in [{"State": "active"}, {"State": "Active", "MaxResults": 201}]:
+            with self.assertRaisesRegex(errors.ClientError, "1 validation error detected: Value"):
+                self.ssm.describe_sessions(**arguments)
+        with self.assertRaises(botocore.exceptions.ParamValidationError):
+            self.ssm.terminate_session(SessionId="")
+
     def test_boto_reads_tags_parameters_and_the_identity(self):
         arn = "arn:aws:ec2:eu-central-1:123456789012:instance/i-0aa0000000000b0d1"
         untagged = "arn:aws:ec2:eu-central-1:123456789012:instance/i-0aa000000000unt01"
@@ -113,11 +174,11 @@ class AwsClients(unittest.TestCase):
 
 
 class Terminal(unittest.TestCase):
-    def demo(self, **variables):
-        """What the demo writes to a terminal."""
+    def reapctl(self, *arguments, **variables):
+        """What a command writes to a terminal."""
         reading, terminal = pty.openpty()
         environment = {"TERM": "xterm-256color", **variables}
-        demo = subprocess.Popen([REAPCTL, "demo"], env=environment, stdout=terminal)
+        command = subprocess.Popen([REAPCTL, *arguments], env=environment, stdout=terminal)
         os.close(terminal)
         output = b""
         try:
@@ -125,15 +186,31 @@ class Terminal(unittest.TestCase):
                 output += data
         except OSError:
             pass  # So ends a terminal that nobody writes to any more.
-        self.assertEqual(demo.wait(), 0)
+        self.assertEqual(command.wait(), 0)
         os.close(reading)
         return output.decode()
 
     def test_the_demo_is_coloured_unless_no_color_is_set(self):
-        self.assertIn("\x1b[", self.demo())
-        plain = self.demo(NO_COLOR="1")
+        self.assertIn("\x1b[", self.reapctl("demo"))
+        plain = self.reapctl("demo", NO_COLOR="1")
         self.assertNotIn("\x1b", plain)
         self.assertIn("terminated", plain)
+
+    def test_what_users_type_does_not_move_the_cursor(self):
+        fleet = pathlib.Path(__file__).parent / "fleets" / "hostile.yaml"
+        variables = {
+            "AWS_ACCESS_KEY_ID": "emulator",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_ENDPOINT_URL": emulate(self, "--fleet", str(fleet)),
+            "AWS_SECRET_ACCESS_KEY": "emulator",
+        }
+        escapes = {"json": r"\u001b", "text": r"\u{1b}", "table": r"\u{1b}"}
+        for output, escape in escapes.items():
+            arguments = ["--state", "Active", "--output", output, "--color", "off"]
+            shown = self.reapctl("describe-sessions", *arguments, **variables)
+            self.assertIn(escape + "[31mred", shown)
+            unsafe = set(re.findall(r"[^ -~\r\n\t]", shown))
+            self.assertEqual(unsafe, set(), output)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,49 @@ async fn the_emulator_serves_the_sdk_until_it_is_ended() {
     assert_eq!(ids, ["b-1"]);
 }
 
+/// Most of the lines stand in `tests/smoke/command_lines.txt` too, where the AWS CLI says the same.
+#[tokio::test]
+async fn sessions_are_listed_and_ended_as_the_aws_cli_does() {
+    let smoke = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/smoke");
+    let (_child, address) = emulate(&format!("{smoke}/fleets/mixed.yaml")).await;
+    let url = format!("http://{address}");
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "emulator"),
+        ("AWS_DEFAULT_REGION", "eu-central-1"),
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("AWS_SECRET_ACCESS_KEY", "emulator"),
+    ];
+    let timmy = "key=Owner,value=arn:aws:iam::123456789012:user/timmy";
+    let query = "Sessions[].{Id:SessionId,At:StartDate,\"The owner\":Owner}";
+    let mut actual = String::new();
+    for words in [
+        vec!["--state", "Active", "--max-items", "2"],
+        vec!["--state", "Active", "--max-items", "3", "--page-size", "2", "--output", "text"],
+        vec!["--state", "History", "--output", "table"],
+        vec!["--state", "Active", "--query", query, "--output", "table"],
+        vec!["--state", "Active", "--filters", timmy, "--query", "Sessions[].SessionId"],
+        vec!["--state", "Active", "--filters", "key=Owner,value=a,b"],
+        vec!["--state", "Active", "--filters", "key=owner,value=x"],
+        vec!["--state", "Active", "--query", "Sessions]"],
+        vec!["--state", "active"],
+        vec!["--bogus"],
+        vec!["--generate-cli-skeleton"],
+    ] {
+        let all: Vec<_> = ["describe-sessions"].into_iter().chain(words.iter().copied()).collect();
+        let Output { status, stdout, stderr } = reapctl(&all, &variables).await;
+        let status = status.expect("a status").to_string();
+        let words = words.join(" ");
+        actual.extend(["=== ", &words, ": ", &status, "\n", &stdout, "--- stderr\n", &stderr]);
+    }
+    check_golden("describe_sessions.txt", &actual);
+
+    let id = "timmy-0a1b2c3d4e5f60002";
+    let ended = reapctl(&["terminate-session", "--session-id", id], &variables).await;
+    assert_eq!(ended.stdout, format!("{{\n    \"SessionId\": \"{id}\"\n}}\n"));
+    let listed = ["describe-sessions", "--state", "Active", "--output", "text"];
+    assert!(!reapctl(&listed, &variables).await.stdout.contains(id));
+}
+
 #[tokio::test]
 async fn check_shows_every_error_in_its_line() {
     let policy = write(
