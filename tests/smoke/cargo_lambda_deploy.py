@@ -15,6 +15,8 @@ import boto3
 from moto.server import ThreadedMotoServer
 
 logging.disable()
+for name in [it for it in os.environ if it.startswith(("AWS_", "REAPER_"))]:
+    del os.environ[name]  # Whoever runs this may be at work in an account.
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 try:

@@ -103,7 +103,7 @@ def stack(partition="aws-cn", **parameters):
     functions = {
         "Condition": lambda it: resolve(conditions[it]),
         "Fn::Equals": lambda it: str(resolve(it[0])) == str(resolve(it[1])),
-        "Fn::FindInMap": lambda it: template["Mappings"][it[0]][str(resolve(it[1]))][it[2]],
+        "Fn::FindInMap": lambda it: template["Mappings"][it[0]][resolve(it[1])][it[2]],
         "Fn::GetAtt": ".".join,
         "Fn::If": lambda it: resolve(it[1] if resolve(conditions[it[0]]) else it[2]),
         "Fn::Not": lambda it: not resolve(it[0]),
@@ -144,6 +144,12 @@ def allowed(resources):
     return actions
 
 
+def trust(service, **other):
+    """The trust policy of a role that one service may assume."""
+    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    return {"Version": "2012-10-17", "Statement": [statement | other]}
+
+
 def alarm_metrics(alarm):
     """The metrics of an alarm: id, namespace, name, dimensions, statistic, period."""
     if "MetricName" in alarm:
@@ -158,30 +164,41 @@ def alarm_metrics(alarm):
 
 
 def fires(alarm, periods):
-    """Whether an alarm fires after these periods: what each sweep in them measured."""
+    """Whether an alarm has fired after these periods: what each sweep in them measured."""
     statistics = {"Maximum": max, "Minimum": min, "Sum": sum}
     formula = next(
         (it["Expression"] for it in alarm.get("Metrics", []) if "Expression" in it), "it"
     )
 
-    def is_breaching(sweeps):
-        values = {
-            key: statistics[statistic](it.get(name, 0) for it in sweeps)
-            for key, _, name, _, statistic, _ in alarm_metrics(alarm)
-            if sweeps
-        }
+    def value(sweeps):
+        values = {"FILL": lambda it, other: other if it is None else it}
+        for key, _, name, _, statistic, _ in alarm_metrics(alarm):
+            measured = [it[name] for it in sweeps if name in it]
+            values[key] = statistics[statistic](measured) if measured else None
         try:
-            value = eval(formula, {}, values)
-        except (NameError, ZeroDivisionError):  # No data.
-            return {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
+            return eval(formula, {}, values)
+        except (TypeError, ZeroDivisionError):  # No data.
+            return None
+
+    def is_breaching(value):
         return {
             "GreaterThanOrEqualToThreshold": value >= alarm["Threshold"],
             "GreaterThanThreshold": value > alarm["Threshold"],
             "LessThanThreshold": value < alarm["Threshold"],
         }[alarm["ComparisonOperator"]]
 
-    last = ([[]] * alarm["EvaluationPeriods"] + periods)[-alarm["EvaluationPeriods"] :]
-    return sum(map(is_breaching, last)) >= alarm["DatapointsToAlarm"]
+    n_evaluated, has_fired = alarm["EvaluationPeriods"], False
+    values = [value(it) for it in periods]
+    for now in range(len(values)):
+        # What is missing is sought further back, and only then taken for what the alarm says.
+        looked_at = values[max(0, now - n_evaluated - 1) : now + 1]
+        known = [is_breaching(it) for it in looked_at if it is not None][-n_evaluated:]
+        n_missing = n_evaluated - len(known)
+        if n_missing and alarm["TreatMissingData"] == "ignore":
+            continue
+        n_breaching = sum(known) + n_missing * (alarm["TreatMissingData"] == "breaching")
+        has_fired = n_breaching >= alarm["DatapointsToAlarm"]
+    return has_fired
 
 
 class Template(unittest.TestCase):
@@ -234,7 +251,11 @@ class Template(unittest.TestCase):
                 Mode=mode, PolicyParameterName=own, PolicyKmsKeyArn=key_arn, SweepOnStart=on_start
             )
             self.assertEqual(allowed(resources), expected)
-            self.assertNotIn("ManagedPolicyArns", resources["Role"]["Properties"])
+            role = resources["Role"]["Properties"]
+            self.assertNotIn("ManagedPolicyArns", role)
+            self.assertEqual(role["AssumeRolePolicyDocument"], trust("lambda.amazonaws.com"))
+            others = [it["Type"] for it in resources.values() if it["Type"].startswith("AWS::IAM")]
+            self.assertEqual(others, ["AWS::IAM::Role"] * 2)  # The schedule's is the other.
             function = resources["Function"]["Properties"]
             self.assertEqual(function["Role"], "Role.Arn")
             self.assertEqual(function["Environment"]["Variables"]["REAPER_MODE"], mode)
@@ -253,30 +274,49 @@ class Template(unittest.TestCase):
         self.assertFalse(variables.keys() & other_sources)
         self.assertEqual(variables["REAPER_MODE"], "dry-run")
         parameters = yaml_parse(TEMPLATE)["Parameters"]
-        for name, variable in [
-            ("CallsPerSecond", "CALLS_PER_SECOND"),
-            ("Concurrency", "CONCURRENCY"),
-        ]:
-            limits = re.search(
-                rf'"REAPER_{variable}", ([\d.]+).*number\(it, ([\d._]+)\.\.=([\d._]+)\)',
-                source("config.rs"),
-            )
-            default, low, high = (float(it) for it in limits.groups())
-            actual = [parameters[name][it] for it in ["Default", "MinValue", "MaxValue"]]
-            self.assertEqual(actual, [default, low, high], name)
+
+        def in_code(variable, pattern):
+            return re.search(rf'"REAPER_{variable}", {pattern}', source("config.rs")).groups()
+
+        numbers = r"([\d.]+).*number\(it, ([\d._]+)\.\.=([\d._]+)\)"
+        paces = parameters["CallsPerSecond"]
+        actual = [paces[it] for it in ["Default", "MinValue", "MaxValue"]]
+        self.assertEqual(actual, [float(it) for it in in_code("CALLS_PER_SECOND", numbers)])
+
+        default, low, high = (int(it) for it in in_code("CONCURRENCY", numbers))
+        concurrency = parameters["Concurrency"]
+        self.assertEqual(concurrency["Default"], str(default))
+        allowed = [
+            it for it in range(2 * high) if re.search(concurrency["AllowedPattern"], str(it))
+        ]
+        self.assertEqual(allowed, list(range(low, high + 1)))
+
+        margin = parameters["DeadlineMargin"]
+        (default,) = in_code("DEADLINE_MARGIN", r"Duration::from_secs\((\d+)\)")
+        self.assertEqual(margin["Default"], f"{default}s")
+        # Less than the shortest time-out by enough for a sweep.
+        allowed = [it for it in range(999) if re.search(margin["AllowedPattern"], f"{it}s")]
+        self.assertEqual(allowed, list(range(1, 40)))
 
     def test_the_schedule_the_time_out_and_the_periods_belong_together(self):
-        self.assertEqual(list(map(str, SCHEDULES)), list(yaml_parse(TEMPLATE)["Mappings"]["Every"]))
-        for minutes in SCHEDULES:
-            resources, _ = stack(ScheduleMinutes=minutes)
+        self.assertEqual(SCHEDULES, list(yaml_parse(TEMPLATE)["Mappings"]["Every"]))
+        for schedule_minutes in SCHEDULES:
+            minutes = int(schedule_minutes)
+            resources, _ = stack(ScheduleMinutes=schedule_minutes)
             (schedule,) = of_type(resources, "AWS::Scheduler::Schedule").values()
             unit = "minute" if minutes == 1 else "minutes"
-            self.assertEqual(schedule["ScheduleExpression"], f"rate({minutes} {unit})")
-            self.assertEqual(schedule["FlexibleTimeWindow"], {"Mode": "OFF"})
-            retries = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
-            self.assertEqual(schedule["Target"]["RetryPolicy"], retries)
-            self.assertEqual(schedule["Target"]["Arn"], "Function.Arn")
-            self.assertNotIn("Name", schedule)  # Or there could be one stack only.
+            expected = {  # Without a name, or there could be one stack only.
+                "ScheduleExpression": f"rate({minutes} {unit})",
+                "FlexibleTimeWindow": {"Mode": "OFF"},
+                "Target": {
+                    "Arn": "Function.Arn",
+                    "RoleArn": "ScheduleRole.Arn",
+                    "RetryPolicy": {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60},
+                },
+            }
+            self.assertEqual(schedule, expected)
+            (invocation,) = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
+            self.assertEqual(invocation["MaximumEventAgeInSeconds"], minutes * 60)
             function = resources["Function"]["Properties"]
             self.assertEqual(function["Timeout"], minutes * 60 - 10)
             self.assertLessEqual(function["Timeout"], 900)
@@ -285,15 +325,31 @@ class Template(unittest.TestCase):
                     fixed = {"AWS/SQS": 300}.get(namespace, {"Paused": 1800}.get(metric))
                     self.assertEqual(period, fixed or minutes * 60, name)
 
+    def test_the_schedule_may_invoke_the_function_and_no_more(self):
+        role = stack()[0]["ScheduleRole"]["Properties"]
+        here = {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+        expected = trust("scheduler.amazonaws.com", Condition=here)
+        self.assertEqual(role["AssumeRolePolicyDocument"], expected)
+        (policy,) = role["Policies"]
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        expected = {
+            "Effect": "Allow",
+            "Action": "lambda:InvokeFunction",
+            "Resource": "Function.Arn",
+        }
+        self.assertEqual(statement, expected)
+        self.assertNotIn("ManagedPolicyArns", role)
+
     def test_nothing_is_retried_and_failures_are_kept(self):
         resources, _ = stack()
         (config,) = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
         self.assertEqual(config["MaximumRetryAttempts"], 0)
-        self.assertEqual(config["MaximumEventAgeInSeconds"], 300)
         self.assertEqual(
             config["DestinationConfig"]["OnFailure"]["Destination"], "FailureQueue.Arn"
         )
         self.assertEqual(config["FunctionName"], "Function")
+        queue = {"MessageRetentionPeriod": 1209600, "SqsManagedSseEnabled": True}
+        self.assertEqual(resources["FailureQueue"]["Properties"], queue)
 
     def test_logs_are_json_and_no_metric_is_dropped(self):
         resources, _ = stack(LogRetentionDays=90)
@@ -305,7 +361,11 @@ class Template(unittest.TestCase):
             "LogGroup": "LogGroup",
         }
         self.assertEqual(logging, expected)
-        self.assertEqual(resources["LogGroup"]["Properties"]["RetentionInDays"], 90)
+        self.assertEqual(resources["LogGroup"]["Properties"], {"RetentionInDays": 90})
+        self.assertEqual(self.when_gone(resources["LogGroup"]), ("RetainExceptOnCreate", "Retain"))
+
+    def when_gone(self, resource):
+        return resource["DeletionPolicy"], resource["UpdateReplacePolicy"]
 
     def test_the_function_is_what_is_built(self):
         for architecture in ["x86_64", "arm64"]:
@@ -321,6 +381,9 @@ class Template(unittest.TestCase):
         self.assertEqual(build["BuildProperties"], {"Binary": name})
         # Or features that other packages ask for would reach the function.
         self.assertEqual(cargo["workspace"]["metadata"]["lambda"]["build"]["packages"], [name])
+        alone = cargo["package"]["metadata"]["lambda"]["deploy"]  # What `cargo lambda` makes of it.
+        self.assertEqual((function["MemorySize"], function["Timeout"]),
+                         (alone["memory"], alone["timeout"]))  # fmt: skip
         self.assertNotIn("ReservedConcurrentExecutions", function)
         function = stack(OneAtATime="true")[0]["Function"]["Properties"]
         self.assertEqual(function["ReservedConcurrentExecutions"], 1)
@@ -329,10 +392,8 @@ class Template(unittest.TestCase):
         policy = yaml_parse(TEMPLATE)["Resources"]["Policy"]
         # A change of anything here would overwrite the edited policies of those who upgrade.
         digest = hashlib.sha256(json.dumps(policy, sort_keys=True).encode()).hexdigest()
-        self.assertEqual(digest, "314aefd79d311cc762816ae550971c5587b9e20f84fc8a3911c17f8e311af1e0")
-        self.assertEqual(
-            (policy["DeletionPolicy"], policy["UpdateReplacePolicy"]), ("Retain", "Retain")
-        )
+        self.assertEqual(digest, "8dd624b4e1da3a5f588ca31715de7c72c426e5cf0a798e2d72cf342f5f31b4c3")
+        self.assertEqual(self.when_gone(policy), ("RetainExceptOnCreate", "Retain"))
         text = policy["Properties"]["Value"]
         self.assertLessEqual(len(text.encode()), 4096)  # A standard parameter.
         self.assertNotIn("{{", text)  # Parameter Store would take it for a reference.
@@ -346,82 +407,100 @@ class Template(unittest.TestCase):
         self.assertEqual((checked.returncode, checked.stderr), (0, ""))
 
     def test_alarms_and_dashboard_name_what_the_code_measures(self):
-        here = {"Account": "123456789012", "Region": "cn-north-1", "Mode": "enforce"}
-        self.assertEqual(list(here), DIMENSIONS)
-        resources, _ = stack(Mode="enforce")
-        own = set()
-        for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
-            self.assertEqual(alarm["AlarmActions"], ["AlarmTopic"], name)
-            for _, namespace, metric, dimensions, _, _ in alarm_metrics(alarm):
-                dimensions = {it["Name"]: it["Value"] for it in dimensions}
-                if namespace == NAMESPACE:
-                    self.assertEqual(dimensions, here, name)
-                    own.add(metric)
-                else:
-                    known = {
-                        ("AWS/Lambda", "Errors"): {"FunctionName": "Function"},
-                        ("AWS/Lambda", "Throttles"): {"FunctionName": "Function"},
-                        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {
-                            "QueueName": "FailureQueue.QueueName"
-                        },
-                    }
-                    self.assertEqual(dimensions, known[namespace, metric], name)
-        self.assertLessEqual(own, METRICS)
+        for mode in ["dry-run", "enforce"]:
+            here = {"Account": "123456789012", "Region": "cn-north-1", "Mode": mode}
+            self.assertEqual(list(here), DIMENSIONS)
+            resources, _ = stack(Mode=mode)
+            own = set()
+            for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
+                self.assertEqual(alarm["AlarmActions"], ["AlarmTopic"], name)
+                self.assertEqual(alarm["OKActions"], ["AlarmTopic"], name)
+                self.assertTrue(alarm.get("ActionsEnabled", True), name)
+                for _, namespace, metric, dimensions, _, _ in alarm_metrics(alarm):
+                    dimensions = {it["Name"]: it["Value"] for it in dimensions}
+                    if namespace == NAMESPACE:
+                        self.assertEqual(dimensions, here, name)
+                        own.add(metric)
+                    else:
+                        known = {
+                            ("AWS/Lambda", "Errors"): {"FunctionName": "Function"},
+                            ("AWS/Lambda", "Throttles"): {"FunctionName": "Function"},
+                            ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {
+                                "QueueName": "FailureQueue.QueueName"
+                            },
+                        }
+                        self.assertEqual(dimensions, known[namespace, metric], name)
+            self.assertLessEqual(own, METRICS)
 
-        dashboard = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"])
-        shown = set()
-        for widget in dashboard["widgets"]:
-            properties = widget["properties"]
-            if widget["type"] == "alarm":
-                alarms = {f"{it}.Arn" for it in of_type(resources, "AWS::CloudWatch::Alarm")}
-                self.assertEqual(set(properties["alarms"]), alarms)
-                continue
-            self.assertEqual((properties["region"], properties["period"]), ("cn-north-1", 300))
-            before = []
-            for row in properties["metrics"]:
-                if "expression" in row[0]:
-                    search = row[0]["expression"]
-                    self.assertIn(",".join([f"{{{NAMESPACE}", *DIMENSIONS, "Rule}"]), search)
-                    for dimension, value in here.items():
-                        self.assertIn(f' {dimension}="{value}"', search)
-                    shown |= set(re.findall(r'MetricName="(\w+)"', search))
+            dashboard = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"])
+            shown = set()
+            for widget in dashboard["widgets"]:
+                properties = widget["properties"]
+                if widget["type"] == "alarm":
+                    alarms = {f"{it}.Arn" for it in of_type(resources, "AWS::CloudWatch::Alarm")}
+                    self.assertEqual(set(properties["alarms"]), alarms)
                     continue
-                row = [it for it in row if isinstance(it, str)]
-                row = [before[i] if it == "." else it for i, it in enumerate(row)]
-                self.assertEqual(row[0], NAMESPACE)
-                self.assertEqual(dict(zip(row[2::2], row[3::2])), here)
-                shown.add(row[1])
-                before = row
-        self.assertEqual(shown, METRICS)
+                self.assertEqual((properties["region"], properties["period"]), ("cn-north-1", 300))
+                before = []
+                for row in properties["metrics"]:
+                    if "expression" in row[0]:
+                        search = row[0]["expression"]
+                        self.assertIn(",".join([f"{{{NAMESPACE}", *DIMENSIONS, "Rule}"]), search)
+                        for dimension, value in here.items():
+                            self.assertIn(f' {dimension}="{value}"', search)
+                        shown |= set(re.findall(r'MetricName="(\w+)"', search))
+                        continue
+                    row = [it for it in row if isinstance(it, str)]
+                    row = [before[i] if it == "." else it for i, it in enumerate(row)]
+                    self.assertEqual(row[0], NAMESPACE)
+                    self.assertEqual(dict(zip(row[2::2], row[3::2])), here)
+                    shown.add(row[1])
+                    before = row
+            self.assertEqual(shown, METRICS)
 
     def test_each_alarm_fires_when_it_should(self):
         alarms = of_type(stack(Mode="enforce", UndeterminedPercent=20)[0], "AWS::CloudWatch::Alarm")
-        fine = {"Complete": 1, "Compliant": 9, "Undetermined": 1}
-        table = [
-            # After no data at all, only the dead man's switch fires.
+        fine = dict.fromkeys(METRICS, 0) | {"Complete": 1, "Compliant": 9, "Undetermined": 1}
+        fine |= {"Errors": 0, "Throttles": 0, "ApproximateNumberOfMessagesVisible": 0}
+        blind, zombie = fine | {"Complete": 0}, fine | {"Unconfirmed": 1}
+        paused = fine | {"Paused": 1}
+        throttled = {"Throttles": 1}  # No invocation at all, so no errors either.
+        waiting = {"ApproximateNumberOfMessagesVisible": 1}
+        table = [  # What comes after nine fine periods, and who fires then.
+            ([], set()),
+            ([[], []], set()),
             ([[], [], []], {"NoCompleteSweepAlarm"}),
-            ([[fine], [fine], [fine]], set()),
-            ([[fine], [], []], set()),
-            ([[fine | {"Complete": 0}]] * 3, {"NoCompleteSweepAlarm"}),
-            ([[fine | {"Complete": 0}]] * 2 + [[fine | {"Complete": 0}, fine]], set()),
-            ([[fine], [fine], [fine | {"Tripped": 1}]], {"BreakerAlarm"}),
-            ([[fine], [fine], [fine | {"Unconfirmed": 1}]], set()),
-            ([[fine], [fine | {"Unconfirmed": 1}], [fine | {"Unconfirmed": 1}]], {"NotEndedAlarm"}),
+            ([[blind]] * 2, set()),
+            ([[blind]] * 3, {"NoCompleteSweepAlarm"}),
+            ([[blind]] * 2 + [[blind, fine]], set()),
+            ([[fine | {"Tripped": 1}]], {"BreakerAlarm"}),
+            ([[fine | {"Tripped": 1}], [fine]], set()),
+            ([[zombie]], set()),
+            ([[zombie], [zombie]], {"NotEndedAlarm"}),
             ([[fine | {"Failed": 1}], [], [fine | {"Denied": 1}]], {"NotEndedAlarm"}),
             ([[fine | {"Throttled": 1}], [fine], [fine | {"Throttled": 1}]], {"NotEndedAlarm"}),
-            ([[fine], [fine], [fine | {"Undetermined": 9}]], set()),
+            ([[fine | {"Undetermined": 9}]], set()),
             ([[fine | {"Compliant": 4}]] * 3, set()),  # Twenty per cent.
             ([[fine | {"Compliant": 3}]] * 3, {"UndeterminedAlarm"}),
-            ([[{"Complete": 1}]] * 3, set()),  # Nobody is there.
-            ([[fine], [fine | {"Errors": 1}], [fine | {"Throttles": 1}]], {"FunctionAlarm"}),
-            ([[fine], [fine], [fine | {"Errors": 1}]], set()),
-            ([[fine | {"ApproximateNumberOfMessagesVisible": 1}]] * 3, {"FailureQueueAlarm"}),
-            ([[fine | {"Paused": 1}]] * 3, {"PausedAlarm"}),
-            ([[fine], [fine | {"Paused": 1}, fine], [fine | {"Paused": 1}]], set()),
+            ([[fine | {"Compliant": 0, "Undetermined": 0}]] * 3, set()),  # Nobody is there.
+            ([[fine | {"Errors": 1}], [fine | {"Throttles": 1}]], {"FunctionAlarm"}),
+            ([[fine | {"Errors": 1}]], set()),
+            ([[throttled]] * 2, {"FunctionAlarm"}),
+            ([[throttled]] * 3, {"FunctionAlarm", "NoCompleteSweepAlarm"}),
+            ([[fine | waiting]], {"FailureQueueAlarm"}),
+            ([[fine | waiting], [fine]], set()),
+            # SQS measures no queue that nobody has touched for hours.
+            ([[waiting]] + [[]] * 9, {"FailureQueueAlarm", "NoCompleteSweepAlarm"}),
+            ([[paused]] * 2, {"PausedAlarm"}),
+            ([[paused, fine], [paused]], set()),
         ]
+
+        def fired(periods):
+            return {name for name, it in alarms.items() if fires(it, periods)}
+
         for periods, expected in table:
-            fired = {name for name, it in alarms.items() if fires(it, periods)}
-            self.assertEqual(fired, expected, periods)
+            self.assertEqual(fired([[fine]] * 9 + periods), expected, periods)
+        self.assertEqual(fired([[]] * 12), {"NoCompleteSweepAlarm"})
         self.assertEqual(set().union(*(it for _, it in table)), alarms.keys())
 
     def test_email_is_optional(self):
@@ -430,24 +509,40 @@ class Template(unittest.TestCase):
         expected = {"TopicArn": "AlarmTopic", "Protocol": "email", "Endpoint": "a@example.com"}
         self.assertEqual(subscription, expected)
 
-    def test_a_burst_of_starts_costs_one_sweep(self):
+    def test_a_burst_of_starts_costs_a_few_sweeps(self):
         off, on = stack()[0], stack(SweepOnStart="true")[0]
         added = {"StartQueue", "StartQueuePolicy", "StartRule", "StartEvents"}
         self.assertEqual(on.keys() - off.keys(), added)
-        mapping = on["StartEvents"]["Properties"]
-        self.assertEqual(mapping["MaximumBatchingWindowInSeconds"], 30)
-        self.assertEqual(
-            (mapping["FunctionName"], mapping["EventSourceArn"]), ("Function", "StartQueue.Arn")
-        )
+        mapping = {
+            "FunctionName": "Function",
+            "EventSourceArn": "StartQueue.Arn",
+            "BatchSize": 1000,
+            "MaximumBatchingWindowInSeconds": 30,
+            "ScalingConfig": {"MaximumConcurrency": 2},
+        }
+        self.assertEqual(on["StartEvents"]["Properties"], mapping)
         queue = on["StartQueue"]["Properties"]
-        longest = stack(ScheduleMinutes=max(SCHEDULES))[0]["Function"]["Properties"]["Timeout"]
+        longest = stack(ScheduleMinutes=max(SCHEDULES, key=int))[0]["Function"]["Properties"][
+            "Timeout"
+        ]
         self.assertGreater(queue["VisibilityTimeout"], longest)
         self.assertLessEqual(queue["MessageRetentionPeriod"], queue["VisibilityTimeout"])
-        (statement,) = on["StartQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
-        self.assertEqual(statement["Condition"], {"ArnEquals": {"aws:SourceArn": "StartRule.Arn"}})
-        self.assertEqual(statement["Principal"], {"Service": "events.amazonaws.com"})
+        self.assertTrue(queue["SqsManagedSseEnabled"])
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": "StartQueue.Arn",
+            "Condition": {"ArnEquals": {"aws:SourceArn": "StartRule.Arn"}},
+        }
+        document = {"Version": "2012-10-17", "Statement": [statement]}
+        policies = {"StartQueuePolicy": {"Queues": ["StartQueue"], "PolicyDocument": document}}
+        self.assertEqual(of_type(on, "AWS::SQS::QueuePolicy"), policies)
 
-        pattern = on["StartRule"]["Properties"]["EventPattern"]
+        rule = on["StartRule"]["Properties"]
+        self.assertEqual(rule["Targets"], [{"Id": "StartQueue", "Arn": "StartQueue.Arn"}])
+        self.assertEqual(rule.get("State", "ENABLED"), "ENABLED")
+        pattern = rule["EventPattern"]
         event = json.loads(pathlib.Path("events/cloudtrail-start-session.json").read_text())
         detail = event["detail"]
         for other, expected in [
@@ -473,7 +568,7 @@ class Template(unittest.TestCase):
                 return False
         return True
 
-    def test_the_link_and_the_command_are_right_in_every_partition(self):
+    def test_the_outputs_are_right_in_every_partition(self):
         consoles = {
             "aws": "console.aws.amazon.com",
             "aws-cn": "console.amazonaws.cn",
@@ -481,10 +576,21 @@ class Template(unittest.TestCase):
         }
         for partition, console in consoles.items():
             _, outputs = stack(partition, Mode="enforce")
-            url = f"https://cn-north-1.{console}/cloudwatch/home?region=cn-north-1#dashboards/dashboard/Dashboard"
-            self.assertEqual(outputs["DashboardUrl"]["Value"], url)
-        payload = re.search(r"--payload '(.*?)' /dev/stdout$", outputs["Invoke"]["Value"]).group(1)
-        self.assertEqual(json.loads(payload), {"mode": "dry-run"})
+            expected = {
+                "FunctionName": "Function",
+                "LogGroupName": "LogGroup",
+                "PolicyParameter": "/session-reaper/reaper",
+                "AlarmTopicArn": "AlarmTopic",
+                "FailureQueueUrl": "FailureQueue",
+                "DashboardUrl": f"https://cn-north-1.{console}/cloudwatch/home?region=cn-north-1"
+                "#dashboards/dashboard/Dashboard",
+                "Invoke": "aws lambda invoke --region cn-north-1 --function-name Function"
+                " --cli-binary-format raw-in-base64-out --cli-read-timeout 900"
+                """ --payload '{"mode":"dry-run"}' /dev/stdout""",
+            }
+            self.assertEqual({name: it["Value"] for name, it in outputs.items()}, expected)
+        _, outputs = stack(PolicyParameterName="/own")
+        self.assertEqual(outputs["PolicyParameter"]["Value"], "/own")
 
     def test_the_first_deployment_asks_nothing_and_names_no_role(self):
         config = tomllib.loads(pathlib.Path("samconfig.toml").read_text(encoding="utf-8"))[
@@ -496,6 +602,39 @@ class Template(unittest.TestCase):
         resources, _ = stack(SweepOnStart="true")
         for name, it in resources.items():
             self.assertFalse({"RoleName", "PolicyName"} & it["Properties"].keys(), name)
+
+    def test_the_saved_queries_are_these(self):
+        # No test can run them: whoever changes one reads it twice.
+        expected = {
+            "Why was a session ended": """\
+# Instead of WHOM: the session's id, or part of its owner.
+filter message like /^session / and (session_id like /WHOM/ or owner like /WHOM/)
+| display @timestamp, message, session_id, owner, target, age_s, verdict, rules.0, outcome, last_status, error
+| sort @timestamp desc
+| limit 1000
+""",
+            "What was not ended and why": """\
+filter message in ["session held", "session denied", "session throttled", "session failed", "session unconfirmed"] or (message = "session judged" and verdict in ["exempt", "undetermined", "unjudged", "ending"])
+| stats count(*) as sweeps, latest(age_s) as age_s, latest(verdict) as verdict, latest(rules.0) as rule, latest(outcome) as outcome, latest(hold) as hold, latest(unknown) as unknown, latest(error) as error by session_id, owner, target
+| sort age_s desc
+| limit 1000
+""",
+            "Who would be ended (dry run)": """\
+filter message in ["session spared", "session held"]
+| stats count(*) as sweeps, latest(age_s) as age_s, latest(rules.0) as rule, latest(hold) as hold, latest(status) as status by session_id, owner, target, document
+| sort age_s desc
+| limit 1000
+""",
+            "Sweeps that were incomplete or failed": """\
+filter ispresent(problem) or message in ["sweep failed", "tag look-up failed", "policy warning"]
+| display @timestamp, level, message, error_type, error, problem, warning, seen, pages, function_request_id
+| sort @timestamp desc
+| limit 1000
+""",
+        }
+        queries = of_type(stack()[0], "AWS::Logs::QueryDefinition").values()
+        actual = {it["Name"].removeprefix("reaper/"): it["QueryString"] for it in queries}
+        self.assertEqual(actual, expected)
 
     def test_the_saved_queries_ask_for_what_is_logged(self):
         words = {
