@@ -126,6 +126,7 @@ async fn execute(operation: &'static Operation, words: &[String]) -> Result<(), 
                        \"aws configure\".";
         return Err(End::Plain(message.into()));
     };
+    check_region(&region)?;
     if sample.is_some() {
         check(operation, &params)?;
         let date =
@@ -166,7 +167,7 @@ fn read(operation: &'static Operation, words: &[String]) -> Result<Line, End> {
         check_required(operation.options, &own).map_err(End::Usage)?;
     }
     let mut unknown = std::mem::take(&mut own.rest);
-    unknown.extend(own.positional.take());
+    unknown.extend(own.positional.take().filter(|it| !it.is_empty()));
     if !unknown.is_empty() {
         return Err(End::UnknownOptions(unknown));
     }
@@ -179,6 +180,16 @@ fn is_relieved(words: &[String]) -> bool {
     let is_output = |at: usize| words.get(at + 1).is_some_and(|it| it == "output");
     place(CLI_INPUT_JSON.name).is_some()
         || place(GENERATE_CLI_SKELETON.name).is_some_and(|at| !is_output(at))
+}
+
+fn check_region(region: &str) -> Result<(), String> {
+    let is_part = |it: char| it.is_ascii_alphanumeric() || it == '-';
+    let is_number = !region.is_empty() && region.chars().all(|it| it.is_ascii_digit());
+    let has_edge = region.starts_with('-') || region.ends_with('-');
+    if is_number || has_edge || 63 < region.len() || !region.chars().all(is_part) {
+        return Err(format!("Provided region_name '{region}' doesn't match a supported format."));
+    }
+    Ok(())
 }
 
 fn check_url(url: &str) -> Result<(), String> {
