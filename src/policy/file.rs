@@ -24,7 +24,7 @@ use crate::pattern::{Glob, OwnerPattern};
 /// One thing that is wrong with a policy's text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PolicyError {
-    /// Line in the text, from 1; 0 if there is no place.
+    /// Line in the text, from 1; 0 if the error has no place.
     pub line: u64,
     /// Column in the line, in characters, from 1.
     pub column: u64,
@@ -41,7 +41,10 @@ pub struct PolicyErrors(pub Vec<PolicyError>);
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { line, column, message, .. } = self;
-        write!(f, "line {line}, column {column}: {message}")
+        match line {
+            0 => f.write_str(message),
+            _ => write!(f, "line {line}, column {column}: {message}"),
+        }
     }
 }
 
@@ -59,6 +62,11 @@ impl std::error::Error for PolicyErrors {}
 
 pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
     let mut reader = Reader::default();
+    if MAX_BYTES < text.len() {
+        let n = text.len();
+        reader.error(Location::UNKNOWN, format!("a policy has at most {MAX_BYTES} bytes, not {n}"));
+        return Err(PolicyErrors(reader.errors));
+    }
     let policy = match yaml::parse(text) {
         Ok(node) => reader.policy(&node),
         Err(err) => {
@@ -71,8 +79,14 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
     match policy {
         Some(policy) if reader.errors.is_empty() => Ok(policy),
         _ => {
-            reader.errors.sort_by_key(|it| (it.line, it.column));
-            Err(PolicyErrors(reader.errors))
+            let mut errors = reader.errors;
+            errors.sort_by_key(|it| (it.line, it.column));
+            if let Some(n) = errors.len().checked_sub(MAX_ERRORS).filter(|it| 0 < *it) {
+                errors.truncate(MAX_ERRORS);
+                let message = format!("{n} more errors are not shown");
+                errors.push(PolicyError { line: 0, column: 0, span: None, message });
+            }
+            Err(PolicyErrors(errors))
         }
     }
 }
@@ -142,6 +156,15 @@ pub(super) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
 
 /// More than any fleet has.
 pub(super) const MAX_COUNT: u32 = 1_000_000;
+
+/// The longest policy: eight times what Parameter Store takes.
+const MAX_BYTES: usize = 1 << 16;
+
+/// The most errors that are told of at once.
+const MAX_ERRORS: usize = 100;
+
+/// The longest message, in characters: it may repeat what the policy says.
+const MAX_MESSAGE: usize = 400;
 
 /// The most memory that one compiled regular expression may take, in bytes.
 const MAX_REGEX_SIZE: usize = 1 << 18;
@@ -572,7 +595,12 @@ impl Reader {
             Some(usize::try_from(start).ok()?..usize::try_from(start + length).ok()?)
         });
         let (line, column) = (at.line(), at.column());
-        self.errors.push(PolicyError { line, column, span, message: message.to_string() });
+        let mut message = message.to_string();
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(end);
+            message.push('…');
+        }
+        self.errors.push(PolicyError { line, column, span, message });
     }
 }
 
@@ -701,6 +729,20 @@ paused: "yes"
                 "line 28, column 9: `paused` must be `true` or `false`, not `yes`",
             ],
         );
+    }
+
+    #[test]
+    fn no_text_makes_more_of_errors_than_can_be_read() {
+        let errors = Policy::parse(&"x".repeat(MAX_BYTES + 1)).expect_err("too long").to_string();
+        assert_eq!(errors, "a policy has at most 65536 bytes, not 65537");
+        let rules = "  - {}\n".repeat(60);
+        let errors = Policy::parse(&format!("version: 1\nrules:\n{rules}")).expect_err("errors").0;
+        assert_eq!(errors.len(), MAX_ERRORS + 1);
+        let last = errors.last().map(ToString::to_string);
+        assert_eq!(last.as_deref(), Some("80 more errors are not shown"));
+        let long = format!("version: 1\npaused: {}\n", "x".repeat(1_000));
+        let message = &Policy::parse(&long).expect_err("an error").0[0].message;
+        assert_eq!(message.chars().count(), MAX_MESSAGE + 1);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) fn parse(text: &str) -> Result<Node, serde_saphyr::Error> {
         strict_booleans: true,
         underscored_numbers_as_strings: true,
         with_snippet: false,
+        // A policy is 8 deep; the stack is not without end.
+        budget: serde_saphyr::budget! { max_depth: 20 },
     };
     serde_saphyr::from_str_with_options(text, options)
 }
