@@ -21,8 +21,13 @@ mod table;
 mod terminate_session;
 mod test;
 
-use std::process::ExitCode;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::Timestamp;
 
@@ -49,11 +54,23 @@ struct Cli {
 enum Command {
     Backtest(backtest::Args),
     Check(check::Args),
+    /// Print the completions for a shell.
+    ///
+    /// Such as `reapctl completions bash > ~/.local/share/bash-completion/completions/reapctl`.
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Sweep a sample fleet on the emulator: no AWS account, no setup.
     Demo,
     Emulate(emulate::Args),
     Explain(explain::Args),
     Lock(lock::Args),
+    /// Write the manual pages into a folder.
+    Man {
+        /// The folder, such as ~/.local/share/man/man1
+        folder: PathBuf,
+    },
     Plan(plan::Args),
     /// Print the JSON Schema of policies, for editors.
     Schema,
@@ -66,17 +83,19 @@ async fn main() -> ExitCode {
     if let Some((operation, words)) = aws_command() {
         return awscli::run(operation, &words).await;
     }
-    let cli = AWS_COMMANDS
-        .iter()
-        .fold(Cli::command(), |it, operation| it.subcommand(awscli::command(operation)));
-    let cli = Cli::from_arg_matches(&cli.get_matches()).unwrap_or_else(|err| err.exit());
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|err| err.exit());
     let result = match cli.command {
         Command::Backtest(args) => backtest::run(&args).await,
         Command::Check(args) => check::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut command(), "reapctl", &mut anstream::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
         Command::Emulate(args) => emulate::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => explain::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Lock(args) => lock::run(&args).await,
+        Command::Man { folder } => man(&folder).map(|()| ExitCode::SUCCESS),
         Command::Plan(args) => plan::run(&args).await,
         Command::Schema => schema::run().map(|()| ExitCode::SUCCESS),
         Command::Sweep(args) => sweep::run(&args).await,
@@ -89,6 +108,20 @@ async fn main() -> ExitCode {
             if err.is::<Invalid>() { ExitCode::from(INVALID) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Every command, those that take their words as the AWS CLI does included.
+fn command() -> clap::Command {
+    AWS_COMMANDS
+        .iter()
+        .fold(Cli::command(), |it, operation| it.subcommand(awscli::command(operation)))
+}
+
+fn man(folder: &Path) -> anyhow::Result<()> {
+    let name = folder.display();
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{name}`"))?;
+    let written = clap_mangen::generate_to(command(), folder);
+    written.with_context(|| format!("cannot write into `{name}`"))
 }
 
 /// The commands that take their words as the AWS CLI does.

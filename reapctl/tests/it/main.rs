@@ -576,6 +576,30 @@ async fn the_committed_schema_is_the_one_that_is_printed() {
 }
 
 #[tokio::test]
+async fn every_command_is_completed_and_has_a_manual_page() {
+    let help = reapctl(&["--help"], &[]).await.stdout;
+    let (_, commands) = help.split_once("Commands:\n").expect("the commands");
+    let (commands, _) = commands.split_once("\n\n").expect("the options");
+    let name = |it: &str| it.split_whitespace().next().unwrap_or_default().to_owned();
+    let is_command = |it: &&str| it.starts_with("  ") && !it.starts_with("   ");
+    let names: Vec<String> = commands.lines().filter(is_command).map(name).collect();
+    assert!(names.contains(&"lock".into()) && names.contains(&"describe-sessions".into()));
+
+    let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/man");
+    let output = reapctl(&["man", folder], &[]).await;
+    assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""));
+    for shell in ["bash", "zsh", "fish"] {
+        let output = reapctl(&["completions", shell], &[]).await;
+        assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""), "{shell}");
+        for name in names.iter().filter(|it| *it != "help") {
+            assert!(output.stdout.contains(name.as_str()), "{shell}: {name}");
+            let page = Path::new(folder).join(format!("reapctl-{name}.1"));
+            assert!(page.exists(), "{}", page.display());
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
     let config = &write(
         "aws-config",
