@@ -3,8 +3,13 @@
 use std::{fmt, fs, io::Read, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use session_reaper::policy::{Policy, PolicyError};
+
+use crate::{
+    stdio::eprint,
+    table::{is_unsafe, printable, printable_lines},
+};
 
 /// A text, and where it is from.
 pub(crate) struct File {
@@ -27,13 +32,25 @@ impl std::error::Error for Invalid {}
 impl File {
     /// Reads a file, or standard input if the path is `-`.
     pub(crate) fn read(path: &str) -> anyhow::Result<Self> {
-        if path == "-" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-            return Ok(Self { name: "<standard input>".into(), text });
+        let (name, bytes) = if path == "-" {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+            ("<standard input>".into(), bytes)
+        } else {
+            let bytes = fs::read(path).with_context(|| format!("cannot read `{path}`"))?;
+            (printable(path), bytes)
+        };
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| Invalid(format!("cannot use `{name}`: it is not UTF-8")))?;
+        Ok(Self { name, text })
+    }
+
+    /// Fails if both are standard input, which can be read only once.
+    pub(crate) fn not_both_from_stdin(first: &str, second: Option<&str>) -> anyhow::Result<()> {
+        if first == "-" && second == Some("-") {
+            bail!(Invalid("standard input can only be one of them".into()));
         }
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read `{path}`"))?;
-        Ok(Self { name: path.into(), text })
+        Ok(())
     }
 
     /// The policy that it holds. Errors are shown on standard error, each in its line.
@@ -41,7 +58,7 @@ impl File {
         let parsed = Policy::parse(&self.text);
         Ok(parsed.map_err(|errors| {
             for error in &errors.0 {
-                anstream::eprint!("{}", self.render(error));
+                eprint!("{}", self.render(error));
             }
             Invalid(format!("{} is not a valid policy", self.name))
         })?)
@@ -49,17 +66,30 @@ impl File {
 
     /// The error, the line that it is about, and its place underlined.
     pub(crate) fn render(&self, error: &PolicyError) -> String {
-        let title = Level::ERROR.primary_title(&error.message);
+        let message = printable_lines(&error.message);
+        let title = Level::ERROR.primary_title(&message);
+        let text = shown(&self.text);
         let group = match error.span.clone().or_else(|| line(&self.text, error.line)) {
             Some(span) => {
                 let place = AnnotationKind::Primary.span(span);
-                let source = Snippet::source(&self.text).path(&self.name);
+                let source = Snippet::source(&text).path(&self.name);
                 title.element(source.annotation(place))
             }
             None => Group::with_title(title),
         };
         format!("{}\n\n", Renderer::styled().render(&[group]))
     }
+}
+
+/// The text with what a terminal would obey replaced, each character by another of its length, for
+/// errors tell places in bytes. The renderer sees to those of one byte.
+fn shown(text: &str) -> String {
+    let replace = |it: char| match it.len_utf8() {
+        2 if is_unsafe(it) => '¤',
+        3 if is_unsafe(it) => char::REPLACEMENT_CHARACTER,
+        _ => it,
+    };
+    text.chars().map(replace).collect()
 }
 
 /// The bytes of a line, by its number from 1.

@@ -14,6 +14,7 @@ mod lock;
 mod plan;
 mod progress;
 mod schema;
+mod stdio;
 mod sweep;
 mod table;
 mod test;
@@ -23,7 +24,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
-use crate::file::Invalid;
+use crate::{
+    file::Invalid,
+    stdio::eprintln,
+    table::{printable, printable_lines},
+};
 
 /// The exit status for a policy or another input that is not valid, as for wrong use.
 const INVALID: u8 = 2;
@@ -70,11 +75,24 @@ async fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
     };
     match result {
-        Ok(code) => code,
+        Ok(code) => match stdio::failure() {
+            None => code,
+            Some(err) => {
+                eprintln!("error: cannot write to standard output: {err}");
+                ExitCode::FAILURE
+            }
+        },
         Err(err) => {
-            anstream::eprintln!("error: {err:#}"); // One line, with its causes.
+            eprintln!("error: {}", printable_lines(&format!("{err:#}"))); // With its causes.
             if err.is::<Invalid>() { ExitCode::from(INVALID) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// Tells of what is not as it should be, though the command goes on.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {}", printable(warning));
     }
 }
 
