@@ -284,6 +284,12 @@ async fn explain_finds_the_session_and_its_tags_by_its_id() {
         assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""), "{id}");
         assert!(output.stdout.ends_with(part), "{}", output.stdout);
     }
+    let no_tag_keys = &write("no-tag-keys.yaml", "version: 1\n");
+    let id = "nina-0a1b2c3d4e5f60009";
+    let all = ["explain", "--policy", no_tag_keys, "--endpoint-url", &url];
+    let all = [&all[..], &["--region", "eu-central-1", id]].concat();
+    let output = reapctl(&all, &variables).await;
+    assert!(output.stdout.contains("tags: unknown (tags_not_looked_up)"), "{}", output.stdout);
     let output = explain("gone-1", &[]).await;
     assert_eq!(output.status, Some(1));
     assert_eq!(output.stderr, "error: no active session has the id `gone-1`\n");
@@ -650,24 +656,27 @@ async fn nothing_that_a_terminal_obeys_reaches_it() {
         r#"{ "SessionId": "a\u009b\u202e", "Owner": "arn:aws:iam::123456789012:user/x",
              "Target": "i-0123456789abcdef0", "StartDate": 1772430000.0 }"#,
     );
+    let junit = concat!(env!("CARGO_TARGET_TMPDIR"), "/hostile.xml");
+    let hostile = ['\u{1b}', '\u{9b}', '\u{202e}'];
     let explain = ["explain", "--policy", valid, "--from", session];
     for arguments in [
         &["check", invalid][..],
         &["check", invalid, "--output", "json"],
-        &["test", valid, cases],
+        &["test", valid, cases, "--junit", junit],
         &["test", valid, bad_cases],
         &explain,
         &[&explain[..], &["--output", "json"]].concat(),
     ] {
         let output = reapctl(arguments, &[("NO_COLOR", "1")]).await;
         let text = output.stdout + &output.stderr;
-        let hostile = ['\u{1b}', '\u{9b}', '\u{202e}'];
         assert!(!text.is_empty() && !text.contains(hostile), "{arguments:?}: {text:?}");
         assert!(
             ["9b", "202e", "\u{fffd}"].iter().any(|it| text.contains(it)),
             "{arguments:?}: {text:?}"
         );
     }
+    let xml = fs::read_to_string(junit).expect("a report");
+    assert!(xml.contains("202e") && !xml.contains(hostile), "{xml}");
     let output = reapctl(&[&explain[..], &["--output", "json"]].concat(), &[]).await;
     let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert_eq!(json["session_id"], "a\u{9b}\u{202e}");
