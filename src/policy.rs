@@ -11,9 +11,8 @@ use std::{fmt, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use regex_lite::Regex;
 
-pub(crate) use self::file::duration;
 pub use self::{
-    file::{PolicyError, PolicyErrors},
+    file::{PolicyError, PolicyErrors, duration},
     hours::Hours,
     schema::schema,
 };

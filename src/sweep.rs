@@ -55,6 +55,8 @@ pub struct Survey {
     pub ending: Vec<Record>,
     /// How much was seen.
     pub coverage: Coverage,
+    /// What is probably not meant in the policy, and what went wrong when tags were looked up.
+    pub warnings: Vec<String>,
     policy: PolicyIdentity,
     is_paused: bool,
     n_nameless: usize,
@@ -95,16 +97,18 @@ pub async fn survey(order: Order<'_>) -> Result<Survey, PolicyUnusable> {
     info!(mode = mode.name(), policy = %source, "sweep started");
 
     let (policy, identity) = source.load(ssm, within).await?;
-    for warning in policy.warnings(now) {
+    let warnings = policy.warnings(now);
+    for warning in &warnings {
         warn!(warning, "policy warning");
     }
     let mut survey = survey_by(order, &policy, identity).await;
+    survey.warnings.splice(..0, warnings);
     survey.n_calls = ssm.n_calls() - calls_before;
     survey.took = began.elapsed();
     Ok(survey)
 }
 
-/// The same, by a policy that has been read already.
+/// The same, by a policy that has been read already, and whose warnings have been told.
 pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdentity) -> Survey {
     let Order { ssm, now, within, .. } = order;
     let began = Instant::now();
@@ -123,7 +127,8 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
         }
     }
 
-    let judged = judge_all(order, acting_time(order, listed_for), policy, sessions).await;
+    let acting = acting_time(order, listed_for);
+    let (judged, warnings) = judge_all(order, acting, policy, sessions).await;
     let plan = plan(policy, judged);
     log_decisions(&plan.steps, &unjudged, &ending, now);
     Survey {
@@ -135,6 +140,7 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
             problem: census.problem,
             pages: census.pages,
         },
+        warnings,
         policy: identity,
         is_paused: policy.paused,
         n_nameless,
@@ -193,7 +199,8 @@ fn acting_time(order: Order<'_>, listed_for: Duration) -> Within {
     }
 }
 
-/// Judges in two passes: only targets whose tags decide something are looked up.
+/// Judges in two passes, and tells what went wrong on the way: only targets whose tags decide
+/// something are looked up.
 ///
 /// The look-up takes at most half of the time to act in: however slow it is, those whom the tags do
 /// not decide about are ended.
@@ -202,7 +209,7 @@ async fn judge_all(
     acting: Within,
     policy: &Policy,
     sessions: Vec<Session>,
-) -> Vec<Judged> {
+) -> (Vec<Judged>, Vec<String>) {
     let Order { ssm, scope, now, .. } = order;
     let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
     let first: Vec<Verdict> =
@@ -214,7 +221,7 @@ async fn judge_all(
     let half = acting.start_by.saturating_duration_since(Instant::now()) / 2;
     let within = Within { start_by: acting.start_by - half, ..acting };
     let (tags, problems) = look_up(ssm, scope, policy, targets, within).await;
-    for error in problems {
+    for error in &problems {
         warn!(error, "tag look-up failed");
     }
 
@@ -228,7 +235,7 @@ async fn judge_all(
         }
         _ => Judged { session, tags: not_looked_up.clone(), verdict },
     };
-    sessions.into_iter().zip(first).map(judge_again).collect()
+    (sessions.into_iter().zip(first).map(judge_again).collect(), problems)
 }
 
 /// Carries the plan out, as far as the mode allows, and finds out what became of it.

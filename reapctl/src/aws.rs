@@ -19,7 +19,7 @@ use session_reaper::{
 };
 use tokio::time::Instant;
 
-use crate::table::printable;
+use crate::printable::printable;
 
 /// Which account and Region.
 #[derive(clap::Args)]

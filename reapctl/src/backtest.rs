@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use anstream::println;
 use anyhow::{Context, bail};
 use comfy_table::Table;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -16,7 +15,7 @@ use serde_json::json;
 use session_reaper::{
     list::list,
     pattern::short_owner,
-    policy::{Policy, Untagged},
+    policy::{Policy, Untagged, duration},
     session::{Reading, Session, State},
     tags::look_up,
     target::{Tags, Unknown},
@@ -28,8 +27,11 @@ use crate::{
     file::File,
     html::page,
     now,
+    printable::printable_json,
     progress::with_progress,
+    stdio::println,
     table::{age, cell, minute, table},
+    warn,
 };
 
 /// Judge the sessions of the last 30 days: whom would the policy have ended, when, by which rule?
@@ -66,8 +68,8 @@ enum Output {
 }
 
 fn period(text: &str) -> Result<SignedDuration, String> {
-    let parsed = text.parse::<SignedDuration>().ok();
-    let parsed = parsed.filter(|it| *it >= SignedDuration::from_mins(1));
+    let parsed = duration(text).or_else(|| text.parse().ok());
+    let parsed = parsed.filter(|it: &SignedDuration| *it >= SignedDuration::from_mins(1));
     parsed.ok_or_else(|| "write a duration of a minute or more, such as `5m`".into())
 }
 
@@ -109,6 +111,7 @@ pub(crate) struct Backtest {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    File::not_both_from_stdin(&args.policy, args.against.as_deref())?;
     let policy = File::read(&args.policy)?.policy()?;
     let old = match &args.against {
         Some(path) => Some(File::read(path)?.policy()?),
@@ -133,7 +136,10 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         fs::write(path, page).with_context(|| format!("cannot write `{path}`"))?;
     }
     match args.output {
-        Output::Json => println!("{:#}", new.json(old.as_ref())),
+        Output::Json => {
+            let json = new.json(old.as_ref());
+            println!("{}", printable_json(&format_args!("{json:#}")));
+        }
         Output::Table => new.print(old.as_ref()),
     }
     Ok(ExitCode::SUCCESS)
@@ -166,9 +172,7 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
         _ => found.iter().map(|(it, _)| it.target.as_str()).collect(),
     };
     let (tags, problems) = look_up(&aws.ssm, Some(&aws.scope), policy, targets, within()).await;
-    for problem in problems {
-        anstream::eprintln!("warning: {problem}");
-    }
+    warn(&problems);
     let life = |(session, ended_at): (Session, _)| {
         let unknown = Tags::Unknown(Unknown::TagsNotReturned);
         let tags = tags.get(&session.target).cloned().unwrap_or(unknown);

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::bail;
 use jiff::{Span, SpanRelativeTo, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 use serde_saphyr::Spanned;
 use session_reaper::{
-    session::{Reading, Record, Session},
+    policy::Policy,
+    session::{Reading, Record, Session, is_ending},
     target::{Tags, Unknown},
     verdict::Verdict,
 };
@@ -36,6 +37,7 @@ pub(crate) struct Case {
     owner: String,
     #[serde(default = "instance")]
     target: String,
+    #[serde(deserialize_with = "age")]
     age: Span,
     /// `none`: AWS did not tell.
     #[serde(default = "connected")]
@@ -44,6 +46,7 @@ pub(crate) struct Case {
     reason: Option<String>,
     access_type: Option<String>,
     /// Absent: not known.
+    #[serde(default, deserialize_with = "tags")]
     tags: Option<BTreeMap<String, String>>,
     /// In place of the file's instant.
     pub(crate) now: Option<Timestamp>,
@@ -76,6 +79,27 @@ impl Expected {
     }
 }
 
+/// What a record may say, besides `none`.
+const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected", "Failed"];
+
+const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
+
+fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let age = text.parse().ok().filter(|it: &Span| !it.is_negative());
+    age.ok_or_else(|| D::Error::custom("write an age such as `12h1s` or `20d`"))
+}
+
+/// Not `null`: that may be meant for none, or for unknown.
+fn tags<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    let tags = Option::deserialize(deserializer)?;
+    let wrong =
+        "`tags` is empty: write `{}` if there are none, or leave it out if they are unknown";
+    tags.map(Some).ok_or_else(|| D::Error::custom(wrong))
+}
+
 fn connected() -> String {
     "Connected".into()
 }
@@ -99,6 +123,24 @@ impl Cases {
 }
 
 impl Case {
+    /// Finds what was surely not meant.
+    pub(crate) fn check(&self, policy: &Policy) -> Result<(), String> {
+        let Self { status, access_type, tags, .. } = self;
+        if !is_ending(Some(status)) && status != "none" && !STATUSES.contains(&status.as_str()) {
+            let known = STATUSES.join("`, `");
+            return Err(format!("no session has the status `{status}`; write `{known}` or `none`"));
+        }
+        if let Some(it) = access_type.as_ref().filter(|it| !ACCESS_TYPES.contains(&it.as_str())) {
+            let known = ACCESS_TYPES.join("` or `");
+            return Err(format!("no session has the access type `{it}`; write `{known}`"));
+        }
+        let mut keys = tags.iter().flat_map(BTreeMap::keys);
+        match keys.find(|it| !policy.tag_keys.contains(it)) {
+            Some(key) => Err(format!("the policy's `tag_keys` do not list `{key}`")),
+            None => Ok(()),
+        }
+    }
+
     /// The session at this instant; else what is wrong with the case.
     pub(crate) fn session(&self, now: Timestamp) -> Result<Session, String> {
         let age = self.age.to_duration(SpanRelativeTo::days_are_24_hours());

@@ -2,11 +2,16 @@
 
 use std::process::ExitCode;
 
-use anstream::{print, println};
 use serde_json::json;
 use session_reaper::policy::Policy;
 
-use crate::{INVALID, file::File, now};
+use crate::{
+    INVALID,
+    file::File,
+    now,
+    printable::{printable, printable_json},
+    stdio::{print, println},
+};
 
 /// Check a policy: every error with its place, and warnings of what is probably not meant.
 #[derive(clap::Args)]
@@ -39,14 +44,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 .iter()
                 .map(|it| json!({"line": it.line, "column": it.column, "message": it.message}))
                 .collect();
-            println!("{}", json!({"policy": name, "errors": errors, "warnings": warnings}));
+            let result = json!({"policy": name, "errors": errors, "warnings": warnings});
+            println!("{}", printable_json(&result));
         }
         Output::Text => {
             for error in &errors {
                 print!("{}", file.render(error));
             }
             for warning in &warnings {
-                println!("warning: {warning}");
+                println!("warning: {}", printable(warning));
             }
             match errors.len() {
                 0 => println!("{name} is valid"),

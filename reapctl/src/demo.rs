@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anstream::println;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use session_manager_emulator::{Emulator, Fleet};
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 use crate::{
     emulate::SAMPLE_FLEET,
     lines::{Column, done, planned, rows, to_table},
+    stdio::println,
 };
 
 const POLICY: &str = include_str!("../../policies/starter.yaml");

@@ -6,6 +6,8 @@ use anyhow::Context;
 use session_manager_emulator::{Emulator, Fleet, serve};
 use tokio::{net::TcpListener, signal};
 
+use crate::stdio::println;
+
 /// The fleet that stands in for one of the user's own.
 pub(crate) const SAMPLE_FLEET: &str = include_str!("../demo/fleet.yaml");
 
@@ -36,7 +38,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         format!("cannot listen on port {}; choose another with `--port`", args.port)
     })?;
     let address = listener.local_addr()?;
-    anstream::println!(
+    println!(
         "Serving the Session Manager API on http://{address}. To use it:\n\n\
          export AWS_ENDPOINT_URL=http://{address} AWS_REGION={region} AWS_DEFAULT_REGION={region}\n\
          export AWS_ACCESS_KEY_ID=emulator AWS_SECRET_ACCESS_KEY=emulator\n\

@@ -5,7 +5,6 @@ use std::{
     fmt,
 };
 
-use anstream::println;
 use anyhow::{Context, bail};
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
@@ -25,7 +24,10 @@ use crate::{
     aws::{Connection, within},
     file::{File, Invalid},
     now,
-    table::{cell, printable, table},
+    printable::{printable, printable_json},
+    stdio::println,
+    table::{cell, table},
+    warn,
 };
 
 /// Explain a verdict: every rule and exemption, what each condition saw, and which one decided.
@@ -128,6 +130,7 @@ impl TryFrom<Row> for Record {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+    File::not_both_from_stdin(&args.policy, args.from.as_deref())?;
     let file = File::read(&args.policy)?;
     let policy = file.policy()?;
     let now = args.at.unwrap_or_else(now);
@@ -147,7 +150,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     };
     let explanation = Explanation::new(&policy, now, &session, &tags);
     match args.output {
-        Output::Json => println!("{}", explanation.json(&session.id, now)),
+        Output::Json => println!("{}", printable_json(&explanation.json(&session.id, now))),
         Output::Text => {
             let Session { id, owner, target, document, .. } = &session;
             println!("session  {}", printable(id));
@@ -163,10 +166,16 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
 
 fn from_file(file: &File, id: Option<&str>) -> anyhow::Result<Record> {
     let invalid = |err: &dyn fmt::Display| Invalid(format!("cannot use `{}`: {err}", file.name));
-    let rows = match serde_json::from_str::<Page>(&file.text) {
-        Ok(page) => page.sessions,
-        Err(_) => vec![serde_json::from_str(&file.text).map_err(|err| invalid(&err))?],
+    let json: serde_json::Value = serde_json::from_str(&file.text).map_err(|err| invalid(&err))?;
+    let rows = if json.get("Sessions").is_some() {
+        serde_json::from_str::<Page>(&file.text).map(|it| it.sessions)
+    } else {
+        serde_json::from_str(&file.text).map(|it| vec![it])
     };
+    let rows: Vec<Row> = rows.map_err(|err| invalid(&err))?;
+    if json.get("Sessions").or(json.get("SessionId")).is_none() {
+        bail!(invalid(&"it has neither `Sessions` nor a `SessionId`"));
+    }
     let is_meant = |it: &Row| id.is_none() || it.session_id.as_deref() == id;
     let mut rows: Vec<Row> = rows.into_iter().filter(is_meant).collect();
     match (rows.pop(), rows.is_empty()) {
@@ -193,14 +202,13 @@ async fn from_aws(
     })?;
     let tags = match (given, &record.target) {
         (Some(tags), _) => tags,
+        (None, _) if policy.tag_keys.is_empty() => Tags::Unknown(Unknown::TagsNotLookedUp),
         (None, None) => Tags::Unknown(Unknown::TagsNoArn),
         (None, Some(target)) => {
             let targets = BTreeSet::from([target.as_str()]);
             let (mut tags, problems) =
                 look_up(&aws.ssm, Some(&aws.scope), policy, targets, within()).await;
-            for problem in problems {
-                anstream::eprintln!("warning: {problem}");
-            }
+            warn(&problems);
             tags.remove(target).unwrap_or(Tags::Unknown(Unknown::TagsNotReturned))
         }
     };
@@ -315,12 +323,15 @@ impl Facts<'_> {
         let Self { now, session, tags } = self;
         let mut parts = self.condition("when", &rule.when);
         parts.extend(rule.unless.iter().flat_map(|it| self.condition("unless", it)));
+        let required;
         match &rule.demand {
             Demand::Forbid => {
+                required = Truth::False;
                 let test = "no such session".into();
                 parts.push(Part::new("forbid", test, Truth::False, String::new()));
             }
             Demand::Require(all) => {
+                required = Truth::all(all.iter().map(|it| it.is_fulfilled(now, session, tags)));
                 parts.extend(all.iter().flat_map(|it| self.requirement(it)));
             }
         }
@@ -330,7 +341,14 @@ impl Facts<'_> {
         let violated = rule.is_violated(now, session, tags);
         for part in &mut parts {
             part.decides = match violated {
-                Truth::Unknown => part.truth == Truth::Unknown,
+                Truth::Unknown => {
+                    let group = match part.key {
+                        "when" => when,
+                        "unless" => unless,
+                        _ => required,
+                    };
+                    (part.truth, group) == (Truth::Unknown, Truth::Unknown)
+                }
                 Truth::True => {
                     ["require", "forbid"].contains(&part.key) && part.truth == Truth::False
                 }
@@ -448,7 +466,7 @@ impl fmt::Display for Explanation {
                 "no" => "not in scope, ",
                 _ => "scope unknown, ",
             };
-            writeln!(f, "{kind} {id}: {scope}{state}")?;
+            writeln!(f, "{kind} {}: {scope}{state}", printable(id))?;
             for line in lines.by_ref().take(parts.len()) {
                 writeln!(f, "{}", line.trim_end())?;
             }
@@ -466,6 +484,6 @@ impl fmt::Display for Explanation {
 pub(crate) fn described(verdict: &Verdict) -> String {
     let mut words = verdict.name().to_owned();
     words.extend(verdict.unknown().map(|it| format!(" ({})", name(it))));
-    let rules = verdict.rules().join(", ");
+    let rules = printable(&verdict.rules().join(", "));
     if rules.is_empty() { words } else { format!("{words}: {rules}") }
 }

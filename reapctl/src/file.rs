@@ -1,10 +1,11 @@
 //! The files that commands read, and what is wrong with them.
 
-use std::{fmt, fs, io::Read, ops::Range};
+use std::{fmt, fs, io::Read};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use session_reaper::policy::{Policy, PolicyError};
+
+use crate::{diagnostic::render, printable::printable, stdio::eprint};
 
 /// A text, and where it is from.
 pub(crate) struct File {
@@ -27,13 +28,25 @@ impl std::error::Error for Invalid {}
 impl File {
     /// Reads a file, or standard input if the path is `-`.
     pub(crate) fn read(path: &str) -> anyhow::Result<Self> {
-        if path == "-" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-            return Ok(Self { name: "<standard input>".into(), text });
+        let (name, bytes) = if path == "-" {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+            ("<standard input>".into(), bytes)
+        } else {
+            let bytes = fs::read(path).with_context(|| format!("cannot read `{path}`"))?;
+            (printable(path), bytes)
+        };
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| Invalid(format!("cannot use `{name}`: it is not UTF-8")))?;
+        Ok(Self { name, text })
+    }
+
+    /// Fails if both are standard input, which can be read only once.
+    pub(crate) fn not_both_from_stdin(first: &str, second: Option<&str>) -> anyhow::Result<()> {
+        if first == "-" && second == Some("-") {
+            bail!(Invalid("standard input can only be one of them".into()));
         }
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read `{path}`"))?;
-        Ok(Self { name: path.into(), text })
+        Ok(())
     }
 
     /// The policy that it holds. Errors are shown on standard error, each in its line.
@@ -41,30 +54,14 @@ impl File {
         let parsed = Policy::parse(&self.text);
         Ok(parsed.map_err(|errors| {
             for error in &errors.0 {
-                anstream::eprint!("{}", self.render(error));
+                eprint!("{}", self.render(error));
             }
             Invalid(format!("{} is not a valid policy", self.name))
         })?)
     }
 
-    /// The error, the line that it is about, and its place underlined.
+    /// The error in its line.
     pub(crate) fn render(&self, error: &PolicyError) -> String {
-        let title = Level::ERROR.primary_title(&error.message);
-        let group = match error.span.clone().or_else(|| line(&self.text, error.line)) {
-            Some(span) => {
-                let place = AnnotationKind::Primary.span(span);
-                let source = Snippet::source(&self.text).path(&self.name);
-                title.element(source.annotation(place))
-            }
-            None => Group::with_title(title),
-        };
-        format!("{}\n\n", Renderer::styled().render(&[group]))
+        render(&self.name, &self.text, error)
     }
-}
-
-/// The bytes of a line, by its number from 1.
-fn line(text: &str, number: u64) -> Option<Range<usize>> {
-    let index = usize::try_from(number).ok()?.checked_sub(1)?;
-    let start = text.split_inclusive('\n').take(index).map(str::len).sum::<usize>();
-    Some(start..start + text.lines().nth(index)?.len())
 }

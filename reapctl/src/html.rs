@@ -5,7 +5,8 @@ use session_reaper::pattern::short_owner;
 
 use crate::{
     backtest::{Backtest, Fate, Sums},
-    table::{age, minute, printable},
+    printable::printable,
+    table::{age, minute},
 };
 
 /// The most sessions that the timeline shows: those that would have been ended come first.

@@ -1,8 +1,7 @@
 //! The sessions of a sweep, a line each: as a table, JSON, or CSV.
 
-use std::{io::Write, str::FromStr};
+use std::{io::IsTerminal, str::FromStr};
 
-use anstream::println;
 use anyhow::Context;
 use comfy_table::{Cell, Table};
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +15,8 @@ use session_reaper::{
 
 use crate::{
     explain::name,
+    printable::{printable, printable_json},
+    stdio::{print, println},
     table::{age, cell, coloured, table},
 };
 
@@ -128,9 +129,13 @@ impl Shown {
                 let fields = report.as_object_mut().context("a report is an object")?;
                 fields.insert("sessions".into(), json!(rows));
                 fields.insert("truncated".into(), false.into());
-                println!("{report:#}");
+                println!("{}", printable_json(&format_args!("{report:#}")));
             }
-            Output::Ndjson => rows.iter().for_each(|it| println!("{}", json!(it))),
+            Output::Ndjson => {
+                for row in &rows {
+                    println!("{}", printable_json(&json!(row)));
+                }
+            }
             Output::Table => {
                 if !rows.is_empty() {
                     println!("{}\n", to_table(&rows, &ALL).trim_fmt());
@@ -240,14 +245,17 @@ fn short_target(target: &str) -> String {
 }
 
 fn print_csv(rows: &[Row]) -> anyhow::Result<()> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let shown = |text: String| if is_terminal { printable(&text) } else { text };
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(COLUMNS)?;
     for row in rows {
         let row = json!(row);
-        writer.write_record(COLUMNS.iter().map(|it| inert(&plain(row.get(it)))))?;
+        writer.write_record(COLUMNS.iter().map(|it| shown(inert(&plain(row.get(it))))))?;
     }
     let bytes = writer.into_inner().context("cannot write CSV")?;
-    anstream::stdout().write_all(&bytes).context("cannot write")
+    print!("{}", String::from_utf8(bytes).context("cannot write CSV")?);
+    Ok(())
 }
 
 fn plain(value: Option<&Value>) -> String {

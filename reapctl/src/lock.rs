@@ -1,18 +1,24 @@
 //! `reapctl lock`: an incident. Ends everything by some owners, now.
 
-use std::{fs, process::ExitCode, str::FromStr, sync::Mutex};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    process::{ExitCode, exit},
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use anstream::{eprintln, println};
 use anyhow::{Context, bail};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use session_reaper::{
-    pattern::OwnerPattern,
+    pattern::{OwnerPattern, short_owner},
     plan::Action,
-    policy::{Condition, Demand, Limits, Policy, Rule, Test},
-    report::{Mode, PolicyIdentity},
-    source::PolicySource,
-    sweep::{Survey, carry_out, survey_by},
+    policy::{Condition, Demand, Limits, Policy, Rule, Test, duration},
+    report::{Failure, Mode},
+    session::Record,
+    ssm::{Ssm, Within},
+    sweep::{Order, Survey, Swept, carry_out, survey_by},
     telemetry::{LogSettings, init_to},
 };
 use tokio::time::{Duration, Instant, sleep};
@@ -20,20 +26,24 @@ use tracing::{Instrument, info_span, level_filters::LevelFilter};
 
 use crate::{
     VIOLATED,
-    aws::{Aws, Connection, within},
+    aws::{Aws, Connection},
     file::Invalid,
     lines::{ALL, done, planned, rows, to_table},
     now,
+    printable::{printable, printable_json},
     progress::with_progress,
-    sweep::{PolicyAt, confirmed, interruptible, sessions},
+    stdio::{eprintln, println},
+    sweep::{INTERRUPTED, Loaded, PolicyAt, confirmed, interruptible, sessions},
+    warn,
 };
 
 /// End every session of these owners, and go on until none is left.
 ///
 /// Neither `max_terminations` nor the breaker nor `paused` hold it back; the policy's exemptions do,
 /// unless they are overridden. Without `--enforce` it only shows whom it would end. It does not
-/// revoke credentials: it prints the commands that do. The exit status is 3 if a session of theirs
-/// that is not exempt lives, or may live, on.
+/// revoke credentials: it prints the commands that do. Ctrl-C lets no further termination start; what
+/// was begun is verified. The exit status is 3 if a session of theirs that is not exempt lives, or
+/// may live, on.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Whom: `role/NAME[/SESSION-NAME]`, `permission-set/NAME[/USER]`, `user/NAME`, …; globs
@@ -67,7 +77,7 @@ pub(crate) struct Args {
 const PAUSE: Duration = Duration::from_secs(5);
 
 fn patience(text: &str) -> Result<SignedDuration, String> {
-    let parsed = text.parse::<SignedDuration>().ok().filter(SignedDuration::is_positive);
+    let parsed = duration(text).or_else(|| text.parse().ok()).filter(SignedDuration::is_positive);
     parsed.ok_or_else(|| "write a duration such as `10m`".into())
 }
 
@@ -78,14 +88,14 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
             "nobody is there to confirm; add `--yes` to end sessions in a script".into()
         ));
     }
-    let source = args.policy.source()?;
-    if args.enforce || args.log.is_some() {
-        start_log(args)?;
+    let log = start_log(args);
+    if args.log.is_some() {
+        log.open()?;
     }
     let owners: Vec<String> = args.owners.iter().map(ToString::to_string).collect();
     let (locked, reason) = (owners.join(", "), &args.reason);
     let span = info_span!(target: "session_reaper::lock", "lock", locked, reason);
-    let result = Box::pin(lock(args, &source)).instrument(span).await;
+    let result = Box::pin(lock(args, &log)).instrument(span).await;
     println!("\nThis does not revoke credentials: whoever has them can start a session again.\n");
     let now = now();
     for owner in &owners {
@@ -94,84 +104,190 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     result
 }
 
-async fn lock(args: &Args, source: &PolicySource) -> anyhow::Result<ExitCode> {
-    let aws = args.connection.open().await?;
-    let (base, identity) = source.load(&aws.ssm, within()).await?;
-    let identity =
-        || PolicyIdentity { source: format!("lock beside {source}"), ..identity.clone() };
+async fn lock(args: &Args, log: &Log) -> anyhow::Result<ExitCode> {
+    let (aws, loaded) = args.policy.open(&args.connection).await?;
+    interruptible(&aws.ssm, Box::pin(rounds(args, &aws, loaded, log))).await
+}
+
+/// Lists and ends, until none is left or the time is over.
+async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Result<ExitCode> {
+    let Loaded { policy: base, source, mut identity } = loaded;
+    identity.source = format!("lock beside {source}");
     let policy = policy(args, base);
     let mode = if args.enforce { Mode::Enforce } else { Mode::DryRun };
-    let began = Instant::now();
     let patience = Duration::try_from(args.patience)?;
+    let mut end_by = Instant::now() + patience;
     let mut is_confirmed = args.yes;
+    let mut has_acted = false;
+    let mut shown = Vec::new();
     loop {
         let now = now();
-        let listing = survey_by(aws.order(source, mode, now), &policy, identity());
-        let survey = with_progress("listing", &aws.ssm, Box::pin(listing)).await;
-        show(&survey, now);
+        let within = Within { start_by: end_by, end_by };
+        let mut order = Order { within, ..aws.order(&source, mode, now) };
+        let listing = Box::pin(survey_by(order, &policy, identity.clone()));
+        let listing = with_progress("listing", &aws.ssm, listing);
+        let survey = unless_stopped(&aws.ssm, listing).await?;
+        warn(&survey.warnings);
+        show(args, &survey, now, &mut shown);
         let n = survey.plan.steps.iter().filter(|it| it.action == Action::Terminate).count();
-        if n == 0 || !args.enforce {
-            return end(&survey, n);
+        let n_ending = survey.ending.iter().filter(|it| args.may_mean(it)).count();
+        let is_last = end_by <= Instant::now() + PAUSE;
+        if !args.enforce || n + n_ending == 0 || (n == 0 && is_last) {
+            return end(args, &survey, n, has_acted);
         }
-        if !is_confirmed && !confirmed(&format!("End {}?", sessions(n)))? {
-            bail!("nobody was ended");
+        if 0 < n {
+            if !is_confirmed {
+                let question = format!("End {}?", sessions(n));
+                tokio::select! {
+                    answer = confirmed(&question) => {
+                        if !answer? {
+                            bail!("nobody was ended");
+                        }
+                    }
+                    () = stopped(&aws.ssm) => exit(INTERRUPTED), // The reading would go on.
+                }
+                end_by = Instant::now() + patience; // The time to think is not counted.
+                order.within = Within { start_by: end_by, end_by };
+            }
+            is_confirmed = true;
+            log.open()?;
+            let is_any_left = act(args, aws, order, survey).await?;
+            has_acted = true;
+            if end_by <= Instant::now() + PAUSE {
+                if !is_any_left {
+                    println!("None of their sessions is left to be ended.");
+                    return Ok(ExitCode::SUCCESS);
+                }
+                eprintln!(
+                    "error: after {:#} some sessions are still there, or not proved to be gone",
+                    args.patience
+                );
+                return Ok(ExitCode::from(VIOLATED));
+            }
         }
-        is_confirmed = true;
-        act(&aws, source, survey, now).await?;
-        if patience <= began.elapsed() + PAUSE {
-            bail!(
-                "after {:#} some sessions are still there, or not proved to be gone",
-                args.patience
-            );
-        }
-        sleep(PAUSE).await;
+        unless_stopped(&aws.ssm, sleep(PAUSE)).await?;
     }
 }
 
-/// One round: asks, verifies, and shows what came of it.
-async fn act(
-    aws: &Aws,
-    source: &PolicySource,
-    survey: Survey,
-    now: Timestamp,
-) -> anyhow::Result<()> {
-    let work = carry_out(aws.order(source, Mode::Enforce, now), survey);
-    let work = Box::pin(interruptible(&aws.ssm, work));
-    let swept = with_progress("ending", &aws.ssm, work).await;
-    let mut ended: Vec<_> = done(&swept.findings.settled, now).collect();
+/// Waits for the work, but no longer than until somebody has stopped the terminations.
+async fn unless_stopped<T>(ssm: &Ssm, work: impl Future<Output = T>) -> anyhow::Result<T> {
+    tokio::select! {
+        result = work => Ok(result),
+        () = stopped(ssm) => bail!("interrupted"),
+    }
+}
+
+async fn stopped(ssm: &Ssm) {
+    while !ssm.is_stopped() {
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// One round: asks, verifies, and shows what came of it. Tells whether any of theirs may be left.
+async fn act(args: &Args, aws: &Aws, order: Order<'_>, survey: Survey) -> anyhow::Result<bool> {
+    let work = Box::pin(carry_out(order, survey));
+    let Swept { findings, report } = with_progress("ending", &aws.ssm, work).await;
+    let mut ended: Vec<_> = done(&findings.settled, order.now).collect();
     ended.retain(|it| it.verdict == "violation");
     println!("{}\n", to_table(&ended, &ALL).trim_fmt());
     if aws.ssm.is_stopped() {
-        bail!("interrupted: {}", swept.report.counts());
+        bail!("interrupted: {}", report.counts());
     }
-    Ok(())
+    match report.failure() {
+        Some(failure @ Failure::AllDenied { .. }) => bail!(failure),
+        Some(Failure::ListingIncomplete { .. }) => return Ok(true),
+        None => {}
+    }
+    let n_gone = report.outcomes.terminated + report.outcomes.already_gone;
+    let mut others = findings.unjudged.iter().map(|(it, _)| it).chain(&findings.ending);
+    Ok(n_gone < report.verdicts.violation
+        || 0 < report.verdicts.undetermined
+        || others.any(|it| args.may_mean(it)))
 }
 
 /// What is left when nobody is to be ended any more, or by a dry run.
-fn end(survey: &Survey, n_violators: usize) -> anyhow::Result<ExitCode> {
+fn end(
+    args: &Args,
+    survey: &Survey,
+    n_violators: usize,
+    has_acted: bool,
+) -> anyhow::Result<ExitCode> {
     if let Some(problem) = &survey.coverage.problem {
         bail!("the listing is incomplete, so there may be more: {problem}");
     }
+    let Survey { plan, unjudged, ending, .. } = survey;
     let is_open = |it: &str| it == "undetermined";
-    let n_open = survey.plan.steps.iter().filter(|it| is_open(it.verdict.name())).count();
+    let n_open = plan.steps.iter().filter(|it| is_open(it.verdict.name())).count();
+    let n_listed = records(survey).filter(|it| args.may_mean(it)).count();
+    let n_all = plan.steps.len() + unjudged.len() + ending.len();
+    let is_theirs = |it: &String| args.owners.iter().any(|pattern| pattern.is_match(it));
     match n_violators {
-        0 => println!("None of their sessions is left to be ended."),
+        0 if !has_acted && !listed_owners(survey).any(is_theirs) => {
+            println!("None of the {} listed is theirs.", sessions(n_all));
+            for (given, near) in args.owners.iter().filter_map(|it| nearest(it, survey)) {
+                println!("Instead of `{given}`, did you mean `{}`?", printable(&near));
+            }
+        }
+        0 if n_open + n_listed == 0 => println!("None of their sessions is left to be ended."),
+        0 => {}
         n => println!("{} would be ended: add `--enforce`.", sessions(n)),
     }
     if 0 < n_open {
         println!("{} may be exempt, and so live on.", sessions(n_open));
     }
-    let is_clean = n_violators + n_open == 0;
+    match n_listed {
+        0 => {}
+        1 => println!("1 of theirs, or of an unknown owner, is still listed."),
+        n => println!("{n} of theirs, or of unknown owners, are still listed."),
+    }
+    let is_clean = n_violators + n_open + n_listed == 0;
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(VIOLATED) })
 }
 
-/// Every session of the owners, and those that are not known to be somebody else's.
-fn show(survey: &Survey, now: Timestamp) {
+/// What is listed, and not judged.
+fn records(survey: &Survey) -> impl Iterator<Item = &Record> {
+    survey.unjudged.iter().map(|(it, _)| it).chain(&survey.ending)
+}
+
+fn listed_owners(survey: &Survey) -> impl Iterator<Item = &String> {
+    let steps = survey.plan.steps.iter().map(|it| &it.session.owner);
+    steps.chain(records(survey).filter_map(|it| it.owner.as_ref()))
+}
+
+impl Args {
+    /// Whether a record is one of theirs, as far as is known.
+    fn may_mean(&self, record: &Record) -> bool {
+        let owner = record.owner.as_ref();
+        owner.is_none_or(|owner| self.owners.iter().any(|it| it.is_match(owner)))
+    }
+}
+
+/// A pattern that means nobody, and the owner listed that was probably meant.
+fn nearest(pattern: &OwnerPattern, survey: &Survey) -> Option<(String, String)> {
+    let given = pattern.to_string();
+    let n_parts = given.split('/').count();
+    let listed = listed_owners(survey).map(|it| {
+        short_owner(it).split('/').take(n_parts).collect::<Vec<_>>().join("/") // As the pattern.
+    });
+    let distance = |it: &String| strsim::damerau_levenshtein(&given, it);
+    let near = listed.min_by_key(distance).filter(|it| distance(it) <= given.len() / 4)?;
+    Some((given, near))
+}
+
+/// Every session of the owners, and those that are not known to be somebody else's; unless these
+/// are the ones that have just been shown.
+fn show(args: &Args, survey: &Survey, now: Timestamp, shown: &mut Vec<Option<String>>) {
     let steps = survey.plan.steps.iter().filter(|it| it.verdict.name() != "compliant");
-    let rows = rows(planned(steps, now), &survey.unjudged, &[], now);
-    if !rows.is_empty() {
+    let mut unjudged = survey.unjudged.clone();
+    unjudged.retain(|(it, _)| args.may_mean(it));
+    let mut ending = survey.ending.clone();
+    ending.retain(|it| args.may_mean(it));
+    let rows = rows(planned(steps, now), &unjudged, &ending, now);
+    let ids = rows.iter().map(|it| it.session_id.clone()).collect();
+    if !rows.is_empty() && *shown != ids {
         eprintln!("{}\n", to_table(&rows, &ALL).trim_fmt());
     }
+    *shown = ids;
 }
 
 /// Forbids the owners; of the policy only its exemptions are left, unless they are overridden.
@@ -188,20 +304,51 @@ fn policy(args: &Args, base: Policy) -> Policy {
     Policy { rules: vec![rule], exemptions, limits, paused: false, ..base }
 }
 
+/// The log: kept back until it is opened, which is when somebody is really to be ended.
+#[derive(Clone)]
+struct Log {
+    path: String,
+    state: Arc<Mutex<(Vec<u8>, Option<File>)>>,
+}
+
+impl Log {
+    /// Creates the file, and writes what there is so far.
+    fn open(&self) -> anyhow::Result<()> {
+        let path = &self.path;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.1.is_none() {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            let mut file = file.with_context(|| format!("cannot write the log `{path}`"))?;
+            file.write_all(&state.0).with_context(|| format!("cannot write the log `{path}`"))?;
+            *state = (Vec::new(), Some(file));
+            eprintln!("The log is {}.", printable(path));
+        }
+        Ok(())
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, file) = &mut *state;
+        file.as_mut().map_or_else(|| before.write(bytes), |it| it.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // There is nothing between it and the file.
+    }
+}
+
 /// The function's own log lines, with the owners and the reason in each.
-fn start_log(args: &Args) -> anyhow::Result<()> {
-    let path = args
-        .log
-        .clone()
-        .unwrap_or_else(|| format!("reapctl-lock-{}.jsonl", now().strftime("%Y%m%dT%H%M%SZ")));
-    let file = fs::OpenOptions::new().create(true).append(true).open(&path);
-    let file = file.with_context(|| format!("cannot write the log `{path}`"))?;
+fn start_log(args: &Args) -> Log {
+    let default = || format!("reapctl-lock-{}.jsonl", now().strftime("%Y%m%dT%H%M%SZ"));
+    let path = args.log.clone().unwrap_or_else(default);
+    let log = Log { path, state: Arc::default() };
     let common = json!({"service": "session-reaper", "command": "reapctl lock"});
     let common = common.as_object().cloned().unwrap_or_default();
     let settings = LogSettings { is_json: true, level: LevelFilter::INFO, common };
-    init_to(settings, Mutex::new(file));
-    eprintln!("The log is {path}.");
-    Ok(())
+    init_to(settings, Mutex::new(log.clone()));
+    log
 }
 
 /// How to take an owner's credentials away, as commands of the AWS CLI.
@@ -221,25 +368,29 @@ fn revocation(owner: &str, now: Timestamp) -> String {
             "StringLike": {"aws:userid": format!("*:{session}")},
         }))
     };
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let owner = printable(owner);
     let each = if rest.contains(['*', '?']) { "# For each that matches:\n" } else { "" };
     match kind {
         "role" => format!(
-            "{each}aws iam put-role-policy --role-name '{name}' --policy-name session-reaper-lock \
-             --policy-document '{}'",
-            started_until_now()
+            "{each}aws iam put-role-policy --role-name {} --policy-name session-reaper-lock \
+             --policy-document {}",
+            quoted(&printable(name)),
+            quoted(&printable_json(&started_until_now()))
         ),
         "permission-set" => format!(
-            "{each}# Add this statement to the inline policy of the permission set {name}, and \
+            "{each}# Add this statement to the inline policy of the permission set {}, and \
              provision it: {}\n\
              aws sso-admin provision-permission-set --instance-arn INSTANCE_ARN \
              --permission-set-arn PERMISSION_SET_ARN --target-type ALL_PROVISIONED_ACCOUNTS",
-            started_until_now()
+            printable(name),
+            printable_json(&started_until_now())
         ),
         "user" => format!(
-            "{each}aws iam put-user-policy --user-name '{}' --policy-name session-reaper-lock \
-             --policy-document '{}'",
-            rest.rsplit('/').next().unwrap_or_default(),
-            policy(json!(null))
+            "{each}aws iam put-user-policy --user-name {} --policy-name session-reaper-lock \
+             --policy-document {}",
+            quoted(&printable(rest.rsplit('/').next().unwrap_or_default())),
+            quoted(&printable_json(&policy(json!(null))))
         ),
         "root" => "# The root user: change its password, and delete its access keys.".into(),
         _ => format!("# {owner}: revoke the credentials with which its sessions were started."),

@@ -7,6 +7,7 @@ mod case;
 mod check;
 mod demo;
 mod describe_sessions;
+mod diagnostic;
 mod emulate;
 mod explain;
 mod file;
@@ -14,8 +15,10 @@ mod html;
 mod lines;
 mod lock;
 mod plan;
+mod printable;
 mod progress;
 mod schema;
+mod stdio;
 mod sweep;
 mod table;
 mod terminate_session;
@@ -32,7 +35,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::{
-    awscli::Operation, describe_sessions::DESCRIBE_SESSIONS, file::Invalid,
+    awscli::Operation,
+    describe_sessions::DESCRIBE_SESSIONS,
+    file::Invalid,
+    printable::{printable, printable_lines},
+    stdio::eprintln,
     terminate_session::TERMINATE_SESSION,
 };
 
@@ -102,9 +109,15 @@ async fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
     };
     match result {
-        Ok(code) => code,
+        Ok(code) => match stdio::failure() {
+            None => code,
+            Some(err) => {
+                eprintln!("error: cannot write to standard output: {err}");
+                ExitCode::FAILURE
+            }
+        },
         Err(err) => {
-            anstream::eprintln!("error: {err:#}"); // One line, with its causes.
+            eprintln!("error: {}", printable_lines(&format!("{err:#}"))); // With its causes.
             if err.is::<Invalid>() { ExitCode::from(INVALID) } else { ExitCode::FAILURE }
         }
     }
@@ -133,6 +146,13 @@ fn aws_command() -> Option<(&'static Operation, Vec<String>)> {
     let name = words.next()?;
     let operation = AWS_COMMANDS.into_iter().find(|it| it.command == name)?;
     Some((operation, words.collect()))
+}
+
+/// Tells of what is not as it should be, though the command goes on.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {}", printable(warning));
+    }
 }
 
 /// The clock: read once a command.

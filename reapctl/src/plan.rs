@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use session_reaper::{report::Mode, sweep::sweep};
+use session_reaper::{
+    report::Mode,
+    sweep::{Swept, carry_out, survey_by},
+};
 
 use crate::{
     VIOLATED,
@@ -10,7 +13,8 @@ use crate::{
     lines::{Shown, planned, rows},
     now,
     progress::with_progress,
-    sweep::PolicyAt,
+    sweep::{Loaded, PolicyAt},
+    warn,
 };
 
 /// Judge the active sessions, and end nobody.
@@ -27,12 +31,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let policy = args.policy.source()?;
-    let aws = args.connection.open().await?;
+    let (aws, Loaded { policy, source, identity }) = args.policy.open(&args.connection).await?;
     let now = now();
-    let order = aws.order(&policy, Mode::DryRun, now);
-    let swept = with_progress("listing", &aws.ssm, Box::pin(sweep(order))).await?;
-    let (findings, report) = (swept.findings, swept.report);
+    let order = aws.order(&source, Mode::DryRun, now);
+    let listing = Box::pin(survey_by(order, &policy, identity));
+    let survey = with_progress("listing", &aws.ssm, listing).await;
+    warn(&survey.warnings);
+    let Swept { findings, report } = Box::pin(carry_out(order, survey)).await;
     let steps = findings.settled.iter().map(|it| &it.step);
     let rows = rows(planned(steps, now), &findings.unjudged, &findings.ending, now);
     args.shown.print(rows, &report)?;

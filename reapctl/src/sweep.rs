@@ -1,28 +1,35 @@
 //! `reapctl sweep`: one sweep, by hand.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
-    process::ExitCode,
+    convert::Infallible,
+    io::{self, IsTerminal},
+    process::{ExitCode, exit},
 };
 
-use anstream::{eprint, eprintln, println};
 use anyhow::{Context, bail};
 use session_reaper::{
     plan::Action,
-    report::{Mode, Report},
+    policy::Policy,
+    report::{Mode, PolicyIdentity, Report, sha256},
     source::PolicySource,
     ssm::Ssm,
-    sweep::{Swept, carry_out, survey},
+    sweep::{Swept, carry_out, survey_by},
 };
+use tokio::{signal::ctrl_c, task::spawn_blocking};
 
 use crate::{
     VIOLATED,
-    aws::Connection,
+    aws::{Aws, Connection, within},
     file::{File, Invalid},
     lines::{ALL, Output, Shown, done, planned, rows, to_table},
     now,
     progress::with_progress,
+    stdio::{eprint, eprintln, println},
+    warn,
 };
+
+/// The exit status of what Ctrl-C has ended.
+pub(crate) const INTERRUPTED: i32 = 130;
 
 /// Judge the active sessions, and end those that violate the policy.
 ///
@@ -57,44 +64,67 @@ pub(crate) struct PolicyAt {
     policy_parameter: Option<String>,
 }
 
+/// A policy that has been read, and what reports say of it.
+pub(crate) struct Loaded {
+    pub(crate) policy: Policy,
+    pub(crate) source: PolicySource,
+    pub(crate) identity: PolicyIdentity,
+}
+
 impl PolicyAt {
-    /// A file is read, and its errors are shown, at once.
-    pub(crate) fn source(&self) -> anyhow::Result<PolicySource> {
-        match (&self.policy, &self.policy_parameter) {
+    /// Opens the connection, and reads the policy. A file's errors are shown before AWS is asked.
+    pub(crate) async fn open(&self, connection: &Connection) -> anyhow::Result<(Aws, Loaded)> {
+        let (aws, loaded) = match (&self.policy, &self.policy_parameter) {
             (Some(path), _) => {
-                let file = File::read(path)?;
-                file.policy()?;
-                Ok(PolicySource::Inline { name: file.name, text: file.text })
+                let loaded = Loaded::new(File::read(path)?, None)?;
+                (connection.open().await?, loaded)
             }
-            (None, Some(name)) => Ok(PolicySource::Parameter(name.clone())),
+            (None, Some(name)) => {
+                let aws = connection.open().await?;
+                let read = aws.ssm.parameter(name, within()).await;
+                let read = read.with_context(|| format!("cannot read the parameter `{name}`"))?;
+                let file = File { name: format!("parameter {name}"), text: read.value };
+                (aws, Loaded::new(file, Some(read.version))?)
+            }
             (None, None) => bail!(Invalid("a policy is needed".into())),
-        }
+        };
+        warn(&loaded.policy.warnings(now()));
+        Ok((aws, loaded))
+    }
+}
+
+impl Loaded {
+    fn new(file: File, version: Option<i64>) -> anyhow::Result<Self> {
+        let policy = file.policy()?;
+        let File { name, text } = file;
+        let identity = PolicyIdentity { source: name.clone(), version, sha256: sha256(&text) };
+        Ok(Self { policy, source: PolicySource::Inline { name, text }, identity })
     }
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let policy = args.policy.source()?;
     let mode = if args.enforce { Mode::Enforce } else { Mode::DryRun };
     if args.enforce && !args.yes && !std::io::stdin().is_terminal() {
         bail!(Invalid(
             "nobody is there to confirm; add `--yes` to end sessions in a script".into()
         ));
     }
-    let aws = args.connection.open().await?;
+    let (aws, Loaded { policy, source, identity }) = args.policy.open(&args.connection).await?;
     let now = now();
-    let survey_order = aws.order(&policy, mode, now);
-    let survey = with_progress("listing", &aws.ssm, Box::pin(survey(survey_order))).await?;
+    let order = aws.order(&source, mode, now);
+    let listing = Box::pin(survey_by(order, &policy, identity));
+    let survey = with_progress("listing", &aws.ssm, listing).await;
+    warn(&survey.warnings);
 
     let steps = &survey.plan.steps;
     let n_to_end = steps.iter().filter(|it| it.action == Action::Terminate).count();
     if args.enforce && 0 < n_to_end && !args.yes {
         let to_end = planned(steps, now).filter(|it| it.action == Some("terminate"));
         eprintln!("{}\n", to_table(&rows(to_end, &[], &[], now), &ALL).trim_fmt());
-        if !confirmed(&format!("End {}?", sessions(n_to_end)))? {
+        if !confirmed(&format!("End {}?", sessions(n_to_end))).await? {
             bail!("nobody was ended");
         }
     }
-    let order = aws.order(&policy, mode, now);
     let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
     let Swept { findings, report } = with_progress("ending", &aws.ssm, work).await;
 
@@ -122,23 +152,26 @@ pub(crate) fn sessions(n: usize) -> String {
 }
 
 /// Asks on the terminal; anything but `y` or `yes` is a no.
-pub(crate) fn confirmed(question: &str) -> anyhow::Result<bool> {
+pub(crate) async fn confirmed(question: &str) -> anyhow::Result<bool> {
     eprint!("{question} [y/N] ");
-    anstream::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+    let answer = spawn_blocking(|| std::io::stdin().lines().next().transpose()).await?;
+    let answer = answer.context("cannot read the answer")?.unwrap_or_default();
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-/// Ctrl-C stops the terminations, and the work goes on to verify what was begun.
+/// Ctrl-C stops the terminations, and the work goes on to verify what was begun. A second Ctrl-C
+/// ends the process.
 pub(crate) async fn interruptible<T>(ssm: &Ssm, work: impl Future<Output = T>) -> T {
+    let interrupted = async {
+        ctrl_c().await?;
+        ssm.stop();
+        eprintln!("interrupted: no further termination starts; what was begun is verified");
+        ctrl_c().await?;
+        exit(INTERRUPTED)
+    };
     tokio::pin!(work);
     tokio::select! {
         result = &mut work => result,
-        Ok(()) = tokio::signal::ctrl_c() => {
-            ssm.stop();
-            eprintln!("interrupted: no further termination starts; what was begun is verified");
-            work.await
-        }
+        Err::<Infallible, io::Error>(_not_to_be_had) = interrupted => work.await,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{fs, process::ExitCode};
 
-use anstream::println;
 use anyhow::{Context, bail};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
@@ -10,7 +9,8 @@ use crate::{
     case::Cases,
     explain::{Explanation, described},
     file::{File, Invalid},
-    table::printable,
+    printable::printable,
+    stdio::println,
 };
 
 /// Test a policy: judge the sessions of a file of cases, and compare with what it expects.
@@ -29,6 +29,7 @@ pub(crate) struct Args {
 
 /// Succeeds if every case is met.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    File::not_both_from_stdin(&args.policy, Some(&args.cases))?;
     let policy_file = File::read(&args.policy)?;
     let policy = policy_file.policy()?;
     let file = File::read(&args.cases)?;
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for spanned in &cases.sessions {
         let (case, line) = (&spanned.value, spanned.referenced.line());
         let now = case.now.unwrap_or(cases.now);
-        let session = case.session(now);
+        let session = case.check(&policy).and_then(|()| case.session(now));
         let session = match session {
             Ok(session) => session,
             Err(why) => bail!(Invalid(format!("cannot use `{}`: line {line}: {why}", file.name))),
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let status = if case.is_met_by(&explanation.verdict) {
             TestCaseStatus::success()
         } else {
-            let (expected, actual) = (case.expected(), described(&explanation.verdict));
+            let (expected, actual) = (printable(&case.expected()), described(&explanation.verdict));
             let explanation = explanation.about(&case.expected_rules());
             println!("FAILED {}:{line}: {title}", file.name);
             println!("  expected: {expected}\n  actual:   {actual}\n\n{explanation}\n");

@@ -626,7 +626,8 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> 
 }
 
 /// Reads `1d2h30m10s`: one or more of these parts, in this order, above zero in all.
-pub(crate) fn duration(text: &str) -> Option<SignedDuration> {
+#[must_use]
+pub fn duration(text: &str) -> Option<SignedDuration> {
     let mut rest = text;
     let mut seconds = 0_i64;
     for (unit, length) in [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)] {

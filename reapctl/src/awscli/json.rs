@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     awscli::value::{Map, Value, float},
-    table::is_unsafe,
+    printable::is_unsafe,
 };
 
 /// Reads JSON; the error is worded as Python's.

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write, stdout};
 
 use crate::{
     awscli::{json, table, text, value::Value},
-    table::printable,
+    printable::printable,
 };
 
 /// How answers are written.

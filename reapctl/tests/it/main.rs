@@ -327,6 +327,12 @@ async fn explain_finds_the_session_and_its_tags_by_its_id() {
         assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""), "{id}");
         assert!(output.stdout.ends_with(part), "{}", output.stdout);
     }
+    let no_tag_keys = &write("no-tag-keys.yaml", "version: 1\n");
+    let id = "nina-0a1b2c3d4e5f60009";
+    let all = ["explain", "--policy", no_tag_keys, "--endpoint-url", &url];
+    let all = [&all[..], &["--region", "eu-central-1", id]].concat();
+    let output = reapctl(&all, &variables).await;
+    assert!(output.stdout.contains("tags: unknown (tags_not_looked_up)"), "{}", output.stdout);
     let output = explain("gone-1", &[]).await;
     assert_eq!(output.status, Some(1));
     assert_eq!(output.stderr, "error: no active session has the id `gone-1`\n");
@@ -340,7 +346,11 @@ struct Account {
 
 impl Account {
     async fn new() -> Self {
-        let fleet = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/fleet.yaml");
+        Self::with(concat!(env!("CARGO_MANIFEST_DIR"), "/demo/fleet.yaml")).await
+    }
+
+    /// A fleet of a file.
+    async fn with(fleet: &str) -> Self {
         let (child, address) = emulate(fleet).await;
         Self { _child: child, url: format!("http://{address}") }
     }
@@ -497,7 +507,9 @@ async fn a_lock_ends_every_session_of_an_owner_but_the_exempt() {
 
     let enforce = ["--enforce", "--yes", "--reason", "INC-7", "--log", &log, "--for", "30s"];
     let output = account.reapctl(&[&lock[..], &enforce].concat()).await;
-    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+    assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
+    let why = "1 of theirs, or of an unknown owner, is still listed.";
+    assert!(output.stdout.contains(why), "{}", output.stdout);
     assert_eq!(output.stdout.matches(" terminated ").count(), 4, "{}", output.stdout);
     let lines = fs::read_to_string(&log).expect("a log");
     let lines: Vec<serde_json::Value> =
@@ -509,6 +521,262 @@ async fn a_lock_ends_every_session_of_an_owner_but_the_exempt() {
     let enforce = ["--enforce", "--yes", "--log", &log, "--override-exemptions"];
     let output = account.reapctl(&[&lock[..], &enforce].concat()).await;
     assert_eq!(output.stdout.matches(" terminated ").count(), 1, "the exempt: {}", output.stdout);
+}
+
+/// Sessions of `role/dev/NAME`, as far as their fields say nothing else; and what else there is.
+async fn devs(file: &str, sessions: &[&str], others: &str) -> Account {
+    let mut fleet = "sessions:\n".to_owned();
+    for (i, fields) in sessions.iter().enumerate() {
+        let (name, fields) = fields.split_once(' ').unwrap_or((fields, ""));
+        let owner = format!("arn:aws:sts::123456789012:assumed-role/dev/{name}");
+        let seed = format!("  - {{ id: {name}-{i}, owner: \"{owner}\", age: 2h, {fields} }}\n");
+        fleet.push_str(&seed);
+    }
+    Account::with(&write(file, &(fleet + others))).await
+}
+
+const TARGET: &str = "target: i-0aa00000000000de1";
+
+#[tokio::test]
+async fn a_lock_does_not_pass_over_what_it_cannot_end() {
+    let ending = format!("jo {TARGET}, status: Terminating");
+    let account = devs("listed.yaml", &["jo", &ending, &format!("an {TARGET}")], "").await;
+    let policy = &write("listed.policy.yaml", "version: 1\n");
+    let log = &write("listed.jsonl", "");
+    let lock = ["lock", "--policy", policy, "--enforce", "--yes", "--log", log, "--for", "6s"];
+    let output = account.reapctl(&[&lock[..], &["role/dev/jo"]].concat()).await;
+    assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
+    assert!(output.stdout.contains("2 of theirs, or of unknown owners, are still listed."));
+    assert!(!output.stdout.contains("None of"), "{}", output.stdout);
+    assert!(output.stderr.contains("Terminating"), "{}", output.stderr);
+
+    let output = account.reapctl(&[&lock[..], &["role/dev/an"]].concat()).await;
+    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+    assert!(output.stdout.contains("None of their sessions is left"), "{}", output.stdout);
+
+    let output = account.reapctl(&["lock", "role/dev/joe", "--policy", policy]).await;
+    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+    let said = "None of the 2 sessions listed is theirs.\n\
+                Instead of `role/dev/joe`, did you mean `role/dev/jo`?\n";
+    assert!(output.stdout.starts_with(said), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn a_lock_tells_of_those_who_stay() {
+    let stays = format!("st {TARGET}, on_terminate: stays");
+    let faults = "faults: [{ operation: TerminateSession, session: de-1, play: deny }]";
+    let account = devs("stays.yaml", &[&stays, &format!("de {TARGET}")], faults).await;
+    let policy = &write("stays.policy.yaml", "version: 1\n");
+    let log = &write("stays.jsonl", "");
+    let lock = ["lock", "--policy", policy, "--enforce", "--yes", "--log", log, "--for", "4s"];
+    for (owner, status, message) in [
+        ("role/dev/st", 3, "error: after 4s some sessions are still there, or not proved"),
+        (
+            "role/dev/de",
+            1,
+            "error: every termination was denied: `TerminateSession` was denied after",
+        ),
+    ] {
+        let output = account.reapctl(&[&lock[..], &[owner]].concat()).await;
+        assert_eq!(output.status, Some(status), "{}{}", output.stdout, output.stderr);
+        assert!(output.stderr.contains(message), "{}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_lock_is_not_held_back_by_limits() {
+    let sessions: Vec<String> = (0..3).map(|_| format!("jo {TARGET}")).collect();
+    let sessions: Vec<&str> = sessions.iter().map(String::as_str).collect();
+    let account = devs("limits.yaml", &sessions, "").await;
+    let policy = &write(
+        "limits.policy.yaml",
+        "version: 1\npaused: true\nlimits:\n  max_terminations: 1\n  \
+         trip_above: { percent: 0, at_least: 1 }\n",
+    );
+    let log = &write("limits.jsonl", "");
+    let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--log", log];
+    let output = account.reapctl(&lock).await;
+    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+    assert_eq!(output.stdout.matches(" terminated ").count(), 3, "{}", output.stdout);
+    assert!(output.stderr.contains("warning: the policy has no rules"), "{}", output.stderr);
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_lock_wherever_it_is() {
+    let stays = format!("st {TARGET}, on_terminate: stays");
+    let account = devs("interrupted.yaml", &[&stays], "").await;
+    let policy = write("interrupted.policy.yaml", "version: 1\n");
+    let log = write("interrupted.jsonl", "");
+    let lock = format!("lock role/dev --policy {policy} --enforce --log {log} --for 60s");
+    let (screen, status) = on_a_terminal(&account, &lock, "End 1 session? [y/N]", "\x03");
+    assert_exited(status, 130, &screen);
+
+    let lock = format!("{lock} --yes --calls-per-second 100");
+    let (screen, status) = on_a_terminal(&account, &lock, "unconfirmed (listed", "\x03");
+    assert_exited(status, 1, &screen);
+    assert!(screen.contains("error: interrupted"), "{screen}");
+}
+
+#[tokio::test]
+async fn a_full_standard_output_ends_no_lock_midway() {
+    let account = devs("full.yaml", &[&format!("jo {TARGET}")], "").await;
+    let policy = &write("full.policy.yaml", "version: 1\n");
+    let log = &write("full.jsonl", "");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
+        .args(["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--log", log])
+        .envs(account.variables())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts")
+        .wait_with_output();
+    let output = timeout(Duration::from_mins(1), output).await.expect("it ends").expect("a child");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("error: cannot write to standard output: No space"), "{stderr}");
+    let log = fs::read_to_string(log).expect("a log");
+    assert!(log.contains(r#""session terminated""#), "{log}");
+}
+
+#[tokio::test]
+async fn a_policy_from_parameter_store_is_shown_and_told_of_as_a_file_is() {
+    let parameters = r#"parameters: { /bad: "version: 1\nrulez: []\n", /good: "version: 1\n" }"#;
+    let account = devs("parameters.yaml", &[&format!("jo {TARGET}")], parameters).await;
+    for command in ["plan", "sweep", "lock"] {
+        let owner: &[&str] = if command == "lock" { &["role/x"] } else { &[] };
+        let all = [&[command, "--policy-parameter", "/bad"], owner].concat();
+        let output = account.reapctl(&all).await;
+        assert_eq!(output.status, Some(2), "{command}: {}", output.stderr);
+        assert!(output.stderr.contains("--> parameter /bad:2:1"), "{}", output.stderr);
+        assert!(output.stderr.contains("2 | rulez: []"), "{}", output.stderr);
+    }
+    let good = ["plan", "--policy-parameter", "/good", "--output", "json"];
+    let output = account.reapctl(&good).await;
+    assert_eq!(output.status, Some(0), "{}", output.stderr);
+    assert!(output.stderr.starts_with("warning: the policy has no rules"), "{}", output.stderr);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(report["policy"]["source"], "parameter /good");
+    assert_eq!(report["policy"]["version"], 1);
+}
+
+#[tokio::test]
+async fn a_tag_look_up_that_fails_is_told_of() {
+    let faults = "faults: [{ operation: GetResources, play: deny }]";
+    let account = devs("untold.yaml", &[&format!("jo {TARGET}")], faults).await;
+    let policy = "version: 1\ntag_keys: [env]\nuntagged: unknown\n\
+                  rules: [{ id: r, when: { target_tags: { env: prod } }, forbid: true }]\n";
+    let policy = &write("untold.policy.yaml", policy);
+    for command in ["plan", "sweep"] {
+        let output = account.reapctl(&[command, "--policy", policy]).await;
+        assert_eq!(output.status, Some(3), "{command}");
+        let message = "warning: `GetResources` was denied after 1 attempt";
+        assert!(output.stderr.starts_with(message), "{command}: {}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_a_terminal_obeys_reaches_it() {
+    let rule = r#""a\u001b[31m\u009b\u202e""#;
+    let valid = &write(
+        "hostile.yaml",
+        &format!(
+            "version: 1\ntag_keys: [env]\n\
+             rules: [{{ id: r, when: {{ target_tags: {{ env: {rule} }} }}, forbid: true }}]\n"
+        ),
+    );
+    let invalid = &write("hostile-2.yaml", "version: 1\nrul\u{9b}31mez\u{202e}: 1\n");
+    let cases = &write(
+        "hostile.cases.yaml",
+        &format!(
+            "now: 2026-03-02T12:00:00Z\nsessions:\n  - {{ owner: user/a, age: 1h, \
+             verdict: compliant, rule: {rule} }}\n"
+        ),
+    );
+    let bad_cases = &write("hostile-2.cases.yaml", &format!("now: x\nsessions: [{{ {rule}: 1 }}]"));
+    let session = &write(
+        "hostile.json",
+        r#"{ "SessionId": "a\u009b\u202e", "Owner": "arn:aws:iam::123456789012:user/x",
+             "Target": "i-0123456789abcdef0", "StartDate": 1772430000.0 }"#,
+    );
+    let junit = concat!(env!("CARGO_TARGET_TMPDIR"), "/hostile.xml");
+    let hostile = ['\u{1b}', '\u{9b}', '\u{202e}'];
+    let explain = ["explain", "--policy", valid, "--from", session];
+    for arguments in [
+        &["check", invalid][..],
+        &["check", invalid, "--output", "json"],
+        &["test", valid, cases, "--junit", junit],
+        &["test", valid, bad_cases],
+        &explain,
+        &[&explain[..], &["--output", "json"]].concat(),
+    ] {
+        let output = reapctl(arguments, &[("NO_COLOR", "1")]).await;
+        let text = output.stdout + &output.stderr;
+        assert!(!text.is_empty() && !text.contains(hostile), "{arguments:?}: {text:?}");
+        assert!(
+            ["9b", "202e", "\u{fffd}"].iter().any(|it| text.contains(it)),
+            "{arguments:?}: {text:?}"
+        );
+    }
+    let xml = fs::read_to_string(junit).expect("a report");
+    assert!(xml.contains("202e") && !xml.contains(hostile), "{xml}");
+    let output = reapctl(&[&explain[..], &["--output", "json"]].concat(), &[]).await;
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(json["session_id"], "a\u{9b}\u{202e}");
+}
+
+#[tokio::test]
+async fn revocation_commands_are_quoted_for_the_shell() {
+    let account = devs("quoted.yaml", &["jo"], "").await;
+    let policy = &write("quoted.policy.yaml", "version: 1\n");
+    let lock = ["lock", "user/o'neil", "--policy", policy, "--enforce", "--yes"];
+    let output = account.reapctl(&lock).await;
+    assert!(output.stdout.contains(r"--user-name 'o'\''neil'"), "{}", output.stdout);
+    assert!(!output.stderr.contains("The log is"), "nobody is to be ended: {}", output.stderr);
+}
+
+#[tokio::test]
+async fn explain_marks_only_the_unknown_that_decides() {
+    let policy = &write(
+        "unknown.yaml",
+        "version: 1\ntag_keys: [env, team]\nrules:\n  - id: a\n    when: { owner: user/x }\n    \
+         unless: { document: Foo, target_tags: { env: lab } }\n    \
+         require: { target_tags: { team: t } }\n",
+    );
+    let session = &write(
+        "unknown.json",
+        r#"{ "SessionId": "x-1", "Owner": "arn:aws:iam::123456789012:user/x",
+             "Target": "i-0123456789abcdef0", "StartDate": 1772430000.0 }"#,
+    );
+    let output = reapctl(&["explain", "--policy", policy, "--from", session], &[]).await;
+    let marked: Vec<_> = output.stdout.lines().filter(|it| it.starts_with(" >")).collect();
+    assert_eq!(marked.len(), 1, "{}", output.stdout);
+    assert!(marked[0].contains("require"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn standard_input_may_be_a_policy() {
+    let piped = async |arguments: &[&str], text: &str| {
+        let input = write(&format!("input-{}.txt", arguments[0]), text);
+        let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
+            .args(arguments)
+            .stdin(fs::File::open(input).expect("a file"))
+            .output();
+        let output = output.await.expect("it starts");
+        (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let (status, stdout) = piped(&["check", "-", "--output", "json"], "version: 1\n").await;
+    let json: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((status, &json["policy"]), (Some(0), &"<standard input>".into()));
+    let warning = json["warnings"][0].as_str().expect("text");
+    assert!(warning.starts_with("the policy has no rules"), "{warning}");
+
+    let cases = "now: 2026-03-02T12:00:00Z\n\
+                 sessions: [{ owner: user/a, age: 1h, verdict: compliant }]\n";
+    let cases = write("input.cases.yaml", cases);
+    let (status, stdout) = piped(&["test", "-", &cases], "version: 1\n").await;
+    assert_eq!(status, Some(0));
+    assert_eq!(stdout, "<standard input>: 1 case, 1 met, 0 failed\n");
 }
 
 #[tokio::test]
@@ -641,7 +909,38 @@ async fn errors_say_what_and_where() {
         "no-owner.yaml",
         "now: 2026-03-02T12:00:00Z\nsessions: [{ owner: alice, age: 1h, verdict: compliant }]\n",
     );
+    let case = |name: &str, fields: &str| {
+        let text = format!(
+            "now: 2026-03-02T12:00:00Z\n\
+             sessions: [{{ owner: user/a, verdict: compliant, {fields} }}]\n"
+        );
+        write(name, &text)
+    };
+    let status = &case("bad-status.yaml", "age: 1h, status: Conected");
+    let access = &case("bad-access.yaml", "age: 1h, access_type: JIT");
+    let key = &case("bad-key.yaml", "age: 1h, tags: { envv: prod }");
+    let no_tags = &case("no-tags.yaml", "age: 1h, tags: ");
+    let negative = &case("negative.yaml", "age: -1h");
+    let latin = Path::new(env!("CARGO_TARGET_TMPDIR")).join("latin-1.yaml");
+    fs::write(&latin, b"version: 1 # \xe9\n").expect("a file");
+    let latin = latin.to_str().expect("UTF-8");
+    let row = &write("row.json", r#"{ "Sessions": [{ "SessionId": 1 }] }"#);
+    let nothing = &write("nothing.json", "{}");
     for (arguments, status, message) in [
+        (vec!["test", policy, status], 2, "line 2: no session has the status `Conected`"),
+        (vec!["test", policy, access], 2, "line 2: no session has the access type `JIT`"),
+        (vec!["test", policy, key], 2, "line 2: the policy's `tag_keys` do not list `envv`"),
+        (vec!["test", policy, no_tags], 2, "line 2 column"),
+        (vec!["test", policy, no_tags], 2, "`tags` is empty"),
+        (vec!["test", policy, negative], 2, "write an age such as `12h1s` or `20d`"),
+        (vec!["test", "-", "-"], 2, "standard input can only be one of them"),
+        (vec!["backtest", "-", "--against", "-"], 2, "standard input can only be one of them"),
+        (vec!["explain", "--policy", "-", "--from", "-"], 2, "can only be one of them"),
+        (vec!["check", latin], 2, "latin-1.yaml`: it is not UTF-8"),
+        (vec!["explain", "--policy", policy, "--from", row], 2, "invalid type: integer `1`"),
+        (vec!["explain", "--policy", policy, "--from", nothing], 2, "neither `Sessions` nor"),
+        (vec!["backtest", policy, "--every", "1d"], 1, "no Region is set"),
+        (vec!["lock", "root", "--policy", policy, "--for", "1d"], 1, "no Region is set"),
         (vec!["emulate", "--port", &port], 1, "choose another with `--port`"),
         (vec!["emulate", "--fleet", "/none.yaml"], 1, "cannot read `/none.yaml`"),
         (vec!["emulate", "--fleet", fleet], 1, "unknown field `idd`"),

@@ -1,0 +1,50 @@
+//! Texts that anybody may have written, for a terminal: it obeys control and bidirectional characters.
+
+use std::fmt;
+
+/// Whether a terminal may obey the character instead of showing it: control and bidirectional ones.
+pub(crate) fn is_unsafe(it: char) -> bool {
+    it.is_control()
+        || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(it, '\u{2066}'..='\u{2069}')
+}
+
+/// The text with every control and bidirectional character escaped, for a terminal obeys them.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |it: char| match it {
+        it if is_unsafe(it) => it.escape_unicode().to_string(),
+        it => it.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+/// The same of a text that may have several lines.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// JSON that says the same, with those characters as `\u` escapes. Line ends are not in strings.
+pub(crate) fn printable_json(json: &impl fmt::Display) -> String {
+    let escape = |it: char| match it {
+        '\n' => it.to_string(),
+        it if is_unsafe(it) => format!("\\u{:04x}", u32::from(it)),
+        it => it.to_string(),
+    };
+    json.to_string().chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_or_bidi_character_reaches_the_terminal() {
+        let hostile = "a\u{1b}[31m\n\t\u{0}\u{9b}\u{202e}\u{2066}é";
+        assert_eq!(printable(hostile), r"a\u{1b}[31m\u{a}\u{9}\u{0}\u{9b}\u{202e}\u{2066}é");
+        let json = serde_json::json!([hostile]);
+        let printed = printable_json(&format_args!("{json:#}"));
+        assert!(printed.contains(r"\u0000\u009b\u202e\u2066é"), "{printed}");
+        let read: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+        assert_eq!(read, json);
+    }
+}

@@ -1,0 +1,47 @@
+//! Standard output and standard error. Neither ends a command midway if it cannot be written.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind, Write},
+    sync::OnceLock,
+};
+
+/// Why standard output could not be written, when that was tried in vain for the first time.
+static FAILURE: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes to standard output. An error is kept for the end; a reader that has gone is none.
+pub(crate) fn out(text: fmt::Arguments<'_>) {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
+        Err(err) if err.kind() != ErrorKind::BrokenPipe => drop(FAILURE.set(err)),
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Writes to standard error, if that can be.
+pub(crate) fn err(text: fmt::Arguments<'_>) {
+    drop(anstream::stderr().lock().write_fmt(text));
+}
+
+/// Why standard output is not complete, if it is not.
+pub(crate) fn failure() -> Option<&'static io::Error> {
+    FAILURE.get()
+}
+
+macro_rules! out {
+    ($($text:tt)*) => { $crate::stdio::out(format_args!($($text)*)) };
+}
+
+macro_rules! out_line {
+    ($($text:tt)*) => { $crate::stdio::out(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+macro_rules! err {
+    ($($text:tt)*) => { $crate::stdio::err(format_args!($($text)*)) };
+}
+
+macro_rules! err_line {
+    ($($text:tt)*) => { $crate::stdio::err(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+pub(crate) use {err as eprint, err_line as eprintln, out as print, out_line as println};
