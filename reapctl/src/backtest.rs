@@ -40,6 +40,9 @@ use crate::{
 /// and the breaker are left out. Tags are those of today, and nobody knows a past status: what
 /// depends on it is undetermined.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  reapctl backtest policy.yaml\n  reapctl backtest new.yaml --against old.yaml --html changes.html"
+)]
 pub(crate) struct Args {
     /// The policy's file; `-` for standard input
     policy: String,

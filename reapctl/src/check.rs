@@ -15,6 +15,9 @@ use crate::{
 
 /// Check a policy: every error with its place, and warnings of what is probably not meant.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  reapctl check policy.yaml\n  aws ssm get-parameter --name NAME --query Parameter.Value --output text | reapctl check -"
+)]
 pub(crate) struct Args {
     /// The policy's file; `-` for standard input
     policy: String,

@@ -13,6 +13,9 @@ pub(crate) const SAMPLE_FLEET: &str = include_str!("../demo/fleet.yaml");
 
 /// Serve the Session Manager API on 127.0.0.1, for the AWS CLI, the SDKs and the function.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  reapctl emulate\n  reapctl emulate --port 9000 --fleet fleet.yaml"
+)]
 pub(crate) struct Args {
     /// The port; 0 for any that is free
     #[arg(long, default_value_t = 8377)]

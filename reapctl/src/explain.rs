@@ -35,6 +35,9 @@ use crate::{
 /// The session is an active one of the account and Region, by its id, with the tags of its target;
 /// or one from a file, with the tags that `--tag` gives.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  reapctl explain --policy policy.yaml jane-0a1b2c3d4e5f60001\n  reapctl explain --policy policy.yaml --from sessions.json SESSION_ID --tag env=prod"
+)]
 pub(crate) struct Args {
     /// The session's id; with `--from`, which of the file's sessions
     #[arg(required_unless_present = "from")]

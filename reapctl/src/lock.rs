@@ -45,6 +45,9 @@ use crate::{
 /// was begun is verified. The exit status is 3 if a session of theirs that is not exempt lives, or
 /// may live, on.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  reapctl lock user/lena 'role/*/lena' --policy-parameter NAME\n  reapctl lock role/developer/jonas --policy policy.yaml --enforce --reason INC-2041"
+)]
 pub(crate) struct Args {
     /// Whom: `role/NAME[/SESSION-NAME]`, `permission-set/NAME[/USER]`, `user/NAME`, …; globs
     #[arg(required = true, value_name = "OWNER", value_parser = OwnerPattern::from_str)]

@@ -21,6 +21,9 @@ use crate::{
 ///
 /// The exit status is 3 if a session violates the policy, or if nobody knows whether it does.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  reapctl plan --policy policy.yaml\n  reapctl plan --policy-parameter NAME --only violation,undetermined --output csv"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     policy: PolicyAt,

@@ -37,6 +37,9 @@ pub(crate) const INTERRUPTED: i32 = 130;
 /// Ctrl-C lets no further termination start; what was begun is verified and reported. The exit
 /// status is 3 if a session violates the policy and lives, or if nobody knows whether it does.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  reapctl sweep --policy policy.yaml\n  reapctl sweep --policy-parameter NAME --enforce --yes --output ndjson"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     policy: PolicyAt,

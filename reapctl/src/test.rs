@@ -17,6 +17,9 @@ use crate::{
 ///
 /// policies/cases/ has such a file for each example policy.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  reapctl test policy.yaml cases.yaml\n  reapctl test policy.yaml cases.yaml --junit report.xml"
+)]
 pub(crate) struct Args {
     /// The policy's file; `-` for standard input
     policy: String,

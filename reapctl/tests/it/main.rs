@@ -844,6 +844,26 @@ async fn the_committed_schema_is_the_one_that_is_printed() {
 }
 
 #[tokio::test]
+async fn every_example_of_the_help_is_a_command_line() {
+    let mut n_examples = 0;
+    for command in ["backtest", "check", "emulate", "explain", "lock", "plan", "sweep", "test"] {
+        let help = reapctl(&[command, "--help"], &[]).await.stdout;
+        let (_, examples) = help.split_once("Examples:\n").expect(command);
+        for line in examples.lines() {
+            let (_, words) = line.split_once("reapctl ").expect(line);
+            let mut words: Vec<&str> = words.split(' ').map(|it| it.trim_matches('\'')).collect();
+            words.push("--help"); // Whatever stands before it must be understood.
+            let output = reapctl(&words, &[]).await;
+            assert_eq!(output.status, Some(0), "{line}: {}", output.stderr);
+            let words = words.iter().filter(|it| it.starts_with("--"));
+            assert!(words.clone().all(|it| help.contains(*it)), "{line}");
+            n_examples += 1;
+        }
+    }
+    assert_eq!(n_examples, 16);
+}
+
+#[tokio::test]
 async fn every_command_is_completed_and_has_a_manual_page() {
     let help = reapctl(&["--help"], &[]).await.stdout;
     let (_, commands) = help.split_once("Commands:\n").expect("the commands");
