@@ -23,6 +23,7 @@ use session_reaper::{
 };
 
 use crate::{
+    Output,
     aws::{Aws, Connection, within},
     file::File,
     html::page,
@@ -56,18 +57,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     html: Option<String>,
     /// How to print the result
-    #[arg(long, value_enum, default_value_t = Output::Table)]
+    #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
     #[command(flatten)]
     connection: Connection,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Output {
-    /// For machines
-    Json,
-    /// For people
-    Table,
 }
 
 fn period(text: &str) -> Result<SignedDuration, String> {
@@ -143,7 +136,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let json = new.json(old.as_ref());
             println!("{}", printable_json(&format_args!("{json:#}")));
         }
-        Output::Table => new.print(old.as_ref()),
+        Output::Text => new.print(old.as_ref()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use session_reaper::policy::Policy;
 
 use crate::{
-    INVALID,
+    INVALID, Output,
     file::File,
     now,
     printable::{printable, printable_json},
@@ -24,14 +24,6 @@ pub(crate) struct Args {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Output {
-    /// For machines
-    Json,
-    /// For people
-    Text,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {

@@ -21,6 +21,7 @@ use session_reaper::{
 };
 
 use crate::{
+    Output,
     aws::{Connection, within},
     file::{File, Invalid},
     now,
@@ -62,14 +63,6 @@ pub(crate) struct Args {
     output: Output,
     #[command(flatten)]
     connection: Connection,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Output {
-    /// For machines
-    Json,
-    /// For people
-    Text,
 }
 
 fn tag(text: &str) -> Result<(String, String), String> {

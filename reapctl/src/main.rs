@@ -57,6 +57,16 @@ struct Cli {
     command: Command,
 }
 
+/// How to print a result.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Output {
+    /// For machines
+    Json,
+    /// For people
+    #[value(alias = "table")]
+    Text,
+}
+
 #[derive(Subcommand)]
 enum Command {
     Backtest(backtest::Args),
