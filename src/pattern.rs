@@ -178,6 +178,13 @@ impl FromStr for OwnerPattern {
                 _ => unclear(text),
             });
         }
+        if kind == "role"
+            && (name.starts_with("service-role/") || name.starts_with("aws-reserved/"))
+        {
+            return Err(format!(
+                "`{text}` has a role's path, which is no part of an owner; write `role/NAME`"
+            ));
+        }
         match kind {
             "federated-user" => Ok(Self::FederatedUser(Glob::new(name))),
             "permission-set" => {
@@ -329,6 +336,7 @@ mod tests {
             "role/",
             "role//x",
             "role/a/b/c",
+            "role/service-role/BreakGlass",
             "user/",
             "user/a//b",
             "permission-set/a/b/c",
