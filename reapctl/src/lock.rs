@@ -27,13 +27,12 @@ use tracing::{Instrument, info_span, level_filters::LevelFilter};
 use crate::{
     VIOLATED,
     aws::{Aws, Connection},
-    file::Invalid,
     lines::{ALL, done, planned, rows, to_table},
     now,
     printable::{printable, printable_json},
     progress::with_progress,
     stdio::{eprintln, println},
-    sweep::{INTERRUPTED, Loaded, PolicyAt, confirmed, interruptible, sessions},
+    sweep::{INTERRUPTED, Loaded, PolicyAt, check_confirmable, confirmed, interruptible, sessions},
     warn,
 };
 
@@ -85,12 +84,7 @@ fn patience(text: &str) -> Result<SignedDuration, String> {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    use std::io::IsTerminal as _;
-    if args.enforce && !args.yes && !std::io::stdin().is_terminal() {
-        bail!(Invalid(
-            "nobody is there to confirm; add `--yes` to end sessions in a script".into()
-        ));
-    }
+    check_confirmable(args.enforce, args.yes)?;
     let log = start_log(args);
     if args.log.is_some() {
         log.open()?;

@@ -107,11 +107,7 @@ impl Loaded {
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mode = if args.enforce { Mode::Enforce } else { Mode::DryRun };
-    if args.enforce && !args.yes && !std::io::stdin().is_terminal() {
-        bail!(Invalid(
-            "nobody is there to confirm; add `--yes` to end sessions in a script".into()
-        ));
-    }
+    check_confirmable(args.enforce, args.yes)?;
     let (aws, Loaded { policy, source, identity }) = args.policy.open(&args.connection).await?;
     let now = now();
     let order = aws.order(&source, mode, now);
@@ -128,6 +124,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
             bail!("nobody was ended");
         }
     }
+    let order = aws.order(&source, mode, now); // The time to think is not counted.
     let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
     let Swept { findings, report } = with_progress("ending", &aws.ssm, work).await;
 
@@ -152,6 +149,16 @@ fn is_clean(report: &Report) -> bool {
 
 pub(crate) fn sessions(n: usize) -> String {
     if n == 1 { "1 session".into() } else { format!("{n} sessions") }
+}
+
+/// Fails if sessions are to be ended, and nobody is there to be asked.
+pub(crate) fn check_confirmable(enforce: bool, yes: bool) -> anyhow::Result<()> {
+    if enforce && !yes && !io::stdin().is_terminal() {
+        bail!(Invalid(
+            "nobody is there to confirm; add `--yes` to end sessions in a script".into()
+        ));
+    }
+    Ok(())
 }
 
 /// Asks on the terminal; anything but `y` or `yes` is a no.
