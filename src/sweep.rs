@@ -90,7 +90,7 @@ pub async fn sweep(order: Order<'_>) -> Result<Swept, PolicyUnusable> {
 ///
 /// # Errors
 /// If there is no policy to judge by.
-pub async fn survey(order: Order<'_>) -> Result<Survey, PolicyUnusable> {
+async fn survey(order: Order<'_>) -> Result<Survey, PolicyUnusable> {
     let Order { ssm, policy: source, mode, now, within, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
