@@ -104,6 +104,31 @@ impl Emulator {
         self.state().world.set_parameter(name.into(), value.into());
     }
 
+    /// From now on these go wrong, and nothing else; their counts begin anew.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        self.state().faults = faults;
+    }
+
+    /// The tags of a target from now on, as a fleet has it; none if it has never had any.
+    pub fn set_tags(&self, target: &str, tags: Option<BTreeMap<String, String>>) {
+        self.state().world.set_tags(target, tags);
+    }
+
+    /// A session starts; its ages count from this instant.
+    pub fn start(&self, seed: Seed) {
+        self.state().world.start(seed, self.now());
+    }
+
+    /// A session has another status from now on, as when its client goes away.
+    pub fn set_status(&self, id: &str, status: &str) {
+        self.state().world.set_status(id, status);
+    }
+
+    /// A session ends though nobody called `TerminateSession`.
+    pub fn end(&self, id: &str) {
+        self.state().world.end(id, self.now());
+    }
+
     /// Answers one call.
     ///
     /// # Errors
@@ -186,6 +211,12 @@ impl Emulator {
             Some(Play::Error { status, code, message }) => {
                 Err(ApiError::new(status, &code, &message))
             }
+            Some(Play::Forget(field)) => self.carry_out(call, |page| {
+                let rows = page.get_mut("Sessions").and_then(Value::as_array_mut);
+                for row in rows.into_iter().flatten().filter_map(Value::as_object_mut) {
+                    row.remove(&field);
+                }
+            }),
             Some(Play::InternalError) => Err(ApiError::internal_error()),
             Some(Play::InvalidToken) => Err(ApiError::invalid_token()),
             Some(Play::RepeatToken) => {

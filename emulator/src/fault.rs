@@ -51,6 +51,8 @@ pub enum Play {
         /// `message`.
         message: String,
     },
+    /// The rows of the page lack this field.
+    Forget(String),
     /// 500 `InternalServerError`.
     InternalError,
     /// 400 `InvalidNextToken`.

@@ -105,6 +105,8 @@ pub struct Behaviour {
     pub to_ended: ToEnded,
     /// Whether filters pick from all sessions or from the page that is already cut.
     pub filters: Filters,
+    /// The order of a listing.
+    pub order: Order,
     /// Calls per second that each operation allows; none if absent. AWS's quota is 6.
     pub quota: Option<usize>,
     /// How long every answer takes.
@@ -121,6 +123,17 @@ pub enum ToEnded {
     Ok,
     /// `ValidationException`, as newer reports have it.
     ValidationException,
+}
+
+/// The order of a listing.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The newest first, as in all of AWS's examples, though nobody promises it.
+    #[default]
+    NewestFirst,
+    /// Any other.
+    Shuffled,
 }
 
 /// When filters are applied.

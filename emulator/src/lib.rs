@@ -22,6 +22,6 @@ mod world;
 pub use self::{
     emulator::{Call, Emulator, Reset},
     fault::{Fault, Play},
-    fleet::{Behaviour, Filters, Fleet, FleetError, OnTerminate, Seed, ToEnded},
+    fleet::{Behaviour, Filters, Fleet, FleetError, OnTerminate, Order, Seed, ToEnded},
     serve::serve,
 };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     filter::Filter,
-    fleet::{Behaviour, Filters, Fleet, OnTerminate, Seed},
+    fleet::{Behaviour, Filters, Fleet, OnTerminate, Order, Seed},
     wire::ApiError,
 };
 
@@ -64,7 +64,7 @@ impl World {
             world.start(seed, now);
         }
         for (target, tags) in fleet.tags {
-            world.tags.insert(world.arn(&target), tags);
+            world.set_tags(&target, Some(tags));
         }
         for (name, value) in fleet.parameters {
             world.set_parameter(name, value);
@@ -103,6 +103,27 @@ impl World {
         self.sessions.retain(|it| it.seed.id.as_deref() != Some(id));
     }
 
+    pub(crate) fn end(&mut self, id: &str, now: Timestamp) {
+        if let Some(session) = self.session(id) {
+            session.over_at.get_or_insert(now);
+            session.seed.status = None;
+        }
+    }
+
+    pub(crate) fn set_status(&mut self, id: &str, status: &str) {
+        if let Some(session) = self.session(id) {
+            session.seed.status = Some(status.into());
+        }
+    }
+
+    pub(crate) fn set_tags(&mut self, target: &str, tags: Option<BTreeMap<String, String>>) {
+        let arn = self.arn(target);
+        match tags {
+            Some(tags) => drop(self.tags.insert(arn, tags)),
+            None => drop(self.tags.remove(&arn)),
+        }
+    }
+
     pub(crate) fn set_parameter(&mut self, name: String, value: String) {
         let version = self.parameters.get(&name).map_or(0, |(_, version)| *version) + 1;
         self.parameters.insert(name, (value, version));
@@ -124,8 +145,7 @@ impl World {
 
     /// Ends a session; `false` if there is none to end.
     pub(crate) fn terminate(&mut self, id: &str, now: Timestamp) -> bool {
-        let is_it = |it: &&mut Session| it.seed.id.as_deref() == Some(id);
-        let Some(session) = self.sessions.iter_mut().find(is_it) else { return false };
+        let Some(session) = self.session(id) else { return false };
         if session.over_at.is_some() {
             return false;
         }
@@ -137,7 +157,11 @@ impl World {
         is_first
     }
 
-    /// One page, newest first, and the token of the next.
+    fn session(&mut self, id: &str) -> Option<&mut Session> {
+        self.sessions.iter_mut().find(|it| it.seed.id.as_deref() == Some(id))
+    }
+
+    /// One page, newest first unless told otherwise, and the token of the next.
     pub(crate) fn page(
         &self,
         query: &Query,
@@ -155,10 +179,10 @@ impl World {
         };
         let passes = |row: &Value| query.filters.iter().all(|it| it.passes(row));
         let mut rows: Vec<_> = self.sessions.iter().filter(is_asked_for).collect();
-        rows.sort_by_key(|it| Reverse(it.position()));
+        rows.sort_by_key(|it| Reverse(it.position(behaviour.order)));
         let mut rows: Vec<_> = rows
             .into_iter()
-            .map(|it| (it.position(), it.row(now, terminating_for)))
+            .map(|it| (it.position(behaviour.order), it.row(now, terminating_for)))
             .filter(|(_, row)| behaviour.filters == Filters::AfterPaging || passes(row))
             .filter(|(position, _)| after.is_none_or(|it| *position < it))
             .collect();
@@ -199,8 +223,15 @@ impl Session {
     }
 
     /// Where the session stands in a listing.
-    fn position(&self) -> (i64, usize) {
-        (self.started_at.map_or(i64::MIN, Timestamp::as_millisecond), self.number)
+    fn position(&self, order: Order) -> (i64, usize) {
+        let at = match order {
+            Order::NewestFirst => self.started_at.map_or(i64::MIN, Timestamp::as_millisecond),
+            // Fibonacci hashing: far apart, and the same on every page.
+            Order::Shuffled => {
+                (self.number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed()
+            }
+        };
+        (at, self.number)
     }
 
     fn row(&self, now: Timestamp, terminating_for: Duration) -> Value {

@@ -1,0 +1,471 @@
+//! What must be true after every sweep: judged from what was asked and served, and from the
+//! emulator's own truth.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
+
+use serde_json::Value;
+use session_reaper::{
+    plan::{Action, Hold},
+    report::{Mode, Outcome, Settled},
+    sweep::Swept,
+    verdict,
+};
+use tokio::time::Instant;
+
+use crate::{
+    fleet::{ACCOUNT, KEYS, PARAMETER, REGION, VALUES},
+    model::{Listed, Model, TagSet, Tags, Verdict},
+    tap::{Answer, Exchange},
+};
+
+/// Ends the check with an error that says what is not true.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+
+/// One sweep, as seen from outside.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) exchanges: Vec<Exchange>,
+    pub(crate) mode: Mode,
+    pub(crate) now_ms: i64,
+    pub(crate) interval: Duration,
+    /// No call starts from here on.
+    pub(crate) start_by: Instant,
+    /// The sweep is over by then.
+    pub(crate) end_by: Instant,
+    pub(crate) ended_at: Instant,
+    /// Who was active when it began, and when it ended.
+    pub(crate) active_before: HashSet<String>,
+    pub(crate) active_after: HashSet<String>,
+    pub(crate) end: End,
+}
+
+#[derive(Debug)]
+pub(crate) enum End {
+    Killed,
+    /// There was no policy to judge by.
+    Unusable,
+    Swept(Box<Swept>),
+}
+
+/// What was served to one sweep, read without any of its code.
+struct Served<'a> {
+    model: Option<&'a Model>,
+    /// The first row of each session, in the order of the listing, and every row without an id.
+    rows: Vec<&'a Value>,
+    pages: u32,
+    /// Whether the listing reached its end, without repetition.
+    is_whole: bool,
+    /// By target; what was never asked for is not here.
+    tags: HashMap<String, Tags>,
+    asked_to_end: BTreeSet<&'a str>,
+}
+
+impl Exchange {
+    fn is(&self, operation: &str) -> bool {
+        self.operation == operation
+    }
+
+    /// The body of a successful answer that the caller could understand.
+    fn success(&self) -> Option<&Value> {
+        match &self.answer {
+            Some(Answer::Http { status: 200, body: Some(body) }) if body.is_object() => Some(body),
+            _ => None,
+        }
+    }
+
+    fn error_code(&self) -> Option<&str> {
+        match &self.answer {
+            Some(Answer::Http { status, body: Some(body) }) if *status != 200 => {
+                body["__type"].as_str()
+            }
+            _ => None,
+        }
+    }
+
+    fn session(&self) -> Option<&str> {
+        self.request["SessionId"].as_str()
+    }
+}
+
+fn id(row: &Value) -> Option<&str> {
+    row["SessionId"].as_str()
+}
+
+fn is_ending(row: &Value) -> bool {
+    matches!(row["Status"].as_str(), Some("Terminating" | "Terminated"))
+}
+
+/// As AWS writes it; `None` for what is no instance, managed instance or task.
+fn arn(target: &str) -> Option<String> {
+    let (service, resource) = match target.split_once(['-', ':'])? {
+        ("i", _) => ("ec2", format!("instance/{target}")),
+        ("mi", _) => ("ssm", format!("managed-instance/{target}")),
+        ("ecs", container) => {
+            let parts: Vec<_> = container.split('_').collect();
+            let (task, cluster) = (parts[parts.len() - 2], parts[..parts.len() - 2].join("_"));
+            ("ecs", format!("task/{cluster}/{task}"))
+        }
+        _ => return None,
+    };
+    Some(format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"))
+}
+
+fn tag_set(mapping: &Value) -> TagSet {
+    let known = |text: &Value, texts: &[&'static str]| {
+        texts.iter().find(|it| text.as_str() == Some(it)).copied()
+    };
+    let tags = mapping["Tags"].as_array().into_iter().flatten();
+    let tags = tags.filter_map(|it| {
+        Some((known(&it["Key"], &KEYS)?, known(&it["Value"], &VALUES).unwrap_or("another")))
+    });
+    tags.collect()
+}
+
+impl<'a> Served<'a> {
+    fn read(run: &'a Run, policies: &'a HashMap<String, Model>) -> Self {
+        let exchanges = &run.exchanges;
+        let text = exchanges.iter().filter(|it| it.is("GetParameter")).find_map(Exchange::success);
+        let model = text.and_then(|it| policies.get(it["Parameter"]["Value"].as_str()?));
+        // The listing that comes after the first termination is verification.
+        let census = exchanges.iter().take_while(|it| !it.is("TerminateSession"));
+        let (rows, pages, is_whole) = read_listing(census.filter(|it| it.is("DescribeSessions")));
+        let ended = exchanges.iter().filter(|it| it.is("TerminateSession"));
+        Self {
+            model,
+            rows,
+            pages,
+            is_whole,
+            tags: model.map(|it| read_tags(exchanges, it)).unwrap_or_default(),
+            asked_to_end: ended.filter_map(Exchange::session).collect(),
+        }
+    }
+}
+
+fn read_listing<'a>(
+    exchanges: impl Iterator<Item = &'a Exchange>,
+) -> (Vec<&'a Value>, u32, bool) {
+    let (mut rows, mut pages, mut is_whole) = (Vec::<&Value>::new(), 0, false);
+    let (mut ids, mut tokens) = (HashSet::new(), HashSet::new());
+    for exchange in exchanges {
+        is_whole = false;
+        if exchange.error_code() == Some("InvalidNextToken") {
+            rows.retain(|it| id(it).is_some());
+            tokens.clear();
+        }
+        let Some(page) = exchange.success() else { continue };
+        let Some(sessions) = page["Sessions"].as_array() else { continue };
+        pages += 1;
+        rows.extend(sessions.iter().filter(|it| id(it).is_none_or(|id| ids.insert(id))));
+        is_whole = page["NextToken"].is_null();
+        if let Some(token) = page["NextToken"].as_str()
+            && !tokens.insert(token)
+        {
+            break;
+        }
+    }
+    (rows, pages, is_whole)
+}
+
+fn read_tags(exchanges: &[Exchange], model: &Model) -> HashMap<String, Tags> {
+    let mut tags: HashMap<String, Tags> = HashMap::new();
+    for exchange in exchanges.iter().filter(|it| it.is("GetResources")) {
+        let arns = exchange.request["ResourceARNList"].as_array().into_iter().flatten();
+        for arn in arns.filter_map(Value::as_str) {
+            let told = match exchange.success() {
+                None => Tags::Failed,
+                Some(answer) => {
+                    let mut all = answer["ResourceTagMappingList"].as_array().into_iter().flatten();
+                    let mapping = all.find(|it| it["ResourceARN"] == arn);
+                    mapping.map_or_else(|| model.untagged(), |it| Tags::Known(tag_set(it)))
+                }
+            };
+            tags.insert(arn.to_owned(), told);
+        }
+    }
+    tags
+}
+
+/// Checks one sweep.
+pub(crate) fn check(run: &Run, policies: &HashMap<String, Model>) -> Result<(), String> {
+    let served = Served::read(run, policies);
+    check_calls(run, &served)?;
+    check_endings(run, &served)?;
+    let swept = match &run.end {
+        End::Killed => return Ok(()),
+        End::Unusable => {
+            ensure!(served.model.is_none(), "a policy that can be read was not used");
+            return Ok(());
+        }
+        End::Swept(swept) => swept,
+    };
+    let Some(model) = served.model else { return Err("nobody has served this policy".into()) };
+    check_coverage(run, &served, swept)?;
+    check_report(&served, swept)?;
+    let settled: HashMap<_, _> =
+        swept.findings.settled.iter().map(|it| (it.step.session.id.as_str(), it)).collect();
+    check_verdicts(run, &served, model, &settled)?;
+    check_plan(run, model, swept)?;
+    for it in swept.findings.settled.iter() {
+        check_outcome(run, it).map_err(|err| format!("{}: {err}", it.step.session.id))?;
+    }
+    Ok(())
+}
+
+/// The deadline holds, and without a policy nothing is even listed.
+fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
+    for it in &run.exchanges {
+        ensure!(it.started_at < run.start_by, "{} began after the deadline", it.operation);
+        let has_policy = served.model.is_some() || it.is("GetParameter");
+        ensure!(has_policy, "{} was called without a policy", it.operation);
+        let name = it.request["Name"].as_str();
+        ensure!(!it.is("GetParameter") || name == Some(PARAMETER), "{name:?} was read");
+        let verification = run.interval * served.pages + Duration::from_secs(2);
+        let is_early = it.started_at + verification < run.start_by;
+        ensure!(!it.is("TerminateSession") || is_early, "no time was left to verify by");
+    }
+    ensure!(run.ended_at <= run.end_by, "the sweep was not over in time");
+    Ok(())
+}
+
+/// Nobody is asked to end but whom this listing, these tags and this policy condemn; within limits.
+fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
+    let Some(model) = served.model else { return Ok(()) }; // There are none, see above.
+    ensure!(
+        run.mode == Mode::Enforce || served.asked_to_end.is_empty(),
+        "a dry run has ended {:?}",
+        served.asked_to_end
+    );
+    let rows: HashMap<_, _> = served.rows.iter().filter_map(|it| Some((id(it)?, *it))).collect();
+    for session in &served.asked_to_end {
+        let row = rows.get(session).ok_or_else(|| format!("{session} was ended unseen"))?;
+        ensure!(!is_ending(row), "{session} was ending already");
+        let Some(listed) = Listed::read(row, run.now_ms) else {
+            return Err(format!("{session} was ended, and cannot be judged: {row}"));
+        };
+        let verdicts = model.verdicts(run.now_ms, &listed, &tags_of(served, &listed));
+        ensure!(verdicts.contains(&Verdict::Violation), "{session} was ended, {verdicts:?}: {row}");
+    }
+    ensure!(!model.is_paused || served.asked_to_end.is_empty(), "the policy is paused");
+    let n = served.asked_to_end.len();
+    ensure!(n <= model.max_terminations, "{n} were ended, and the limit is less");
+    Ok(())
+}
+
+fn tags_of(served: &Served<'_>, listed: &Listed) -> Tags {
+    match arn(&listed.target) {
+        None => Tags::Untold,
+        Some(arn) => served.tags.get(&arn).cloned().unwrap_or(Tags::Failed),
+    }
+}
+
+/// A listing that was cut, repeated or failed is not complete, and a complete one has everybody.
+fn check_coverage(run: &Run, served: &Served<'_>, swept: &Swept) -> Result<(), String> {
+    let coverage = &swept.report.coverage;
+    let is_as_served = (coverage.complete, coverage.pages) == (served.is_whole, served.pages);
+    ensure!(is_as_served, "{coverage:?}, but whole: {}, {}", served.is_whole, served.pages);
+    ensure!(coverage.complete == coverage.problem.is_none(), "{coverage:?}");
+    let failure = swept.report.failure();
+    ensure!(coverage.complete || failure.is_some(), "an incomplete run did not fail");
+    let seen: HashSet<_> = served.rows.iter().filter_map(|it| id(it)).collect();
+    if coverage.complete && seen.len() == served.rows.len() {
+        let mut throughout = run.active_before.intersection(&run.active_after);
+        let unseen = throughout.find(|it| !seen.contains(it.as_str()));
+        ensure!(unseen.is_none(), "{unseen:?} was active, and is not in a complete listing");
+    }
+    Ok(())
+}
+
+/// Every session seen is in the report once, and the counts add up.
+fn check_report(served: &Served<'_>, swept: &Swept) -> Result<(), String> {
+    let findings = &swept.findings;
+    let settled = findings.settled.iter().map(|it| Some(it.step.session.id.as_str()));
+    let unjudged = findings.unjudged.iter().map(|(it, _)| it.id.as_deref());
+    let ending = findings.ending.iter().map(|it| it.id.as_deref());
+    let mut told: Vec<_> = settled.chain(unjudged).chain(ending).collect();
+    let mut seen: Vec<_> = served.rows.iter().map(|it| id(it)).collect();
+    told.sort_unstable();
+    seen.sort_unstable();
+    ensure!(told == seen, "seen {seen:?}, told {told:?}");
+
+    let (verdicts, outcomes) = (swept.report.verdicts, swept.report.outcomes);
+    let count = |name: Verdict| {
+        let is_it = |it: &&Settled| told_verdict(it) == name;
+        findings.settled.iter().filter(is_it).count()
+    };
+    let counted = [Verdict::Compliant, Verdict::Exempt, Verdict::Violation, Verdict::Undetermined];
+    let counted = counted.map(count);
+    let it = verdicts;
+    ensure!(counted == [it.compliant, it.exempt, it.violation, it.undetermined], "{it:?}");
+    ensure!(it.seen == seen.len(), "{it:?}");
+    ensure!((it.unjudged, it.ending) == (findings.unjudged.len(), findings.ending.len()), "{it:?}");
+    ensure!(it.seen == counted.iter().sum::<usize>() + it.unjudged + it.ending, "{it:?}");
+    let o = outcomes;
+    let tried = o.terminated + o.already_gone + o.unconfirmed + o.denied + o.throttled + o.failed;
+    ensure!(it.violation == tried + o.spared + o.held, "{it:?} {o:?}");
+    ensure!(counted.iter().sum::<usize>() == it.violation + o.left, "{it:?} {o:?}");
+    Ok(())
+}
+
+fn told_verdict(settled: &Settled) -> Verdict {
+    match settled.step.verdict {
+        verdict::Verdict::Compliant => Verdict::Compliant,
+        verdict::Verdict::Exempt { .. } => Verdict::Exempt,
+        verdict::Verdict::Undetermined { .. } => Verdict::Undetermined,
+        verdict::Verdict::Violation { .. } => Verdict::Violation,
+    }
+}
+
+/// Every row that can be judged is judged, as the model does, and no other.
+fn check_verdicts(
+    run: &Run,
+    served: &Served<'_>,
+    model: &Model,
+    settled: &HashMap<&str, &Settled>,
+) -> Result<(), String> {
+    for row in &served.rows {
+        let listed = Listed::read(row, run.now_ms).filter(|_| !is_ending(row));
+        let settled = id(row).and_then(|id| settled.get(id));
+        let (Some(listed), Some(settled)) = (&listed, settled) else {
+            ensure!(listed.is_none() && settled.is_none(), "judged or not? {row}");
+            continue;
+        };
+        let tags = tags_of(served, listed);
+        let mut verdicts = model.verdicts(run.now_ms, listed, &tags);
+        // Whom no tag can make a violator may have been judged without them.
+        let without = model.verdicts(run.now_ms, listed, &Tags::Failed);
+        if [Verdict::Compliant, Verdict::Exempt].iter().all(|it| without.contains(it)) {
+            verdicts.insert(Verdict::Exempt);
+        }
+        let told = told_verdict(settled);
+        ensure!(verdicts.contains(&told), "{told:?}, not {verdicts:?}, by {tags:?}: {row}");
+    }
+    Ok(())
+}
+
+/// The oldest violators first, as many as the limits allow; everybody else is left or held.
+fn check_plan(run: &Run, model: &Model, swept: &Swept) -> Result<(), String> {
+    let all = &swept.findings.settled;
+    let violators: Vec<_> = all.iter().filter(|it| told_verdict(it) == Verdict::Violation).collect();
+    let n = violators.len();
+    let trips = model.at_least <= n && model.percent * all.len() < 100 * n;
+    ensure!(swept.report.tripped == trips, "tripped: {}, not {trips}", swept.report.tripped);
+    ensure!(swept.report.paused == model.is_paused, "paused: {}", swept.report.paused);
+    let mut violators = violators;
+    violators.sort_by_key(|it| (it.step.session.started_at, &it.step.session.id));
+    for (i, it) in violators.into_iter().enumerate() {
+        let action = it.step.action;
+        let is_right = if model.is_paused {
+            action == Action::Hold(Hold::Paused)
+        } else if trips {
+            action == Action::Hold(Hold::Breaker)
+        } else if model.max_terminations <= i {
+            action == Action::Hold(Hold::Limit)
+        } else if run.mode == Mode::DryRun {
+            action == Action::Terminate
+        } else {
+            [Action::Terminate, Action::Hold(Hold::Deadline)].contains(&action)
+        };
+        ensure!(is_right, "{action:?} for the violator with number {i}, {}", it.step.session.id);
+    }
+    let is_left = |it: &&Settled| it.step.action == Action::Leave && it.outcome == Outcome::Left;
+    ensure!(all.iter().filter(is_left).count() == all.len() - n, "others are not left");
+    Ok(())
+}
+
+/// Nothing claims more than has happened.
+fn check_outcome(run: &Run, it: &Settled) -> Result<(), String> {
+    let id = it.step.session.id.as_str();
+    let calls: Vec<_> = run.exchanges.iter().filter(|it| it.session() == Some(id)).collect();
+    let is_gone = !run.active_after.contains(id);
+    let is_accepted = calls.iter().any(|it| it.success().is_some());
+    let is_denied = |it: &&Exchange| {
+        matches!(it.error_code(), Some("AccessDeniedException" | "ExpiredTokenException"))
+    };
+    let is_throttled = |it: &&Exchange| {
+        it.error_code() == Some("ThrottlingException")
+            || matches!(it.answer, Some(Answer::Http { status: 429, .. }))
+    };
+    let is_refused = |it: &&Exchange| it.error_code().is_some() && !is_throttled(it);
+    let last = calls.last();
+    let is_true = match it.outcome {
+        Outcome::Terminated => is_gone && !calls.is_empty(),
+        Outcome::AlreadyGone => is_gone && !is_accepted && calls.iter().any(is_refused),
+        Outcome::Unconfirmed => !calls.is_empty(),
+        Outcome::Denied => !is_accepted && last.is_some_and(is_denied),
+        Outcome::Throttled => !is_accepted && last.is_some_and(is_throttled),
+        Outcome::Failed => !is_accepted && last.is_some_and(is_refused),
+        Outcome::Held => {
+            calls.is_empty() && matches!(it.step.action, Action::Hold(_)) && it.error.is_none()
+        }
+        Outcome::Spared => calls.is_empty() && run.mode == Mode::DryRun,
+        Outcome::Left => calls.is_empty(),
+    };
+    ensure!(is_true, "{} is not true: gone {is_gone}, {calls:#?}", it.outcome.name());
+    Ok(())
+}
+
+/// Within any one second no more calls of one operation start than the rate, rounded up.
+pub(crate) fn check_pace(exchanges: &[Exchange], calls_per_second: f64) -> Result<(), String> {
+    let mut starts: BTreeMap<&str, Vec<Instant>> = BTreeMap::new();
+    for it in exchanges {
+        starts.entry(&it.operation).or_default().push(it.started_at);
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+    let most = calls_per_second.ceil() as usize;
+    for (operation, starts) in starts {
+        let is_slow = |it: &[Instant]| Duration::from_secs(1) <= it[most] - it[0];
+        let is_kept = starts.windows(most + 1).all(is_slow);
+        ensure!(is_kept, "{operation} was called more than {most} times in a second");
+    }
+    Ok(())
+}
+
+/// After a sweep in which nothing went wrong: all is known, and all who can be ended are.
+///
+/// Returns how many violators wait for the next one.
+pub(crate) fn check_undisturbed(
+    run: &Run,
+    policies: &HashMap<String, Model>,
+    never_ends: impl Fn(&str) -> bool,
+) -> Result<usize, String> {
+    check(run, policies)?;
+    let served = Served::read(run, policies);
+    let (End::Swept(swept), Some(model)) = (&run.end, served.model) else {
+        return Err(format!("undisturbed, and yet {:?}", run.end));
+    };
+    ensure!(swept.report.failure().is_none(), "{:?}", swept.report.failure());
+    for row in &served.rows {
+        let Some(listed) = Listed::read(row, run.now_ms).filter(|_| !is_ending(row)) else {
+            continue;
+        };
+        let is_known = tags_of(&served, &listed) != Tags::Failed;
+        let is_fine = is_known || !model.needs_tags(run.now_ms, &listed);
+        ensure!(is_fine, "nobody asked for the tags that decide: {row}");
+    }
+    let mut n_waiting = 0;
+    for it in &swept.findings.settled {
+        let id = it.step.session.id.as_str();
+        let hold = it.step.action.hold();
+        let is_fine = match it.outcome {
+            Outcome::Left | Outcome::Terminated | Outcome::AlreadyGone => true,
+            // It may be `Terminating` for longer than verification waits.
+            Outcome::Unconfirmed => {
+                never_ends(id) || it.last_status.as_deref() == Some("Terminating")
+            }
+            Outcome::Held => hold != Some("deadline"),
+            Outcome::Denied | Outcome::Failed | Outcome::Spared | Outcome::Throttled => false,
+        };
+        ensure!(is_fine, "{id} is {}, {:?}", it.outcome.name(), it.error);
+        n_waiting += usize::from(hold == Some("limit"));
+    }
+    Ok(n_waiting)
+}

@@ -1,0 +1,224 @@
+//! What lives in the simulated account, and what changes there.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fastrand::Rng;
+use jiff::SignedDuration;
+use session_manager_emulator::{
+    Behaviour, Emulator, Fault, Fleet, OnTerminate, Order, Play, Seed, ToEnded,
+};
+use tokio::time::sleep;
+
+use crate::model::Model;
+
+pub(crate) const ACCOUNT: &str = "123456789012";
+pub(crate) const REGION: &str = "eu-central-1";
+pub(crate) const PARAMETER: &str = "/session-reaper/policy";
+
+/// So end the ids of sessions that never go.
+pub(crate) const IMMORTAL: &str = "-immortal";
+
+pub(crate) const KEYS: [&str; 2] = ["env", "reaper:exempt"];
+pub(crate) const VALUES: [&str; 2] = ["prod", "true"];
+pub(crate) const ROLES: [&str; 5] = ["dev", "ops", "ops-lead", "breakglass", "svc-batch"];
+pub(crate) const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected", "Failed"];
+pub(crate) const DOCUMENTS: [&str; 2] =
+    ["SSM-SessionManagerRunShell", "AWS-StartPortForwardingSession"];
+
+const LIST: &str = "DescribeSessions";
+const TAGS: &str = "GetResources";
+const TERMINATE: &str = "TerminateSession";
+
+/// One of the targets: instances, managed instances, containers, and what has no ARN.
+fn target(rng: &mut Rng, n_targets: usize) -> String {
+    let i = rng.usize(..n_targets);
+    match i % 10 {
+        7 => format!("mi-{i:017}"),
+        8 => format!("ecs:my_cluster_{i:032}_{i:032}-1"),
+        9 => format!("odd {i}"),
+        _ => format!("i-{i:017}"),
+    }
+}
+
+fn tags(rng: &mut Rng) -> Option<BTreeMap<String, String>> {
+    let mut tags = BTreeMap::from([("Name".into(), "web".into())]);
+    for key in KEYS {
+        if rng.bool() {
+            let value = ["prod", "true", "dev", ""][rng.usize(..4)];
+            tags.insert(key.into(), value.into());
+        }
+    }
+    (rng.u8(..5) != 0).then_some(tags)
+}
+
+fn seed(rng: &mut Rng, id: String, n_targets: usize, age: SignedDuration) -> Seed {
+    let mut seed = Seed {
+        id: Some(id),
+        owner: Some(format!(
+            "arn:aws:sts::{ACCOUNT}:assumed-role/{}/somebody",
+            ROLES[rng.usize(..ROLES.len())]
+        )),
+        target: Some(target(rng, n_targets)),
+        age: Some(age),
+        status: match rng.u8(..24) {
+            0 => Some("Terminating".into()),
+            1 => Some("Terminated".into()),
+            2 => Some("Hibernating".into()),
+            _ => Some(STATUSES[rng.usize(..STATUSES.len())].into()),
+        },
+        document: Some(DOCUMENTS[rng.usize(..DOCUMENTS.len())].into()).filter(|_| rng.bool()),
+        on_terminate: match rng.u8(..32) {
+            0 => OnTerminate::Lingers,
+            1 => OnTerminate::Stays,
+            _ => OnTerminate::Ends,
+        },
+        ..Seed::default()
+    };
+    if seed.on_terminate != OnTerminate::Ends {
+        seed.id = seed.id.map(|it| it + IMMORTAL);
+    }
+    match rng.u8(..100) {
+        0 => seed.id = None,
+        1 => seed.owner = None,
+        2 => seed.target = None,
+        3 => seed.age = None,
+        4 => seed.age = Some(SignedDuration::from_mins(rng.i64(-20..0))),
+        _ => {}
+    }
+    seed
+}
+
+/// How many sessions and targets an account has: mostly few, sometimes thousands.
+pub(crate) fn size(rng: &mut Rng) -> (usize, usize) {
+    let n_sessions = match rng.u8(..100) {
+        0 => rng.usize(1_000..=5_000),
+        1..8 => rng.usize(300..1_000),
+        8..35 => rng.usize(30..300),
+        _ => rng.usize(..30),
+    };
+    (n_sessions, 1 + rng.usize(..=n_sessions / 2))
+}
+
+pub(crate) fn fleet(rng: &mut Rng, n_sessions: usize, n_targets: usize) -> Fleet {
+    let mut fleet = Fleet {
+        account: ACCOUNT.into(),
+        region: REGION.into(),
+        now: Some("2026-03-02T12:00:00Z".parse().unwrap()),
+        behaviour: Behaviour {
+            terminating_for: [0, 500, 3_000, 60_000].map(Duration::from_millis)[rng.usize(..4)],
+            to_ended: [ToEnded::Ok, ToEnded::ValidationException][rng.usize(..2)],
+            order: [Order::NewestFirst, Order::Shuffled][rng.usize(..2)],
+            quota: [None, Some(6)][rng.usize(..2)],
+            latency: [0, 5, 50, 400].map(Duration::from_millis)[rng.usize(..4)],
+            ..Behaviour::default()
+        },
+        ..Fleet::default()
+    };
+    for i in 0..n_sessions {
+        // Some started in the same instant.
+        let age = SignedDuration::from_mins(rng.i64(0..2_400));
+        fleet.sessions.push(seed(rng, format!("seed-{i}"), n_targets, age));
+    }
+    for _ in 0..n_targets {
+        if let Some(tags) = tags(rng) {
+            fleet.tags.insert(target(rng, n_targets), tags);
+        }
+    }
+    fleet
+}
+
+/// People and machines: whatever they do, until this future is dropped.
+pub(crate) async fn live(mut rng: Rng, emulator: Emulator, n_targets: usize) {
+    for i in 0.. {
+        // Now and then within the time of one sweep, else within the hour.
+        let most = [300, 3_000, 600_000, 2_400_000][rng.usize(..4)];
+        sleep(Duration::from_millis(rng.u64(1..most))).await;
+        let active = emulator.active_ids();
+        let somebody = |rng: &mut Rng| active.get(rng.usize(..=active.len())).cloned();
+        match rng.u8(..6) {
+            0 | 1 => emulator.start(seed(
+                &mut rng,
+                format!("life-{i}"),
+                n_targets,
+                SignedDuration::from_secs(0),
+            )),
+            2 => {
+                if let Some(id) = somebody(&mut rng) {
+                    emulator.end(&id);
+                }
+            }
+            3 | 4 => {
+                if let Some(id) = somebody(&mut rng) {
+                    emulator.set_status(&id, STATUSES[rng.usize(..STATUSES.len())]);
+                }
+            }
+            _ => emulator.set_tags(&target(&mut rng, n_targets), tags(&mut rng)),
+        }
+    }
+}
+
+/// What goes wrong during the next sweep: often nothing.
+pub(crate) fn faults(rng: &mut Rng, emulator: &Emulator) -> Vec<Fault> {
+    let n = [0, 0, 1, 2, 4, 8][rng.usize(..6)];
+    (0..n).map(|_| fault(rng, emulator)).collect()
+}
+
+fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
+    let operation = [LIST, LIST, LIST, TERMINATE, TERMINATE, TAGS, "GetParameter"][rng.usize(..7)];
+    let active = emulator.active_ids();
+    let somebody = active.get(rng.usize(..=active.len())).cloned();
+    let seconds = Duration::from_millis(rng.u64(100..12_000));
+    let error = |status, code: &str| Play::Error {
+        status,
+        code: code.into(),
+        message: "as it is said".into(),
+    };
+    let play = match rng.u8(..if operation == LIST { 22 } else { 14 }) {
+        0 | 1 => Play::Throttle,
+        2 => Play::InternalError,
+        3 => Play::Unavailable,
+        4 => Play::ResetBefore,
+        5 | 6 => Play::ResetAfter,
+        7 => Play::Slow(seconds),
+        8 => Play::SlowAfter(seconds),
+        9 => Play::Truncated,
+        10 => Play::Body(["not JSON", "[]", "{\"Sessions\":7}"][rng.usize(..3)].into()),
+        11 => Play::Deny,
+        12 => error(400, "ExpiredTokenException"),
+        13 => error([400, 429][rng.usize(..2)], "SomethingNew"),
+        14 | 15 => Play::EmptyPage,
+        16 => Play::RepeatToken,
+        17 => Play::InvalidToken,
+        18 => Play::DuplicateRows,
+        19 => Play::Forget(
+            ["SessionId", "Owner", "Target", "StartDate", "Status", "DocumentName"]
+                [rng.usize(..6)]
+            .into(),
+        ),
+        20 => {
+            let id = format!("fault-{}", rng.u32(..));
+            Play::Appear(Box::new(seed(rng, id, 10, SignedDuration::from_mins(100))))
+        }
+        _ => somebody.clone().map_or(Play::Throttle, Play::Vanish),
+    };
+    let is_once = matches!(play, Play::Appear(_)); // There are no two sessions with one id.
+    let times = if is_once { 1 } else { rng.usize(1..6) };
+    let fault = Fault::new(operation, times, play).after(rng.usize(..8));
+    let fault = if !is_once && rng.u8(..12) == 0 { fault.always() } else { fault };
+    match somebody {
+        Some(id) if operation == TERMINATE && rng.bool() => fault.for_session(&id).always(),
+        _ => fault,
+    }
+}
+
+/// A policy's text, and what it means; `None` if it is none.
+pub(crate) fn policy(rng: &mut Rng, n_sessions: usize, now: i64) -> (String, Option<Model>) {
+    let model = Model::any(rng, n_sessions, now);
+    let text = model.yaml();
+    match rng.u8(..12) {
+        0 => (text.replace("version: 1", "version: 2"), None),
+        1 => (text.replace("paused:", "pause:"), None),
+        2 => (text[..text.len() / 2].to_owned() + "\n: [", None),
+        _ => (text, Some(model)),
+    }
+}

@@ -1,0 +1,94 @@
+//! Days in the life of an account, simulated: the product as it is, with the real SDK, on the
+//! emulator, in virtual time, everything random drawn from one seed.
+//!
+//! `REAPER_SIMULATION_DAYS` says how many days, `REAPER_SIMULATION_SEED` replays one.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
+mod check;
+mod day;
+mod fleet;
+mod model;
+mod tap;
+
+use std::{
+    any::Any,
+    env,
+    panic::catch_unwind,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use day::{Tally, day};
+
+/// What `cargo test` has time for; `.ci/run` asks for more.
+const DAYS: u64 = 150;
+
+fn variable(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|it| it.parse().unwrap_or_else(|err| panic!("{name}: {err}")))
+}
+
+/// One day, and what is not true of it, as a line.
+fn play(seed: u64, narrates: bool) -> Result<Tally, String> {
+    let what = |panic: Box<dyn Any + Send>| match panic.downcast::<String>() {
+        Ok(text) => format!("panicked: {text}"),
+        Err(panic) => format!("panicked: {:?}", panic.downcast::<&str>()),
+    };
+    catch_unwind(|| day(seed, narrates)).map_err(what).flatten()
+}
+
+#[test]
+fn whatever_happens_on_a_day_every_promise_is_kept() {
+    if let Some(seed) = variable("REAPER_SIMULATION_SEED") {
+        play(seed, true).unwrap();
+        return;
+    }
+    let n_days = variable("REAPER_SIMULATION_DAYS").unwrap_or(DAYS);
+    let (next, total, broken) = (AtomicU64::new(0), Mutex::new(Tally::default()), Mutex::new(None));
+    let began = Instant::now();
+    let work = || {
+        while broken.lock().unwrap().is_none() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if n_days <= seed {
+                break;
+            }
+            match play(seed, false) {
+                Ok(tally) => *total.lock().unwrap() += tally,
+                Err(err) => drop(broken.lock().unwrap().get_or_insert((seed, err))),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().unwrap().get() {
+            scope.spawn(work);
+        }
+    });
+    if let Some((seed, err)) = broken.into_inner().unwrap() {
+        panic!(
+            "{err}\nTo replay: REAPER_SIMULATION_SEED={seed} cargo test --test simulation -- \
+             --nocapture whatever"
+        );
+    }
+    let total = total.into_inner().unwrap();
+    let seconds = began.elapsed().as_secs_f64();
+    eprintln!("{n_days} days in {seconds:.0} s: {}", total.per_second(seconds));
+    total.assert_varied();
+}
+
+#[test]
+fn a_seed_is_a_day() {
+    for seed in 0..3 {
+        assert_eq!(play(seed, false).unwrap(), play(seed, false).unwrap(), "seed {seed}");
+    }
+}

@@ -1,0 +1,350 @@
+//! A second reading of the policy language: policies as data, judged by trying every way in which
+//! what is unknown may turn out. It shares no code with `src/`, and knows only what the simulation
+//! writes into its policies.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use fastrand::Rng;
+use serde_json::Value;
+
+use crate::fleet::{DOCUMENTS, KEYS, ROLES, STATUSES, VALUES};
+
+/// A policy of the simulation.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    rules: Vec<Rule>,
+    exemptions: Vec<Exemption>,
+    pub(crate) max_terminations: usize,
+    pub(crate) percent: usize,
+    pub(crate) at_least: usize,
+    untagged_is_no_tags: bool,
+    pub(crate) is_paused: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    when: Condition,
+    unless: Option<Condition>,
+    require: Requirement,
+}
+
+#[derive(Clone, Debug)]
+struct Exemption {
+    when: Condition,
+    /// Seconds since 1970.
+    until: Option<i64>,
+}
+
+#[derive(Clone, Debug)]
+enum Requirement {
+    Nothing,
+    MaxAge { seconds: i64 },
+    Owner(Vec<Role>),
+}
+
+/// All of these hold; of none, all sessions.
+#[derive(Clone, Debug)]
+struct Condition(Vec<Test>);
+
+#[derive(Clone, Debug)]
+enum Test {
+    Document(&'static str),
+    Owner(Vec<Role>),
+    Status(&'static str),
+    Tag(&'static str, Vec<&'static str>),
+}
+
+/// A role by its name, or by how its name begins.
+#[derive(Clone, Copy, Debug)]
+struct Role {
+    name: &'static str,
+    is_prefix: bool,
+}
+
+/// What a policy may say of a session.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Verdict {
+    Compliant,
+    Exempt,
+    Undetermined,
+    Violation,
+}
+
+/// The tags of one target, as far as policies ask for them.
+pub(crate) type TagSet = BTreeMap<&'static str, &'static str>;
+
+/// What a sweep was told of a target's tags.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Tags {
+    /// The call that asked for them did not succeed, or was never made.
+    Failed,
+    Known(TagSet),
+    /// There was an answer without the target, or the target has no ARN to ask by.
+    Untold,
+}
+
+/// A session as it was listed, with all that a verdict needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) target: String,
+    pub(crate) started_ms: i64,
+    role: String,
+    status: Option<String>,
+    document: String,
+}
+
+impl Listed {
+    /// `None` if the row lacks something, or lies: such a session must not be judged.
+    pub(crate) fn read(row: &Value, now_ms: i64) -> Option<Self> {
+        let text = |key: &str| row.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
+        #[expect(clippy::cast_possible_truncation, reason = "milliseconds of our time")]
+        let started_ms = (row.get("StartDate")?.as_f64()? * 1_000.0).round() as i64;
+        if now_ms + 300_000 < started_ms || text("SessionId").is_none() {
+            return None;
+        }
+        Some(Self {
+            target: text("Target")?,
+            started_ms,
+            role: text("Owner")?.split('/').nth(1)?.to_owned(),
+            status: text("Status"),
+            document: text("DocumentName").unwrap_or_else(|| "SSM-SessionManagerRunShell".into()),
+        })
+    }
+}
+
+impl Role {
+    fn any(rng: &mut Rng) -> Self {
+        let is_prefix = rng.u8(..4) == 0;
+        let name = ROLES[rng.usize(..ROLES.len())];
+        Self { name: if is_prefix { &name[..3] } else { name }, is_prefix }
+    }
+
+    fn is(self, role: &str) -> bool {
+        if self.is_prefix { role.starts_with(self.name) } else { role == self.name }
+    }
+
+    fn yaml(self) -> String {
+        format!("role/{}{}", self.name, if self.is_prefix { "*" } else { "" })
+    }
+}
+
+fn roles(rng: &mut Rng) -> Vec<Role> {
+    (0..rng.usize(1..3)).map(|_| Role::any(rng)).collect()
+}
+
+fn list(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let items: Vec<_> = items.into_iter().map(|it| format!("\"{}\"", it.as_ref())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+impl Test {
+    fn holds(&self, it: &Listed, tags: &TagSet) -> bool {
+        match self {
+            Self::Document(name) => it.document == *name,
+            Self::Owner(roles) => roles.iter().any(|role| role.is(&it.role)),
+            Self::Status(name) => it.status.as_deref() == Some(name),
+            Self::Tag(key, values) => tags.get(key).is_some_and(|it| values.contains(it)),
+        }
+    }
+}
+
+impl Condition {
+    fn any(rng: &mut Rng) -> Self {
+        let mut tests = Vec::new();
+        if rng.u8(..3) == 0 {
+            tests.push(Test::Owner(roles(rng)));
+        }
+        if rng.u8(..3) == 0 {
+            let values = VALUES[..rng.usize(1..=VALUES.len())].to_vec();
+            tests.push(Test::Tag(KEYS[rng.usize(..KEYS.len())], values));
+        }
+        if rng.u8(..6) == 0 {
+            tests.push(Test::Status(STATUSES[rng.usize(..STATUSES.len())]));
+        }
+        if rng.u8(..8) == 0 {
+            tests.push(Test::Document(DOCUMENTS[rng.usize(..DOCUMENTS.len())]));
+        }
+        Self(tests)
+    }
+
+    fn holds(&self, it: &Listed, tags: &TagSet) -> bool {
+        self.0.iter().all(|test| test.holds(it, tags))
+    }
+
+    fn yaml(&self) -> String {
+        if self.0.is_empty() {
+            return "all".into();
+        }
+        let test = |it: &Test| match it {
+            Test::Document(name) => format!("document: [{name}]"),
+            Test::Owner(roles) => format!("owner: {}", list(roles.iter().map(|it| it.yaml()))),
+            Test::Status(name) => format!("status: {name}"),
+            Test::Tag(key, values) => format!("target_tags: {{ \"{key}\": {} }}", list(values)),
+        };
+        format!("{{ {} }}", self.0.iter().map(test).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Model {
+    /// Any policy, for a fleet of about this size, at about this time (seconds since 1970).
+    pub(crate) fn any(rng: &mut Rng, n_sessions: usize, now: i64) -> Self {
+        let rules = (0..rng.usize(..4)).map(|_| Rule {
+            when: Condition::any(rng),
+            unless: Some(Condition::any(rng)).filter(|it| !it.0.is_empty() && rng.bool()),
+            require: match rng.u8(..8) {
+                0 => Requirement::Nothing,
+                1 => Requirement::Owner(roles(rng)),
+                _ => Requirement::MaxAge { seconds: 60 * rng.i64(5..1_800) },
+            },
+        });
+        let rules = rules.collect();
+        let exemptions = (0..rng.usize(..3)).map(|_| Exemption {
+            when: Condition::any(rng),
+            until: (rng.u8(..3) == 0).then(|| now + rng.i64(-3_600..43_200)),
+        });
+        let exemptions = exemptions.filter(|it| !it.when.0.is_empty()).collect();
+        let max = [1, 3, 10, 50][rng.usize(..4)].max(n_sessions / 8);
+        Self {
+            rules,
+            exemptions,
+            max_terminations: max,
+            percent: [25, 50, 100][rng.usize(..3)],
+            at_least: [2, 10, 100][rng.usize(..3)],
+            untagged_is_no_tags: rng.bool(),
+            is_paused: rng.u8(..16) == 0,
+        }
+    }
+
+    /// As a user would write it.
+    pub(crate) fn yaml(&self) -> String {
+        let mut text = format!("version: 1\ntag_keys: {}\nrules:\n", list(KEYS));
+        if self.rules.is_empty() {
+            text = text.replace("rules:\n", "rules: []\n");
+        }
+        for (i, Rule { when, unless, require }) in self.rules.iter().enumerate() {
+            let when = when.yaml();
+            let unless = unless.as_ref().map(|it| format!(", unless: {}", it.yaml()));
+            let unless = unless.unwrap_or_default();
+            let require = match require {
+                Requirement::Nothing => "forbid: true".into(),
+                Requirement::MaxAge { seconds } => format!("require: {{ max_age: {seconds}s }}"),
+                Requirement::Owner(roles) => {
+                    let roles = list(roles.iter().map(|it| it.yaml()));
+                    format!("require: {{ owner: {roles} }}")
+                }
+            };
+            writeln!(text, "  - {{ id: r{i}, when: {when}{unless}, {require} }}").unwrap();
+        }
+        if !self.exemptions.is_empty() {
+            text += "exemptions:\n";
+        }
+        for (i, Exemption { when, until }) in self.exemptions.iter().enumerate() {
+            let until = until.map(|it| jiff::Timestamp::from_second(it).unwrap());
+            let until = until.map(|it| format!(", until: {it}")).unwrap_or_default();
+            writeln!(text, "  - {{ id: e{i}, when: {}{until} }}", when.yaml()).unwrap();
+        }
+        let Self { max_terminations, percent, at_least, is_paused, .. } = self;
+        let untagged = if self.untagged_is_no_tags { "no-tags" } else { "unknown" };
+        write!(
+            text,
+            "limits: {{ max_terminations: {max_terminations}, \
+             trip_above: {{ percent: {percent}, at_least: {at_least} }} }}\n\
+             untagged: {untagged}\npaused: {is_paused}\n"
+        )
+        .unwrap();
+        text
+    }
+
+    /// The verdicts that may be given: one, but where a look-up has failed, and where it makes no
+    /// difference whether a session is exempt or compliant.
+    pub(crate) fn verdicts(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<Verdict> {
+        let found = self.completions(it, tags);
+        let found: BTreeSet<_> =
+            found.iter().map(|(it, tags)| self.verdict(now_ms, it, tags)).collect();
+        if found.contains(&Verdict::Violation) && 1 < found.len() {
+            return BTreeSet::from([Verdict::Undetermined]);
+        }
+        if *tags == Tags::Failed || 1 < found.len() {
+            return found.into_iter().chain([Verdict::Undetermined]).collect();
+        }
+        found
+    }
+
+    /// Whether the tags of its target decide whether this session is a violator.
+    pub(crate) fn needs_tags(&self, now_ms: i64, it: &Listed) -> bool {
+        self.verdicts(now_ms, it, &Tags::Untold) == BTreeSet::from([Verdict::Undetermined])
+    }
+
+    /// Whether no tag is asked for at all.
+    pub(crate) fn knows_no_tags(&self) -> bool {
+        let has_tags = |it: &Condition| it.0.iter().any(|it| matches!(it, Test::Tag(..)));
+        let rules = self.rules.iter().flat_map(|it| [Some(&it.when), it.unless.as_ref()]);
+        let exemptions = self.exemptions.iter().map(|it| Some(&it.when));
+        !rules.chain(exemptions).flatten().any(has_tags)
+    }
+
+    /// What is known of a target that an answer does not speak of.
+    pub(crate) fn untagged(&self) -> Tags {
+        if self.untagged_is_no_tags { Tags::Known(TagSet::new()) } else { Tags::Untold }
+    }
+
+    /// The session and its tags, completed in every way that conditions can tell apart.
+    fn completions(&self, it: &Listed, tags: &Tags) -> Vec<(Listed, TagSet)> {
+        let tags = match tags {
+            Tags::Known(tags) => vec![tags.clone()],
+            Tags::Failed | Tags::Untold => self.every_tag_set(),
+        };
+        let statuses = match &it.status {
+            Some(status) => vec![status.as_str()],
+            None => STATUSES.into_iter().chain(["Unheard"]).collect(),
+        };
+        let complete = |status: &str| Listed { status: Some(status.into()), ..it.clone() };
+        let with_tags = |it: Listed| tags.iter().map(move |tags| (it.clone(), tags.clone()));
+        statuses.into_iter().map(complete).flat_map(with_tags).collect()
+    }
+
+    fn every_tag_set(&self) -> Vec<TagSet> {
+        let mut all = vec![TagSet::new()];
+        if self.knows_no_tags() {
+            return all;
+        }
+        for key in KEYS {
+            let mut more = Vec::new();
+            for value in VALUES.into_iter().chain(["another"]) {
+                more.extend(all.iter().cloned().map(|mut it| {
+                    it.insert(key, value);
+                    it
+                }));
+            }
+            all.extend(more);
+        }
+        all
+    }
+
+    /// Two-valued: of a session of which everything is known.
+    fn verdict(&self, now_ms: i64, it: &Listed, tags: &TagSet) -> Verdict {
+        let is_violated = |rule: &Rule| {
+            rule.when.holds(it, tags)
+                && !rule.unless.as_ref().is_some_and(|unless| unless.holds(it, tags))
+                && match &rule.require {
+                    Requirement::Nothing => true,
+                    Requirement::MaxAge { seconds } => seconds * 1_000 < now_ms - it.started_ms,
+                    Requirement::Owner(roles) => !roles.iter().any(|role| role.is(&it.role)),
+                }
+        };
+        let exempts = |exemption: &Exemption| {
+            exemption.when.holds(it, tags)
+                && exemption.until.is_none_or(|until| now_ms < until * 1_000)
+        };
+        if !self.rules.iter().any(is_violated) {
+            Verdict::Compliant
+        } else if self.exemptions.iter().any(exempts) {
+            Verdict::Exempt
+        } else {
+            Verdict::Violation
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Between the SDK and the emulator: writes down what was asked and what was served, and kills.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+        SharedHttpConnector,
+    },
+    orchestrator::HttpRequest,
+    runtime_components::RuntimeComponents,
+};
+use serde_json::Value;
+use session_manager_emulator::Emulator;
+use tokio::{sync::Notify, time::Instant};
+
+/// One call.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) operation: String,
+    pub(crate) request: Value,
+    pub(crate) started_at: Instant,
+    /// What the caller was given; `None` if it did not wait, or was killed.
+    pub(crate) answer: Option<Answer>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Http {
+        status: u16,
+        /// `None` if it is no JSON.
+        body: Option<Value>,
+    },
+    Reset,
+}
+
+/// When a sweep is killed: at its n-th call, before or after this has taken effect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kill {
+    pub(crate) at_call: usize,
+    pub(crate) after_effect: bool,
+}
+
+/// The HTTP client of one process.
+#[derive(Clone, Debug)]
+pub(crate) struct Tap(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    emulator: SharedHttpClient,
+    exchanges: Mutex<Vec<Exchange>>,
+    /// With the index of the call in `exchanges`.
+    kill: Mutex<Option<Kill>>,
+    killed: Notify,
+}
+
+#[derive(Debug)]
+struct Connector {
+    tap: Tap,
+    emulator: SharedHttpConnector,
+}
+
+impl Tap {
+    pub(crate) fn new(emulator: &Emulator) -> Self {
+        Self(Arc::new(Shared {
+            emulator: emulator.http_client(),
+            exchanges: Mutex::default(),
+            kill: Mutex::default(),
+            killed: Notify::new(),
+        }))
+    }
+
+    /// All calls so far, in the order in which they started.
+    pub(crate) fn exchanges(&self) -> MutexGuard<'_, Vec<Exchange>> {
+        self.0.exchanges.lock().unwrap()
+    }
+
+    /// Kills the process at one of its next calls.
+    pub(crate) fn arm(&self, kill: Kill) {
+        let at_call = self.exchanges().len() + kill.at_call;
+        *self.0.kill.lock().unwrap() = Some(Kill { at_call, ..kill });
+    }
+
+    /// Ends when the process is killed.
+    pub(crate) async fn killed(&self) {
+        self.0.killed.notified().await;
+    }
+
+    async fn die(&self) {
+        self.0.killed.notify_one();
+        std::future::pending().await
+    }
+}
+
+impl HttpClient for Tap {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let emulator = self.0.emulator.http_connector(settings, components);
+        SharedHttpConnector::new(Connector { tap: self.clone(), emulator })
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let body = request.body().bytes().unwrap_or_default();
+        let exchange = Exchange {
+            operation,
+            request: serde_json::from_slice(body).unwrap_or_default(),
+            started_at: Instant::now(),
+            answer: None,
+        };
+        let tap = self.tap.clone();
+        let mut exchanges = tap.exchanges();
+        let index = exchanges.len();
+        exchanges.push(exchange);
+        drop(exchanges);
+        let kill = tap.0.kill.lock().unwrap().filter(|it| it.at_call == index);
+        let emulator = self.emulator.clone();
+        HttpConnectorFuture::new(async move {
+            if kill.is_some_and(|it| !it.after_effect) {
+                tap.die().await;
+            }
+            let result = emulator.call(request).await;
+            if kill.is_some() {
+                tap.die().await;
+            }
+            let answer = match &result {
+                Ok(response) => Answer::Http {
+                    status: response.status().as_u16(),
+                    body: response.body().bytes().and_then(|it| serde_json::from_slice(it).ok()),
+                },
+                Err(_) => Answer::Reset,
+            };
+            tap.exchanges()[index].answer = Some(answer);
+            result
+        })
+    }
+}
