@@ -21,6 +21,12 @@ use crate::{
     tap::{Answer, Exchange},
 };
 
+/// Terminations in flight.
+pub(crate) const CONCURRENCY: usize = 8;
+
+/// The first pause after a throttled call.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// Ends the check with an error that says what is not true.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
@@ -64,6 +70,8 @@ struct Served<'a> {
     pages: u32,
     /// Whether the listing reached its end, without repetition.
     is_whole: bool,
+    /// How long the listing took, or would have taken at the pace.
+    listed_for: Duration,
     /// By target; what was never asked for is not here.
     tags: HashMap<String, Tags>,
     asked_to_end: BTreeSet<&'a str>,
@@ -93,6 +101,20 @@ impl Exchange {
 
     fn session(&self) -> Option<&str> {
         self.request["SessionId"].as_str()
+    }
+
+    fn is_throttled(&self) -> bool {
+        self.error_code() == Some("ThrottlingException")
+            || matches!(self.answer, Some(Answer::Http { status: 429, .. }))
+    }
+
+    /// Whether nobody can tell whether the call took effect.
+    fn is_unclear(&self) -> bool {
+        match &self.answer {
+            None | Some(Answer::Reset) => true,
+            Some(Answer::Http { status: 200, .. }) => self.success().is_none(),
+            Some(Answer::Http { status, .. }) => 500 <= *status,
+        }
     }
 }
 
@@ -137,22 +159,25 @@ impl<'a> Served<'a> {
         let model = text.and_then(|it| policies.get(it["Parameter"]["Value"].as_str()?));
         // The listing that comes after the first termination is verification.
         let census = exchanges.iter().take_while(|it| !it.is("TerminateSession"));
-        let (rows, pages, is_whole) = read_listing(census.filter(|it| it.is("DescribeSessions")));
+        let census: Vec<_> = census.filter(|it| it.is("DescribeSessions")).collect();
+        let (rows, pages, is_whole) = read_listing(&census);
+        let began_at = census.first().map(|it| it.started_at);
+        let ended_at = census.iter().filter_map(|it| it.ended_at).max();
+        let took = began_at.zip(ended_at).map(|(from, to)| to - from).unwrap_or_default();
         let ended = exchanges.iter().filter(|it| it.is("TerminateSession"));
         Self {
             model,
             rows,
             pages,
             is_whole,
+            listed_for: took.max(run.interval * pages),
             tags: model.map(|it| read_tags(exchanges, it)).unwrap_or_default(),
             asked_to_end: ended.filter_map(Exchange::session).collect(),
         }
     }
 }
 
-fn read_listing<'a>(
-    exchanges: impl Iterator<Item = &'a Exchange>,
-) -> (Vec<&'a Value>, u32, bool) {
+fn read_listing<'a>(exchanges: &[&'a Exchange]) -> (Vec<&'a Value>, u32, bool) {
     let (mut rows, mut pages, mut is_whole) = (Vec::<&Value>::new(), 0, false);
     let (mut ids, mut tokens) = (HashSet::new(), HashSet::new());
     for exchange in exchanges {
@@ -209,31 +234,54 @@ pub(crate) fn check(run: &Run, policies: &HashMap<String, Model>) -> Result<(), 
     };
     let Some(model) = served.model else { return Err("nobody has served this policy".into()) };
     check_coverage(run, &served, swept)?;
-    check_report(&served, swept)?;
+    check_report(run.exchanges.len(), &served, swept)?;
     let settled: HashMap<_, _> =
         swept.findings.settled.iter().map(|it| (it.step.session.id.as_str(), it)).collect();
     check_verdicts(run, &served, model, &settled)?;
     check_plan(run, model, swept)?;
-    for it in swept.findings.settled.iter() {
-        check_outcome(run, it).map_err(|err| format!("{}: {err}", it.step.session.id))?;
+    for it in &swept.findings.settled {
+        check_outcome(run, &served, it).map_err(|err| format!("{}: {err}", it.step.session.id))?;
     }
     Ok(())
 }
 
-/// The deadline holds, and without a policy nothing is even listed.
+/// Deadlines hold, and without a policy nothing is even listed.
 fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
+    let mut listing_by = None;
+    let mut is_census = true;
     for it in &run.exchanges {
         ensure!(it.started_at < run.start_by, "{} began after the deadline", it.operation);
         let has_policy = served.model.is_some() || it.is("GetParameter");
         ensure!(has_policy, "{} was called without a policy", it.operation);
         let name = it.request["Name"].as_str();
         ensure!(!it.is("GetParameter") || name == Some(PARAMETER), "{name:?} was read");
-        let verification = run.interval * served.pages + Duration::from_secs(2);
-        let is_early = it.started_at + verification < run.start_by;
-        ensure!(!it.is("TerminateSession") || is_early, "no time was left to verify by");
+        if it.is("TerminateSession") {
+            is_census = false;
+            let is_early = it.started_at < act_by(run, served);
+            ensure!(is_early, "no time was left to verify by");
+        }
+        if it.is("DescribeSessions") && is_census {
+            let third = (run.start_by - it.started_at) / 3;
+            let by = *listing_by.get_or_insert(it.started_at + third);
+            ensure!(it.started_at <= by, "the listing took more than a third of the time");
+        }
+    }
+    let endings: Vec<_> = run.exchanges.iter().filter(|it| it.is("TerminateSession")).collect();
+    for it in &endings {
+        let is_under_way = |other: &&&Exchange| {
+            other.started_at <= it.started_at && other.ended_at.is_none_or(|at| it.started_at < at)
+        };
+        // One that is not waited for is not known to have ended.
+        let n = endings.iter().filter(|it| it.ended_at.is_some()).filter(is_under_way).count();
+        ensure!(n <= CONCURRENCY, "{n} terminations were under way at a time");
     }
     ensure!(run.ended_at <= run.end_by, "the sweep was not over in time");
     Ok(())
+}
+
+/// No termination starts from here on.
+fn act_by(run: &Run, served: &Served<'_>) -> Instant {
+    run.start_by - served.listed_for - Duration::from_secs(2)
 }
 
 /// Nobody is asked to end but whom this listing, these tags and this policy condemn; within limits.
@@ -285,7 +333,7 @@ fn check_coverage(run: &Run, served: &Served<'_>, swept: &Swept) -> Result<(), S
 }
 
 /// Every session seen is in the report once, and the counts add up.
-fn check_report(served: &Served<'_>, swept: &Swept) -> Result<(), String> {
+fn check_report(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Result<(), String> {
     let findings = &swept.findings;
     let settled = findings.settled.iter().map(|it| Some(it.step.session.id.as_str()));
     let unjudged = findings.unjudged.iter().map(|(it, _)| it.id.as_deref());
@@ -296,6 +344,8 @@ fn check_report(served: &Served<'_>, swept: &Swept) -> Result<(), String> {
     seen.sort_unstable();
     ensure!(told == seen, "seen {seen:?}, told {told:?}");
 
+    let n_calls = swept.report.calls;
+    ensure!(n_calls == n_exchanges as u64, "{n_exchanges} calls were made, {n_calls} are told");
     let (verdicts, outcomes) = (swept.report.verdicts, swept.report.outcomes);
     let count = |name: Verdict| {
         let is_it = |it: &&Settled| told_verdict(it) == name;
@@ -354,7 +404,8 @@ fn check_verdicts(
 /// The oldest violators first, as many as the limits allow; everybody else is left or held.
 fn check_plan(run: &Run, model: &Model, swept: &Swept) -> Result<(), String> {
     let all = &swept.findings.settled;
-    let violators: Vec<_> = all.iter().filter(|it| told_verdict(it) == Verdict::Violation).collect();
+    let violators: Vec<_> =
+        all.iter().filter(|it| told_verdict(it) == Verdict::Violation).collect();
     let n = violators.len();
     let trips = model.at_least <= n && model.percent * all.len() < 100 * n;
     ensure!(swept.report.tripped == trips, "tripped: {}, not {trips}", swept.report.tripped);
@@ -382,7 +433,7 @@ fn check_plan(run: &Run, model: &Model, swept: &Swept) -> Result<(), String> {
 }
 
 /// Nothing claims more than has happened.
-fn check_outcome(run: &Run, it: &Settled) -> Result<(), String> {
+fn check_outcome(run: &Run, served: &Served<'_>, it: &Settled) -> Result<(), String> {
     let id = it.step.session.id.as_str();
     let calls: Vec<_> = run.exchanges.iter().filter(|it| it.session() == Some(id)).collect();
     let is_gone = !run.active_after.contains(id);
@@ -390,19 +441,25 @@ fn check_outcome(run: &Run, it: &Settled) -> Result<(), String> {
     let is_denied = |it: &&Exchange| {
         matches!(it.error_code(), Some("AccessDeniedException" | "ExpiredTokenException"))
     };
-    let is_throttled = |it: &&Exchange| {
-        it.error_code() == Some("ThrottlingException")
-            || matches!(it.answer, Some(Answer::Http { status: 429, .. }))
-    };
-    let is_refused = |it: &&Exchange| it.error_code().is_some() && !is_throttled(it);
-    let last = calls.last();
+    let is_refused =
+        |it: &&Exchange| it.error_code().is_some() && !it.is_throttled() && !it.is_unclear();
+    let last = calls.last().copied();
+    let n_unclear = calls.iter().filter(|it| it.is_unclear()).count();
+    let is_open = last.is_some_and(|it| it.is_throttled() || it.is_unclear() && n_unclear < 5);
+    let had_time = last
+        .and_then(|it| it.ended_at)
+        .is_some_and(|at| at + Duration::from_secs(30) < act_by(run, served));
+    ensure!(!(is_open && had_time), "given up, {calls:#?}");
+    ensure!(n_unclear <= 5, "tried too often: {calls:#?}");
     let is_true = match it.outcome {
         Outcome::Terminated => is_gone && !calls.is_empty(),
         Outcome::AlreadyGone => is_gone && !is_accepted && calls.iter().any(is_refused),
         Outcome::Unconfirmed => !calls.is_empty(),
-        Outcome::Denied => !is_accepted && last.is_some_and(is_denied),
-        Outcome::Throttled => !is_accepted && last.is_some_and(is_throttled),
-        Outcome::Failed => !is_accepted && last.is_some_and(is_refused),
+        Outcome::Denied => n_unclear == 0 && !is_accepted && last.is_some_and(|it| is_denied(&it)),
+        Outcome::Throttled => {
+            n_unclear == 0 && !is_accepted && last.is_some_and(Exchange::is_throttled)
+        }
+        Outcome::Failed => !is_accepted && last.is_some_and(|it| is_refused(&it)),
         Outcome::Held => {
             calls.is_empty() && matches!(it.step.action, Action::Hold(_)) && it.error.is_none()
         }
@@ -413,11 +470,21 @@ fn check_outcome(run: &Run, it: &Settled) -> Result<(), String> {
     Ok(())
 }
 
-/// Within any one second no more calls of one operation start than the rate, rounded up.
+/// Within any one second no more calls of one operation start than the rate, rounded up; and a
+/// throttled one holds them back.
 pub(crate) fn check_pace(exchanges: &[Exchange], calls_per_second: f64) -> Result<(), String> {
     let mut starts: BTreeMap<&str, Vec<Instant>> = BTreeMap::new();
     for it in exchanges {
         starts.entry(&it.operation).or_default().push(it.started_at);
+    }
+    for operation in starts.keys() {
+        let mut all = exchanges.iter().filter(|it| it.is(operation));
+        let Some(at) = all.find(|it| it.is_throttled()).and_then(|it| it.ended_at) else {
+            continue;
+        };
+        let is_too_soon = |it: &Exchange| at < it.started_at && it.started_at < at + PAUSE;
+        let it = all.find(|it| is_too_soon(it));
+        ensure!(it.is_none(), "{operation} was throttled, and called again at once");
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
     let most = calls_per_second.ceil() as usize;
@@ -435,6 +502,7 @@ pub(crate) fn check_pace(exchanges: &[Exchange], calls_per_second: f64) -> Resul
 pub(crate) fn check_undisturbed(
     run: &Run,
     policies: &HashMap<String, Model>,
+    terminating_for: Duration,
     never_ends: impl Fn(&str) -> bool,
 ) -> Result<usize, String> {
     check(run, policies)?;
@@ -457,10 +525,8 @@ pub(crate) fn check_undisturbed(
         let hold = it.step.action.hold();
         let is_fine = match it.outcome {
             Outcome::Left | Outcome::Terminated | Outcome::AlreadyGone => true,
-            // It may be `Terminating` for longer than verification waits.
-            Outcome::Unconfirmed => {
-                never_ends(id) || it.last_status.as_deref() == Some("Terminating")
-            }
+            // The patient passes of verification take three seconds.
+            Outcome::Unconfirmed => never_ends(id) || Duration::from_secs(3) < terminating_for,
             Outcome::Held => hold != Some("deadline"),
             Outcome::Denied | Outcome::Failed | Outcome::Spared | Outcome::Throttled => false,
         };

@@ -22,7 +22,7 @@ use session_reaper::{
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    check::{End, Run, check, check_pace, check_undisturbed},
+    check::{CONCURRENCY, End, Run, check, check_pace, check_undisturbed},
     fleet::{self, ACCOUNT, IMMORTAL, PARAMETER, REGION},
     model::Model,
     tap::{Answer, Kill, Tap},
@@ -51,6 +51,7 @@ struct Day {
     emulator: Emulator,
     policies: HashMap<String, Model>,
     tally: Tally,
+    terminating_for: Duration,
     began: Instant,
     narrates: bool,
 }
@@ -71,10 +72,12 @@ pub(crate) fn day(seed: u64, narrates: bool) -> Result<Tally, String> {
         let (n_sessions, n_targets) = fleet::size(&mut rng);
         let fleet = fleet::fleet(&mut rng, n_sessions, n_targets);
         let behaviour = format!("{:?}", fleet.behaviour);
+        let terminating_for = fleet.behaviour.terminating_for;
         let mut day = Day {
             emulator: Emulator::new(fleet),
             policies: HashMap::new(),
             tally: Tally::default(),
+            terminating_for,
             began: Instant::now(),
             narrates,
             rng,
@@ -147,7 +150,8 @@ impl Day {
             };
             let run = self.run(&container, &circumstances).await;
             self.count(&run);
-            let n_waiting = check_undisturbed(&run, &self.policies, never_ends)?;
+            let n_waiting =
+                check_undisturbed(&run, &self.policies, self.terminating_for, never_ends)?;
             let n_immortal = run.active_after.iter().filter(|it| never_ends(it)).count();
             // Whom AWS never ends stands first in every sweep.
             if n_waiting == 0 || model.max_terminations <= n_immortal {
@@ -225,7 +229,7 @@ impl Day {
             mode: *mode,
             now,
             within,
-            concurrency: 8,
+            concurrency: CONCURRENCY,
         });
         let end = tokio::select! {
             biased;
@@ -274,7 +278,7 @@ impl Day {
         tally.fingerprint.hash(&mut hasher);
         for it in &run.exchanges {
             (it.started_at - self.began).hash(&mut hasher);
-            format!("{:?}", (&it.operation, &it.request, &it.answer)).hash(&mut hasher);
+            (&it.operation, &it.request, &it.answer).hash(&mut hasher);
         }
         tally.fingerprint = hasher.finish();
     }
@@ -296,7 +300,10 @@ impl Day {
                 None => "no answer".into(),
                 Some(Answer::Reset) => "reset".into(),
                 Some(Answer::Http { status, body }) => {
-                    format!("{status} {}", body.as_ref().map(ToString::to_string).unwrap_or_default())
+                    format!(
+                        "{status} {}",
+                        body.as_ref().map(ToString::to_string).unwrap_or_default()
+                    )
                 }
             };
             eprintln!("{at:>9.3}   {} {} → {answer}", it.operation, it.request);
@@ -327,9 +334,23 @@ impl Tally {
     #[track_caller]
     pub(crate) fn assert_varied(&self) {
         for name in [
-            "killed", "unusable", "complete", "incomplete", "tripped", "terminated",
-            "already_gone", "unconfirmed", "denied", "throttled", "failed", "spared", "left",
-            "breaker", "deadline", "limit", "paused",
+            "killed",
+            "unusable",
+            "complete",
+            "incomplete",
+            "tripped",
+            "terminated",
+            "already_gone",
+            "unconfirmed",
+            "denied",
+            "throttled",
+            "failed",
+            "spared",
+            "left",
+            "breaker",
+            "deadline",
+            "limit",
+            "paused",
         ] {
             assert!(self.counts.contains_key(name), "never {name}: {:?}", self.counts);
         }

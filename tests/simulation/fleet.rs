@@ -164,7 +164,12 @@ pub(crate) fn faults(rng: &mut Rng, emulator: &Emulator) -> Vec<Fault> {
 }
 
 fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
-    let operation = [LIST, LIST, LIST, TERMINATE, TERMINATE, TAGS, "GetParameter"][rng.usize(..7)];
+    let operation = match rng.u8(..12) {
+        0..4 => LIST,
+        4..9 => TERMINATE,
+        9..11 => TAGS,
+        _ => "GetParameter",
+    };
     let active = emulator.active_ids();
     let somebody = active.get(rng.usize(..=active.len())).cloned();
     let seconds = Duration::from_millis(rng.u64(100..12_000));
@@ -191,9 +196,8 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         17 => Play::InvalidToken,
         18 => Play::DuplicateRows,
         19 => Play::Forget(
-            ["SessionId", "Owner", "Target", "StartDate", "Status", "DocumentName"]
-                [rng.usize(..6)]
-            .into(),
+            ["SessionId", "Owner", "Target", "StartDate", "Status", "DocumentName"][rng.usize(..6)]
+                .into(),
         ),
         20 => {
             let id = format!("fault-{}", rng.u32(..));
@@ -206,7 +210,9 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
     let fault = Fault::new(operation, times, play).after(rng.usize(..8));
     let fault = if !is_once && rng.u8(..12) == 0 { fault.always() } else { fault };
     match somebody {
-        Some(id) if operation == TERMINATE && rng.bool() => fault.for_session(&id).always(),
+        Some(id) if operation == TERMINATE && rng.bool() => {
+            fault.after(0).for_session(&id).always()
+        }
         _ => fault,
     }
 }
@@ -215,7 +221,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
 pub(crate) fn policy(rng: &mut Rng, n_sessions: usize, now: i64) -> (String, Option<Model>) {
     let model = Model::any(rng, n_sessions, now);
     let text = model.yaml();
-    match rng.u8(..12) {
+    match rng.u8(..24) {
         0 => (text.replace("version: 1", "version: 2"), None),
         1 => (text.replace("paused:", "pause:"), None),
         2 => (text[..text.len() / 2].to_owned() + "\n: [", None),

@@ -33,7 +33,7 @@ use std::{
 use day::{Tally, day};
 
 /// What `cargo test` has time for; `.ci/run` asks for more.
-const DAYS: u64 = 150;
+const DAYS: u64 = 60;
 
 fn variable(name: &str) -> Option<u64> {
     env::var(name).ok().map(|it| it.parse().unwrap_or_else(|err| panic!("{name}: {err}")))

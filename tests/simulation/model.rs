@@ -211,7 +211,7 @@ impl Model {
             rules,
             exemptions,
             max_terminations: max,
-            percent: [25, 50, 100][rng.usize(..3)],
+            percent: [25, 100, 100, 100][rng.usize(..4)],
             at_least: [2, 10, 100][rng.usize(..3)],
             untagged_is_no_tags: rng.bool(),
             is_paused: rng.u8(..16) == 0,

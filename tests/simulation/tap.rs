@@ -22,9 +22,10 @@ pub(crate) struct Exchange {
     pub(crate) started_at: Instant,
     /// What the caller was given; `None` if it did not wait, or was killed.
     pub(crate) answer: Option<Answer>,
+    pub(crate) ended_at: Option<Instant>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Answer {
     Http {
         status: u16,
@@ -113,6 +114,7 @@ impl HttpConnector for Connector {
             request: serde_json::from_slice(body).unwrap_or_default(),
             started_at: Instant::now(),
             answer: None,
+            ended_at: None,
         };
         let tap = self.tap.clone();
         let mut exchanges = tap.exchanges();
@@ -136,7 +138,9 @@ impl HttpConnector for Connector {
                 },
                 Err(_) => Answer::Reset,
             };
-            tap.exchanges()[index].answer = Some(answer);
+            let exchange = &mut tap.exchanges()[index];
+            exchange.answer = Some(answer);
+            exchange.ended_at = Some(Instant::now());
             result
         })
     }
