@@ -26,14 +26,6 @@ pub struct Census {
     pub problem: Option<String>,
 }
 
-impl Census {
-    /// Records without an id.
-    #[must_use]
-    pub fn n_nameless(&self) -> usize {
-        self.records.iter().filter(|it| it.id.is_none()).count()
-    }
-}
-
 /// Lists the sessions in this state, unfiltered: filters are applied after a page is cut, and a filtered
 /// listing proves nothing.
 ///

@@ -110,6 +110,21 @@ impl Record {
         };
         Reading::Unjudged(self, why)
     }
+
+    /// Whether two records that lack an id tell the same, but for what may change.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.owner, &self.target, self.started_at)
+            == (&other.owner, &other.target, other.started_at)
+    }
+
+    /// Whether a record that lacks its id may be of this session: nothing that it has says no.
+    #[must_use]
+    pub fn may_be(&self, session: &Session) -> bool {
+        self.owner.as_ref().is_none_or(|it| *it == session.owner)
+            && self.target.as_ref().is_none_or(|it| *it == session.target)
+            && self.started_at.is_none_or(|it| it == session.started_at)
+    }
 }
 
 /// Whether a session in this status is on its way out, or gone.

@@ -59,7 +59,6 @@ pub struct Survey {
     pub warnings: Vec<String>,
     policy: PolicyIdentity,
     is_paused: bool,
-    n_nameless: usize,
     n_calls: u64,
     listed_for: Duration,
     took: Duration,
@@ -115,7 +114,6 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
     let calls_before = ssm.n_calls();
     let census = list(ssm, State::Active, listing_time(began, within)).await;
     let listed_for = began.elapsed().max(ssm.time_for(census.pages));
-    let n_nameless = census.n_nameless();
     let mut sessions = Vec::new();
     let mut unjudged = Vec::new();
     let mut ending = Vec::new();
@@ -143,7 +141,6 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
         warnings,
         policy: identity,
         is_paused: policy.paused,
-        n_nameless,
         n_calls: ssm.n_calls() - calls_before,
         listed_for,
         took: began.elapsed(),
@@ -156,7 +153,7 @@ pub async fn carry_out(order: Order<'_>, survey: Survey) -> Swept {
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     let acting = acting_time(order, survey.listed_for);
-    let settled = settle(order, acting, survey.n_nameless, survey.plan.steps).await;
+    let settled = settle(order, acting, &survey.unjudged, survey.plan.steps).await;
     for it in settled.iter().filter(|it| it.outcome != Outcome::Left) {
         log_outcome(it, now);
     }
@@ -242,7 +239,7 @@ async fn judge_all(
 async fn settle(
     order: Order<'_>,
     acting: Within,
-    n_nameless: usize,
+    unjudged: &[(Record, &str)],
     steps: Vec<Step>,
 ) -> Vec<Settled> {
     let Order { ssm, mode, within, concurrency, .. } = order;
@@ -254,7 +251,7 @@ async fn settle(
         Mode::DryRun => settled.extend(to_end.into_iter().map(|it| unacted(it, Outcome::Spared))),
         Mode::Enforce => {
             let (tried, untried) = act(ssm, to_end, concurrency, acting).await;
-            settled.extend(verify(ssm, tried, n_nameless, within).await);
+            settled.extend(verify(ssm, tried, unjudged, within).await);
             settled.extend(untried.into_iter().map(|step| {
                 let hold = if ssm.is_stopped() { Hold::Interrupted } else { Hold::Deadline };
                 unacted(Step { action: Action::Hold(hold), ..step }, Outcome::Held)

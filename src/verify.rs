@@ -8,7 +8,7 @@ use crate::{
     act::{Answer, Tried},
     list::list,
     report::{Outcome, Settled},
-    session::{State, is_ending},
+    session::{Record, State, is_ending},
     ssm::{Ssm, Within},
 };
 
@@ -32,12 +32,12 @@ enum Sighting {
 
 /// Lists until every session asked to end is absent, or further passes promise nothing.
 ///
-/// Only a complete pass proves absence, and only if no more of its rows lack an id than before the
-/// terminations (`n_nameless`): else one of them may be anybody's.
+/// Only a complete pass proves absence, and only if none of its rows that lack an id may be the
+/// session's: those that lacked it before the terminations (`unjudged`) are somebody else's.
 pub async fn verify(
     ssm: &Ssm,
     tried: Vec<Tried>,
-    n_nameless: usize,
+    unjudged: &[(Record, &str)],
     within: Within,
 ) -> Vec<Settled> {
     let mut watched: Vec<_> = tried.into_iter().map(|it| (it, Sighting::Unseen)).collect();
@@ -48,13 +48,23 @@ pub async fn verify(
         }
         sleep(pause).await;
         let census = list(ssm, State::Active, within).await;
-        let is_proof = census.problem.is_none() && census.n_nameless() <= n_nameless;
-        let with_id = census.records.into_iter().filter_map(|it| Some((it.id?, it.status)));
+        let (named, mut nameless): (Vec<_>, Vec<_>) =
+            census.records.into_iter().partition(|it| it.id.is_some());
+        for (stranger, _why) in unjudged.iter().filter(|(it, _)| it.id.is_none()) {
+            if let Some(i) = nameless.iter().position(|it| it.is_like(stranger)) {
+                nameless.swap_remove(i);
+            }
+        }
+        let with_id = named.into_iter().filter_map(|it| Some((it.id?, it.status)));
         let mut statuses: HashMap<String, Option<String>> = with_id.collect();
         for (tried, sighting) in &mut watched {
-            match statuses.remove(&tried.step.session.id) {
+            let session = &tried.step.session;
+            let may_be_it = |it: &Record| it.may_be(session);
+            match statuses.remove(&session.id) {
                 Some(status) => *sighting = Sighting::Listed(status),
-                None if is_proof => *sighting = Sighting::Absent,
+                None if census.problem.is_none() && !nameless.iter().any(may_be_it) => {
+                    *sighting = Sighting::Absent;
+                }
                 None => {}
             }
         }

@@ -586,6 +586,17 @@ async fn a_row_that_loses_its_id_proves_nothing() {
     let nameless = Seed::default();
     let fault = Fault::new(LIST, 1, Play::Appear(Box::new(nameless.clone()))).after(1);
     play(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
+    // Nor if as many rows of others lacked it before.
+    let mut fleet_that_stays = fleet(THREE_PAGES);
+    for it in &mut fleet_that_stays.sessions {
+        it.on_terminate = OnTerminate::Stays;
+    }
+    fleet_that_stays.faults = vec![
+        Fault::new(LIST, 1, Play::Forget("SessionId".into())).after(1), // The page of the fillers.
+        Fault::new(LIST, 1, Play::Forget("SessionId".into())).after(5), // Of the violators.
+    ];
+    let report = Stage::new(Wire::InProcess, fleet_that_stays).sweep().await;
+    assert_eq!(report.outcomes.unconfirmed, 4, "{:#?}", report.sessions);
     // A row that had none before is nobody's that was asked to end.
     let mut fleet = fleet(0);
     fleet.sessions.push(nameless);
