@@ -208,6 +208,11 @@ impl Emulator {
                     *page = json!({"Sessions": [], "NextToken": token});
                 })
             }
+            Some(Play::EmptyToken) => self.carry_out(call, |page| {
+                if let Some(page) = page.as_object_mut() {
+                    page.entry("NextToken").or_insert("".into());
+                }
+            }),
             Some(Play::Error { status, code, message }) => {
                 Err(ApiError::new(status, &code, &message))
             }
@@ -219,6 +224,13 @@ impl Emulator {
             }),
             Some(Play::InternalError) => Err(ApiError::internal_error()),
             Some(Play::InvalidToken) => Err(ApiError::invalid_token()),
+            Some(Play::MoreTags) => self.carry_out(call, |answer| {
+                let tagged = answer.get_mut("ResourceTagMappingList").and_then(Value::as_array_mut);
+                tagged.map(Vec::pop);
+                if let Some(answer) = answer.as_object_mut() {
+                    answer.insert("PaginationToken".into(), "more".into());
+                }
+            }),
             Some(Play::RepeatToken) => {
                 let token = call.body.get("NextToken").cloned();
                 self.carry_out(call, |page| {
@@ -233,8 +245,13 @@ impl Emulator {
             }
             Some(Play::ResetBefore) => return Err(Reset),
             Some(Play::Slow(duration)) => {
-                sleep(duration).await;
-                self.carry_out(call, |_| {})
+                // The caller may be gone by then: it takes effect all the same.
+                let (emulator, call) = (self.clone(), call.clone());
+                let answer = tokio::spawn(async move {
+                    sleep(duration).await;
+                    emulator.carry_out(&call, |_| {})
+                });
+                answer.await.map_err(|_| Reset)?
             }
             Some(Play::SlowAfter(duration)) => {
                 let response = self.carry_out(call, |_| {});

@@ -40,6 +40,8 @@ pub enum Play {
     Deny,
     /// Every row of the page stands there twice.
     DuplicateRows,
+    /// The last page has a token that is empty.
+    EmptyToken,
     /// A page without rows, though with a token that leads to them.
     EmptyPage,
     /// Any error.
@@ -57,6 +59,8 @@ pub enum Play {
     InternalError,
     /// 400 `InvalidNextToken`.
     InvalidToken,
+    /// The last of the resources is not there, and a token says that there are more.
+    MoreTags,
     /// The page's token is the one that led to it.
     RepeatToken,
     /// The call is carried out, and the connection closed without an answer.

@@ -13,6 +13,7 @@ pub(crate) struct ApiError {
 }
 
 /// A request, read as far as its protocol goes.
+#[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) operation: String,
     pub(crate) body: Value,

@@ -24,6 +24,12 @@ use crate::{
 /// Terminations in flight.
 pub(crate) const CONCURRENCY: usize = 8;
 
+/// The longest that one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// How long a termination may wait for its turn: behind all the others, each held back.
+const SLACK: Duration = Duration::from_secs(60);
+
 /// The first pause after a throttled call.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -99,7 +105,7 @@ impl Exchange {
         }
     }
 
-    fn session(&self) -> Option<&str> {
+    pub(crate) fn session(&self) -> Option<&str> {
         self.request["SessionId"].as_str()
     }
 
@@ -152,57 +158,71 @@ fn tag_set(mapping: &Value) -> TagSet {
     tags.collect()
 }
 
+/// What was called before the first termination: any listing after it is verification.
+fn survey(exchanges: &[Exchange]) -> impl Iterator<Item = &Exchange> {
+    exchanges.iter().take_while(|it| !it.is("TerminateSession"))
+}
+
+fn endings(run: &Run) -> impl Iterator<Item = &Exchange> {
+    run.exchanges.iter().filter(|it| it.is("TerminateSession"))
+}
+
 impl<'a> Served<'a> {
     fn read(run: &'a Run, policies: &'a HashMap<String, Model>) -> Self {
         let exchanges = &run.exchanges;
         let text = exchanges.iter().filter(|it| it.is("GetParameter")).find_map(Exchange::success);
         let model = text.and_then(|it| policies.get(it["Parameter"]["Value"].as_str()?));
-        // The listing that comes after the first termination is verification.
-        let census = exchanges.iter().take_while(|it| !it.is("TerminateSession"));
-        let census: Vec<_> = census.filter(|it| it.is("DescribeSessions")).collect();
+        let census: Vec<_> = survey(exchanges).filter(|it| it.is("DescribeSessions")).collect();
         let (rows, pages, is_whole) = read_listing(&census);
         let began_at = census.first().map(|it| it.started_at);
-        let ended_at = census.iter().filter_map(|it| it.ended_at).max();
+        // One that was not waited for took what an attempt may take.
+        let ended_at =
+            |it: &&Exchange| it.ended_at.unwrap_or((it.started_at + ATTEMPT).min(run.end_by));
+        let ended_at = census.iter().map(ended_at).max();
         let took = began_at.zip(ended_at).map(|(from, to)| to - from).unwrap_or_default();
-        let ended = exchanges.iter().filter(|it| it.is("TerminateSession"));
         Self {
             model,
             rows,
             pages,
             is_whole,
             listed_for: took.max(run.interval * pages),
-            tags: model.map(|it| read_tags(exchanges, it)).unwrap_or_default(),
-            asked_to_end: ended.filter_map(Exchange::session).collect(),
+            tags: model.map(|it| read_tags(survey(exchanges), it)).unwrap_or_default(),
+            asked_to_end: endings(run).filter_map(Exchange::session).collect(),
         }
     }
 }
 
 fn read_listing<'a>(exchanges: &[&'a Exchange]) -> (Vec<&'a Value>, u32, bool) {
     let (mut rows, mut pages, mut is_whole) = (Vec::<&Value>::new(), 0, false);
-    let (mut ids, mut tokens) = (HashSet::new(), HashSet::new());
+    let (mut ids, mut tokens, mut n_restarts) = (HashSet::new(), HashSet::new(), 0);
     for exchange in exchanges {
         is_whole = false;
         if exchange.error_code() == Some("InvalidNextToken") {
-            rows.retain(|it| id(it).is_some());
-            tokens.clear();
+            n_restarts += 1;
+            if n_restarts <= 2 {
+                rows.retain(|it| id(it).is_some());
+                tokens.clear();
+            }
         }
         let Some(page) = exchange.success() else { continue };
         let Some(sessions) = page["Sessions"].as_array() else { continue };
         pages += 1;
         rows.extend(sessions.iter().filter(|it| id(it).is_none_or(|id| ids.insert(id))));
-        is_whole = page["NextToken"].is_null();
-        if let Some(token) = page["NextToken"].as_str()
-            && !tokens.insert(token)
-        {
+        let token = page["NextToken"].as_str().filter(|it| !it.is_empty());
+        is_whole = token.is_none();
+        if token.is_some_and(|it| !tokens.insert(it)) {
             break;
         }
     }
     (rows, pages, is_whole)
 }
 
-fn read_tags(exchanges: &[Exchange], model: &Model) -> HashMap<String, Tags> {
+fn read_tags<'a>(
+    exchanges: impl Iterator<Item = &'a Exchange>,
+    model: &Model,
+) -> HashMap<String, Tags> {
     let mut tags: HashMap<String, Tags> = HashMap::new();
-    for exchange in exchanges.iter().filter(|it| it.is("GetResources")) {
+    for exchange in exchanges.filter(|it| it.is("GetResources")) {
         let arns = exchange.request["ResourceARNList"].as_array().into_iter().flatten();
         for arn in arns.filter_map(Value::as_str) {
             let told = match exchange.success() {
@@ -210,7 +230,9 @@ fn read_tags(exchanges: &[Exchange], model: &Model) -> HashMap<String, Tags> {
                 Some(answer) => {
                     let mut all = answer["ResourceTagMappingList"].as_array().into_iter().flatten();
                     let mapping = all.find(|it| it["ResourceARN"] == arn);
-                    mapping.map_or_else(|| model.untagged(), |it| Tags::Known(tag_set(it)))
+                    let is_all = answer["PaginationToken"].as_str().is_none_or(str::is_empty);
+                    let untold = || if is_all { model.untagged() } else { Tags::Failed };
+                    mapping.map_or_else(untold, |it| Tags::Known(tag_set(it)))
                 }
             };
             tags.insert(arn.to_owned(), told);
@@ -238,7 +260,7 @@ pub(crate) fn check(run: &Run, policies: &HashMap<String, Model>) -> Result<(), 
     let settled: HashMap<_, _> =
         swept.findings.settled.iter().map(|it| (it.step.session.id.as_str(), it)).collect();
     check_verdicts(run, &served, model, &settled)?;
-    check_plan(run, model, swept)?;
+    check_plan(run, &served, model, swept)?;
     for it in &swept.findings.settled {
         check_outcome(run, &served, it).map_err(|err| format!("{}: {err}", it.step.session.id))?;
     }
@@ -266,13 +288,12 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
             ensure!(it.started_at <= by, "the listing took more than a third of the time");
         }
     }
-    let endings: Vec<_> = run.exchanges.iter().filter(|it| it.is("TerminateSession")).collect();
-    for it in &endings {
-        let is_under_way = |other: &&&Exchange| {
+    for it in endings(run) {
+        let is_under_way = |other: &&Exchange| {
             other.started_at <= it.started_at && other.ended_at.is_none_or(|at| it.started_at < at)
         };
         // One that is not waited for is not known to have ended.
-        let n = endings.iter().filter(|it| it.ended_at.is_some()).filter(is_under_way).count();
+        let n = endings(run).filter(|it| it.ended_at.is_some()).filter(is_under_way).count();
         ensure!(n <= CONCURRENCY, "{n} terminations were under way at a time");
     }
     ensure!(run.ended_at <= run.end_by, "the sweep was not over in time");
@@ -299,8 +320,17 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
         let Some(listed) = Listed::read(row, run.now_ms) else {
             return Err(format!("{session} was ended, and cannot be judged: {row}"));
         };
-        let verdicts = model.verdicts(run.now_ms, &listed, &tags_of(served, &listed));
-        ensure!(verdicts.contains(&Verdict::Violation), "{session} was ended, {verdicts:?}: {row}");
+        let tags = tags_of(served, &listed);
+        let is_condemned = model.condemns(run.now_ms, &listed, &tags);
+        ensure!(is_condemned, "{session} was ended, by {tags:?}: {row}");
+    }
+    if !served.asked_to_end.is_empty() {
+        let rows = served.rows.iter().filter(|it| !is_ending(it));
+        let judged: Vec<_> = rows.filter_map(|it| Listed::read(it, run.now_ms)).collect();
+        let verdicts = |it| model.verdicts(run.now_ms, it, &tags_of(served, it));
+        let violators = judged.iter().map(verdicts);
+        let n = violators.filter(|it| *it == BTreeSet::from([Verdict::Violation])).count();
+        ensure!(!trips(model, n, judged.len()), "the breaker held nobody");
     }
     ensure!(!model.is_paused || served.asked_to_end.is_empty(), "the policy is paused");
     let n = served.asked_to_end.len();
@@ -324,10 +354,11 @@ fn check_coverage(run: &Run, served: &Served<'_>, swept: &Swept) -> Result<(), S
     let failure = swept.report.failure();
     ensure!(coverage.complete || failure.is_some(), "an incomplete run did not fail");
     let seen: HashSet<_> = served.rows.iter().filter_map(|it| id(it)).collect();
-    if coverage.complete && seen.len() == served.rows.len() {
-        let mut throughout = run.active_before.intersection(&run.active_after);
-        let unseen = throughout.find(|it| !seen.contains(it.as_str()));
-        ensure!(unseen.is_none(), "{unseen:?} was active, and is not in a complete listing");
+    if coverage.complete {
+        let throughout = run.active_before.intersection(&run.active_after);
+        let unseen: BTreeSet<_> = throughout.filter(|it| !seen.contains(it.as_str())).collect();
+        let n_nameless = served.rows.len() - seen.len();
+        ensure!(unseen.len() <= n_nameless, "a complete listing has neither of {unseen:?}");
     }
     Ok(())
 }
@@ -359,9 +390,33 @@ fn check_report(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Resul
     ensure!((it.unjudged, it.ending) == (findings.unjudged.len(), findings.ending.len()), "{it:?}");
     ensure!(it.seen == counted.iter().sum::<usize>() + it.unjudged + it.ending, "{it:?}");
     let o = outcomes;
-    let tried = o.terminated + o.already_gone + o.unconfirmed + o.denied + o.throttled + o.failed;
-    ensure!(it.violation == tried + o.spared + o.held, "{it:?} {o:?}");
-    ensure!(counted.iter().sum::<usize>() == it.violation + o.left, "{it:?} {o:?}");
+    let told = [
+        (Outcome::Terminated, o.terminated),
+        (Outcome::AlreadyGone, o.already_gone),
+        (Outcome::Unconfirmed, o.unconfirmed),
+        (Outcome::Denied, o.denied),
+        (Outcome::Throttled, o.throttled),
+        (Outcome::Failed, o.failed),
+        (Outcome::Spared, o.spared),
+        (Outcome::Held, o.held),
+        (Outcome::Left, o.left),
+    ];
+    for (outcome, n) in told {
+        let n_settled = findings.settled.iter().filter(|it| it.outcome == outcome).count();
+        ensure!(n == n_settled, "{n} are told as {}, and {n_settled} are", outcome.name());
+    }
+    let told = swept.report.sessions.iter().map(|it| it.session_id.as_deref());
+    let noteworthy = findings.settled.iter().filter(|it| told_verdict(it) != Verdict::Compliant);
+    let noteworthy: Vec<_> =
+        noteworthy.map(|it| (it.step.session.id.as_str(), it.outcome.name())).collect();
+    let rows = swept.report.sessions.iter().filter(|it| it.outcome.is_some());
+    let rows = rows.filter_map(|it| Some((it.session_id.as_deref()?, it.outcome?)));
+    let rows: BTreeSet<_> = rows.collect();
+    let n_most = noteworthy.len() + it.unjudged + it.ending;
+    ensure!(told.len() == n_most.min(1_000), "{} rows of {n_most}", told.len());
+    ensure!(swept.report.truncated == (1_000 < n_most), "truncated: {}", swept.report.truncated);
+    let is_told = |it: &_| swept.report.truncated || rows.contains(it);
+    ensure!(noteworthy.iter().all(is_told), "{rows:?}, and not {noteworthy:?}");
     Ok(())
 }
 
@@ -389,25 +444,24 @@ fn check_verdicts(
             continue;
         };
         let tags = tags_of(served, listed);
-        let mut verdicts = model.verdicts(run.now_ms, listed, &tags);
-        // Whom no tag can make a violator may have been judged without them.
-        let without = model.verdicts(run.now_ms, listed, &Tags::Failed);
-        if [Verdict::Compliant, Verdict::Exempt].iter().all(|it| without.contains(it)) {
-            verdicts.insert(Verdict::Exempt);
-        }
+        let verdicts = model.verdicts(run.now_ms, listed, &tags);
         let told = told_verdict(settled);
         ensure!(verdicts.contains(&told), "{told:?}, not {verdicts:?}, by {tags:?}: {row}");
     }
     Ok(())
 }
 
+fn trips(model: &Model, n_violators: usize, n_judged: usize) -> bool {
+    model.at_least <= n_violators && model.percent * n_judged < 100 * n_violators
+}
+
 /// The oldest violators first, as many as the limits allow; everybody else is left or held.
-fn check_plan(run: &Run, model: &Model, swept: &Swept) -> Result<(), String> {
+fn check_plan(run: &Run, served: &Served<'_>, model: &Model, swept: &Swept) -> Result<(), String> {
     let all = &swept.findings.settled;
     let violators: Vec<_> =
         all.iter().filter(|it| told_verdict(it) == Verdict::Violation).collect();
     let n = violators.len();
-    let trips = model.at_least <= n && model.percent * all.len() < 100 * n;
+    let trips = trips(model, n, all.len());
     ensure!(swept.report.tripped == trips, "tripped: {}, not {trips}", swept.report.tripped);
     ensure!(swept.report.paused == model.is_paused, "paused: {}", swept.report.paused);
     let mut violators = violators;
@@ -427,6 +481,18 @@ fn check_plan(run: &Run, model: &Model, swept: &Swept) -> Result<(), String> {
         };
         ensure!(is_right, "{action:?} for the violator with number {i}, {}", it.step.session.id);
     }
+    let is_held = |it: &Settled| it.step.action == Action::Hold(Hold::Deadline);
+    if all.iter().any(is_held) {
+        let last = survey(&run.exchanges).chain(endings(run)).filter_map(|it| it.ended_at).max();
+        let had_time = last.is_some_and(|at| at + SLACK < act_by(run, served));
+        ensure!(!had_time, "held by a deadline that was not near");
+    }
+    let mut asked = HashSet::new();
+    let first_calls = endings(run).filter_map(Exchange::session).filter(|it| asked.insert(*it));
+    let order: HashMap<_, _> =
+        all.iter().enumerate().map(|(i, it)| (it.step.session.id.as_str(), i)).collect();
+    let is_in_order = first_calls.map(|it| order.get(it)).is_sorted();
+    ensure!(is_in_order, "they were not asked to end in the order of their ages");
     let is_left = |it: &&Settled| it.step.action == Action::Leave && it.outcome == Outcome::Left;
     ensure!(all.iter().filter(is_left).count() == all.len() - n, "others are not left");
     Ok(())
@@ -446,20 +512,25 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &Settled) -> Result<(), Str
     let last = calls.last().copied();
     let n_unclear = calls.iter().filter(|it| it.is_unclear()).count();
     let is_open = last.is_some_and(|it| it.is_throttled() || it.is_unclear() && n_unclear < 5);
-    let had_time = last
-        .and_then(|it| it.ended_at)
-        .is_some_and(|at| at + Duration::from_secs(30) < act_by(run, served));
+    let had_time =
+        last.and_then(|it| it.ended_at).is_some_and(|at| at + SLACK < act_by(run, served));
     ensure!(!(is_open && had_time), "given up, {calls:#?}");
     ensure!(n_unclear <= 5, "tried too often: {calls:#?}");
+    let accepted = calls.iter().position(|it| it.success().is_some());
+    ensure!(accepted.is_none_or(|i| i + 1 == calls.len()), "asked again: {calls:#?}");
+    let is_proved = is_gone && is_absent(run, id);
+    let is_not_valid = |it: &Exchange| it.error_code() == Some("ValidationException");
     let is_true = match it.outcome {
-        Outcome::Terminated => is_gone && !calls.is_empty(),
-        Outcome::AlreadyGone => is_gone && !is_accepted && calls.iter().any(is_refused),
-        Outcome::Unconfirmed => !calls.is_empty(),
+        Outcome::Terminated => is_proved && (is_accepted || 0 < n_unclear),
+        Outcome::AlreadyGone => is_proved && !is_accepted && last.is_some_and(|it| is_refused(&it)),
+        Outcome::Unconfirmed => is_accepted || 0 < n_unclear || last.is_some_and(is_not_valid),
         Outcome::Denied => n_unclear == 0 && !is_accepted && last.is_some_and(|it| is_denied(&it)),
         Outcome::Throttled => {
             n_unclear == 0 && !is_accepted && last.is_some_and(Exchange::is_throttled)
         }
-        Outcome::Failed => !is_accepted && last.is_some_and(|it| is_refused(&it)),
+        Outcome::Failed => {
+            !is_accepted && last.is_some_and(|it| is_refused(&it) && !is_denied(&it))
+        }
         Outcome::Held => {
             calls.is_empty() && matches!(it.step.action, Action::Hold(_)) && it.error.is_none()
         }
@@ -468,6 +539,24 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &Settled) -> Result<(), Str
     };
     ensure!(is_true, "{} is not true: gone {is_gone}, {calls:#?}", it.outcome.name());
     Ok(())
+}
+
+/// Whether the last listing that reached its end, after this session was asked to end, lacks it.
+fn is_absent(run: &Run, session: &str) -> bool {
+    let is_last = |it: &Exchange| it.session() == Some(session);
+    let Some(last) = run.exchanges.iter().rposition(is_last) else { return false };
+    let (mut is_listed, mut is_proved) = (false, false);
+    for it in run.exchanges[last..].iter().filter(|it| it.is("DescribeSessions")) {
+        let Some(page) = it.success() else { continue };
+        if it.request["NextToken"].is_null() {
+            is_listed = false; // A listing begins.
+        }
+        let rows = page["Sessions"].as_array().into_iter().flatten();
+        is_listed |= rows.into_iter().any(|it| id(it) == Some(session));
+        let is_end = page["NextToken"].as_str().is_none_or(str::is_empty);
+        is_proved |= is_end && page["Sessions"].is_array() && !is_listed;
+    }
+    is_proved && !is_listed
 }
 
 /// Within any one second no more calls of one operation start than the rate, rounded up; and a
@@ -516,8 +605,10 @@ pub(crate) fn check_undisturbed(
             continue;
         };
         let is_known = tags_of(&served, &listed) != Tags::Failed;
-        let is_fine = is_known || !model.needs_tags(run.now_ms, &listed);
-        ensure!(is_fine, "nobody asked for the tags that decide: {row}");
+        ensure!(
+            is_known || !model.needs_tags(run.now_ms, &listed),
+            "nobody asked for the tags that decide: {row}"
+        );
     }
     let mut n_waiting = 0;
     for it in &swept.findings.settled {

@@ -19,13 +19,16 @@ use session_reaper::{
     sweep::{Order, sweep},
     target::Scope,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     check::{CONCURRENCY, End, Run, check, check_pace, check_undisturbed},
     fleet::{self, ACCOUNT, IMMORTAL, PARAMETER, REGION},
     model::Model,
-    tap::{Answer, Kill, Tap},
+    tap::{Answer, Exchange, Kill, Tap},
 };
 
 /// What happened on days.
@@ -56,8 +59,21 @@ struct Day {
     narrates: bool,
 }
 
+/// What goes on meanwhile.
+struct Life(JoinHandle<()>);
+
+impl Life {
+    async fn end(self) {
+        self.0.abort();
+        let ended = self.0.await.expect_err("life goes on");
+        assert!(ended.is_cancelled(), "{ended}");
+    }
+}
+
 /// How a sweep is run.
 struct Circumstances {
+    /// After the others of its round.
+    begins_after: Duration,
     mode: Mode,
     deadline: Duration,
     kill: Option<Kill>,
@@ -91,8 +107,7 @@ pub(crate) fn day(seed: u64, narrates: bool) -> Result<Tally, String> {
 impl Day {
     async fn pass(&mut self, n_sessions: usize, n_targets: usize) -> Result<(), String> {
         self.edit(n_sessions);
-        let life = fleet::live(self.rng.fork(), self.emulator.clone(), n_targets);
-        let life = tokio::spawn(life);
+        let life = self.live(n_targets, Duration::from_mins(40));
         let mut containers: Vec<Container> = Vec::new();
         let n_rounds = if 300 < n_sessions { self.rng.usize(1..4) } else { self.rng.usize(4..16) };
         for _ in 0..n_rounds {
@@ -107,9 +122,11 @@ impl Day {
                 containers.push(self.container());
             }
             let circumstances: Vec<_> = (0..n_at_once).map(|_| self.circumstances()).collect();
+            let bustle = self.live(n_targets, Duration::from_secs(4));
             let running = containers.iter().zip(&circumstances);
             let running = running.map(|(container, it)| self.run(container, it));
             let runs = futures_util::future::join_all(running).await;
+            bustle.end().await;
             for run in &runs {
                 self.count(run);
                 check(run, &self.policies)?;
@@ -124,7 +141,7 @@ impl Day {
         for it in containers {
             check_pace(&it.tap.exchanges(), it.calls_per_second)?;
         }
-        life.abort();
+        life.end().await;
         self.calm_down(n_sessions).await
     }
 
@@ -139,11 +156,22 @@ impl Day {
             }
         };
         let n_active = self.emulator.active_ids().len();
+        let mut asked: HashSet<String> = HashSet::new();
         let container = self.container_at(5.0);
         let never_ends = |id: &str| id.ends_with(IMMORTAL);
+        let mut is_over = false;
         for i in 0.. {
             sleep(Duration::from_mins(5)).await;
+            let active = self.emulator.active_ids();
+            let survivor = active.iter().find(|id| asked.contains(*id) && !never_ends(id));
+            if let Some(id) = survivor {
+                return Err(format!("{id} was asked to end, and lives"));
+            }
+            if is_over {
+                break;
+            }
             let circumstances = Circumstances {
+                begins_after: Duration::ZERO,
                 mode: Mode::Enforce,
                 deadline: Duration::from_mins(15),
                 kill: None,
@@ -154,14 +182,18 @@ impl Day {
                 check_undisturbed(&run, &self.policies, self.terminating_for, never_ends)?;
             let n_immortal = run.active_after.iter().filter(|it| never_ends(it)).count();
             // Whom AWS never ends stands first in every sweep.
-            if n_waiting == 0 || model.max_terminations <= n_immortal {
-                break;
-            }
-            if n_active / (model.max_terminations - n_immortal) < i {
+            asked.extend(run.exchanges.iter().filter_map(Exchange::session).map(Into::into));
+            is_over = n_waiting == 0 || model.max_terminations <= n_immortal;
+            if !is_over && n_active / (model.max_terminations - n_immortal) < i {
                 return Err(format!("{n_waiting} violators still wait after {i} sweeps"));
             }
         }
         check_pace(&container.tap.exchanges(), container.calls_per_second)
+    }
+
+    fn live(&mut self, n_targets: usize, pause: Duration) -> Life {
+        let life = fleet::live(self.rng.fork(), self.emulator.clone(), n_targets, pause);
+        Life(tokio::spawn(life))
     }
 
     fn new_policy(&mut self, n_sessions: usize) -> (String, Option<Model>) {
@@ -201,23 +233,27 @@ impl Day {
         let rng = &mut self.rng;
         Circumstances {
             mode: if rng.u8(..6) == 0 { Mode::DryRun } else { Mode::Enforce },
-            deadline: Duration::from_secs([12, 30, 60, 290, 890][rng.usize(..5)]),
-            kill: (rng.u8(..6) == 0)
-                .then(|| Kill { at_call: rng.usize(..16), after_effect: rng.bool() }),
+            begins_after: Duration::from_secs([0, rng.u64(..60)][rng.usize(..2)]),
+            deadline: Duration::from_secs([3, 12, 30, 60, 290, 290, 890][rng.usize(..7)]),
+            kill: (rng.u8(..6) == 0).then(|| {
+                let most = [16, 16, 300][rng.usize(..3)];
+                Kill { at_call: rng.usize(..most), after_effect: rng.bool() }
+            }),
         }
     }
 
     /// One sweep, from its event to its end.
     async fn run(&self, container: &Container, circumstances: &Circumstances) -> Run {
-        let Circumstances { mode, deadline, kill } = circumstances;
+        let Circumstances { begins_after, mode, deadline, kill } = circumstances;
+        sleep(*begins_after).await;
         let n_before = container.tap.exchanges().len();
-        if let Some(kill) = kill {
-            container.tap.arm(*kill);
-        }
+        container.tap.arm(*kill);
         let active = || self.emulator.active_ids().into_iter().collect::<HashSet<_>>();
         let active_before = active();
-        let end_by = Instant::now() + *deadline - Duration::from_secs(5);
-        let within = Within { start_by: end_by - Duration::from_secs(5), end_by };
+        // As the function has it, by default.
+        let end_by = Instant::now() + deadline.saturating_sub(Duration::from_secs(5));
+        let start_by = Instant::now() + deadline.saturating_sub(Duration::from_secs(10));
+        let within = Within { start_by, end_by };
         let now = self.emulator.now();
         let policy = PolicySource::Parameter(PARAMETER.into());
         let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:session-reaper");
@@ -260,6 +296,8 @@ impl Day {
         let tally = &mut self.tally;
         tally.n_sweeps += 1;
         tally.n_calls += run.exchanges.len() as u64;
+        let mut hasher = DefaultHasher::new();
+        tally.fingerprint.hash(&mut hasher);
         let mut count = |name| *tally.counts.entry(name).or_default() += 1;
         match &run.end {
             End::Killed => count("killed"),
@@ -269,13 +307,12 @@ impl Day {
                 if swept.report.tripped {
                     count("tripped");
                 }
+                serde_json::to_string(&swept.report).expect("JSON").hash(&mut hasher);
                 for it in &swept.findings.settled {
                     count(it.step.action.hold().unwrap_or(it.outcome.name()));
                 }
             }
         }
-        let mut hasher = DefaultHasher::new();
-        tally.fingerprint.hash(&mut hasher);
         for it in &run.exchanges {
             (it.started_at - self.began).hash(&mut hasher);
             (&it.operation, &it.request, &it.answer).hash(&mut hasher);

@@ -34,7 +34,8 @@ fn target(rng: &mut Rng, n_targets: usize) -> String {
     let i = rng.usize(..n_targets);
     match i % 10 {
         7 => format!("mi-{i:017}"),
-        8 => format!("ecs:my_cluster_{i:032}_{i:032}-1"),
+        // Two containers share a task.
+        8 => format!("ecs:my_cluster_{:032}_{i:032}-{}", i / 20, i / 10 % 2),
         9 => format!("odd {i}"),
         _ => format!("i-{i:017}"),
     }
@@ -127,21 +128,18 @@ pub(crate) fn fleet(rng: &mut Rng, n_sessions: usize, n_targets: usize) -> Fleet
     fleet
 }
 
-/// People and machines: whatever they do, until this future is dropped.
-pub(crate) async fn live(mut rng: Rng, emulator: Emulator, n_targets: usize) {
-    for i in 0.. {
-        // Now and then within the time of one sweep, else within the hour.
-        let most = [300, 3_000, 600_000, 2_400_000][rng.usize(..4)];
+/// People and machines: whatever they do, with such pauses, until this future is dropped.
+pub(crate) async fn live(mut rng: Rng, emulator: Emulator, n_targets: usize, pause: Duration) {
+    let most = u64::try_from(pause.as_millis()).expect("a pause");
+    loop {
         sleep(Duration::from_millis(rng.u64(1..most))).await;
         let active = emulator.active_ids();
         let somebody = |rng: &mut Rng| active.get(rng.usize(..=active.len())).cloned();
         match rng.u8(..6) {
-            0 | 1 => emulator.start(seed(
-                &mut rng,
-                format!("life-{i}"),
-                n_targets,
-                SignedDuration::from_secs(0),
-            )),
+            0 | 1 => {
+                let id = format!("life-{}", rng.u64(..));
+                emulator.start(seed(&mut rng, id, n_targets, SignedDuration::ZERO));
+            }
             2 => {
                 if let Some(id) = somebody(&mut rng) {
                     emulator.end(&id);
@@ -178,7 +176,8 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         code: code.into(),
         message: "as it is said".into(),
     };
-    let play = match rng.u8(..if operation == LIST { 22 } else { 14 }) {
+    let play = match rng.u8(..if operation == LIST { 23 } else { 14 }) {
+        0 | 1 if operation == TAGS => Play::MoreTags,
         0 | 1 => Play::Throttle,
         2 => Play::InternalError,
         3 => Play::Unavailable,
@@ -199,8 +198,9 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
             ["SessionId", "Owner", "Target", "StartDate", "Status", "DocumentName"][rng.usize(..6)]
                 .into(),
         ),
-        20 => {
-            let id = format!("fault-{}", rng.u32(..));
+        20 => Play::EmptyToken,
+        21 => {
+            let id = format!("fault-{}", rng.u64(..));
             Play::Appear(Box::new(seed(rng, id, 10, SignedDuration::from_mins(100))))
         }
         _ => somebody.clone().map_or(Play::Throttle, Play::Vanish),

@@ -1,5 +1,5 @@
-//! A second reading of the policy language: policies as data, judged by trying every way in which
-//! what is unknown may turn out. It shares no code with `src/`, and knows only what the simulation
+//! A second reading of the policy language: policies as data, judged by three-valued logic and by
+//! trying every way in which what is unknown may turn out. It shares no code with `src/`, and knows only what the simulation
 //! writes into its policies.
 
 use std::{
@@ -43,6 +43,7 @@ enum Requirement {
     Nothing,
     MaxAge { seconds: i64 },
     Owner(Vec<Role>),
+    Tag(&'static str, Vec<&'static str>),
 }
 
 /// All of these hold; of none, all sessions.
@@ -135,18 +136,40 @@ fn roles(rng: &mut Rng) -> Vec<Role> {
     (0..rng.usize(1..3)).map(|_| Role::any(rng)).collect()
 }
 
+fn tag(rng: &mut Rng) -> (&'static str, Vec<&'static str>) {
+    let key = KEYS[rng.usize(..KEYS.len())];
+    (key, VALUES[..rng.usize(1..=VALUES.len())].to_vec())
+}
+
+/// Kleene's conjunction.
+fn all(truths: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
+    let truths: Vec<_> = truths.into_iter().collect();
+    if truths.contains(&Some(false)) {
+        return Some(false);
+    }
+    if truths.contains(&None) { None } else { Some(true) }
+}
+
+/// Kleene's disjunction.
+fn any(truths: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
+    all(truths.into_iter().map(|it| it.map(|it| !it))).map(|it| !it)
+}
+
 fn list(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let items: Vec<_> = items.into_iter().map(|it| format!("\"{}\"", it.as_ref())).collect();
     format!("[{}]", items.join(", "))
 }
 
 impl Test {
-    fn holds(&self, it: &Listed, tags: &TagSet) -> bool {
+    /// `None` where nobody knows.
+    fn holds(&self, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         match self {
-            Self::Document(name) => it.document == *name,
-            Self::Owner(roles) => roles.iter().any(|role| role.is(&it.role)),
-            Self::Status(name) => it.status.as_deref() == Some(name),
-            Self::Tag(key, values) => tags.get(key).is_some_and(|it| values.contains(it)),
+            Self::Document(name) => Some(it.document == *name),
+            Self::Owner(roles) => Some(roles.iter().any(|role| role.is(&it.role))),
+            Self::Status(name) => it.status.as_deref().map(|it| it == *name),
+            Self::Tag(key, values) => {
+                tags.map(|tags| tags.get(key).is_some_and(|it| values.contains(it)))
+            }
         }
     }
 }
@@ -158,8 +181,8 @@ impl Condition {
             tests.push(Test::Owner(roles(rng)));
         }
         if rng.u8(..3) == 0 {
-            let values = VALUES[..rng.usize(1..=VALUES.len())].to_vec();
-            tests.push(Test::Tag(KEYS[rng.usize(..KEYS.len())], values));
+            let (key, values) = tag(rng);
+            tests.push(Test::Tag(key, values));
         }
         if rng.u8(..6) == 0 {
             tests.push(Test::Status(STATUSES[rng.usize(..STATUSES.len())]));
@@ -170,8 +193,8 @@ impl Condition {
         Self(tests)
     }
 
-    fn holds(&self, it: &Listed, tags: &TagSet) -> bool {
-        self.0.iter().all(|test| test.holds(it, tags))
+    fn holds(&self, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
+        all(self.0.iter().map(|test| test.holds(it, tags)))
     }
 
     fn yaml(&self) -> String {
@@ -197,6 +220,10 @@ impl Model {
             require: match rng.u8(..8) {
                 0 => Requirement::Nothing,
                 1 => Requirement::Owner(roles(rng)),
+                2 => {
+                    let (key, values) = tag(rng);
+                    Requirement::Tag(key, values)
+                }
                 _ => Requirement::MaxAge { seconds: 60 * rng.i64(5..1_800) },
             },
         });
@@ -235,6 +262,9 @@ impl Model {
                     let roles = list(roles.iter().map(|it| it.yaml()));
                     format!("require: {{ owner: {roles} }}")
                 }
+                Requirement::Tag(key, values) => {
+                    format!("require: {{ target_tags: {{ \"{key}\": {} }} }}", list(values))
+                }
             };
             writeln!(text, "  - {{ id: r{i}, when: {when}{unless}, {require} }}").unwrap();
         }
@@ -258,32 +288,46 @@ impl Model {
         text
     }
 
-    /// The verdicts that may be given: one, but where a look-up has failed, and where it makes no
+    /// The verdicts that may be given: one, but where the status is not known, or where it makes no
     /// difference whether a session is exempt or compliant.
     pub(crate) fn verdicts(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<Verdict> {
-        let found = self.completions(it, tags);
-        let found: BTreeSet<_> =
-            found.iter().map(|(it, tags)| self.verdict(now_ms, it, tags)).collect();
-        if found.contains(&Verdict::Violation) && 1 < found.len() {
+        if let Some(verdict) = self.verdict(now_ms, it, None) {
+            return BTreeSet::from([verdict]); // Nobody needs its tags.
+        }
+        let known = match tags {
+            Tags::Known(tags) => Some(tags),
+            Tags::Failed | Tags::Untold => None,
+        };
+        if let Some(verdict) = self.verdict(now_ms, it, known) {
+            return BTreeSet::from([verdict]);
+        }
+        let mut found = self.outcomes(now_ms, it, tags);
+        if 1 < found.len() && found.contains(&Verdict::Violation) {
             return BTreeSet::from([Verdict::Undetermined]);
         }
+        if *tags == Tags::Failed && it.status.is_some() {
+            return BTreeSet::from([Verdict::Undetermined]); // They will be asked for again.
+        }
         if *tags == Tags::Failed || 1 < found.len() {
-            return found.into_iter().chain([Verdict::Undetermined]).collect();
+            found.insert(Verdict::Undetermined);
         }
         found
     }
 
-    /// Whether the tags of its target decide whether this session is a violator.
-    pub(crate) fn needs_tags(&self, now_ms: i64, it: &Listed) -> bool {
-        self.verdicts(now_ms, it, &Tags::Untold) == BTreeSet::from([Verdict::Undetermined])
+    /// Whether the session is a violator in whatever way the unknown turns out.
+    pub(crate) fn condemns(&self, now_ms: i64, it: &Listed, tags: &Tags) -> bool {
+        self.outcomes(now_ms, it, tags) == BTreeSet::from([Verdict::Violation])
     }
 
-    /// Whether no tag is asked for at all.
-    pub(crate) fn knows_no_tags(&self) -> bool {
-        let has_tags = |it: &Condition| it.0.iter().any(|it| matches!(it, Test::Tag(..)));
-        let rules = self.rules.iter().flat_map(|it| [Some(&it.when), it.unless.as_ref()]);
-        let exemptions = self.exemptions.iter().map(|it| Some(&it.when));
-        !rules.chain(exemptions).flatten().any(has_tags)
+    /// Whether the verdict cannot be told without the tags of its target.
+    pub(crate) fn needs_tags(&self, now_ms: i64, it: &Listed) -> bool {
+        self.verdict(now_ms, it, None).is_none()
+    }
+
+    fn outcomes(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<Verdict> {
+        let completions = Self::completions(it, tags);
+        let verdict = |(it, tags): &(_, _)| self.verdict(now_ms, it, Some(tags));
+        completions.iter().map(|it| verdict(it).expect("all is known")).collect()
     }
 
     /// What is known of a target that an answer does not speak of.
@@ -292,10 +336,10 @@ impl Model {
     }
 
     /// The session and its tags, completed in every way that conditions can tell apart.
-    fn completions(&self, it: &Listed, tags: &Tags) -> Vec<(Listed, TagSet)> {
+    fn completions(it: &Listed, tags: &Tags) -> Vec<(Listed, TagSet)> {
         let tags = match tags {
             Tags::Known(tags) => vec![tags.clone()],
-            Tags::Failed | Tags::Untold => self.every_tag_set(),
+            Tags::Failed | Tags::Untold => Self::every_tag_set(),
         };
         let statuses = match &it.status {
             Some(status) => vec![status.as_str()],
@@ -306,11 +350,8 @@ impl Model {
         statuses.into_iter().map(complete).flat_map(with_tags).collect()
     }
 
-    fn every_tag_set(&self) -> Vec<TagSet> {
+    fn every_tag_set() -> Vec<TagSet> {
         let mut all = vec![TagSet::new()];
-        if self.knows_no_tags() {
-            return all;
-        }
         for key in KEYS {
             let mut more = Vec::new();
             for value in VALUES.into_iter().chain(["another"]) {
@@ -324,27 +365,30 @@ impl Model {
         all
     }
 
-    /// Two-valued: of a session of which everything is known.
-    fn verdict(&self, now_ms: i64, it: &Listed, tags: &TagSet) -> Verdict {
+    /// `None` where nobody knows.
+    fn verdict(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<Verdict> {
+        let not = |truth: Option<bool>| truth.map(|it| !it);
         let is_violated = |rule: &Rule| {
-            rule.when.holds(it, tags)
-                && !rule.unless.as_ref().is_some_and(|unless| unless.holds(it, tags))
-                && match &rule.require {
-                    Requirement::Nothing => true,
-                    Requirement::MaxAge { seconds } => seconds * 1_000 < now_ms - it.started_ms,
-                    Requirement::Owner(roles) => !roles.iter().any(|role| role.is(&it.role)),
+            let unless = rule.unless.as_ref().map_or(Some(false), |unless| unless.holds(it, tags));
+            let fails = match &rule.require {
+                Requirement::Nothing => Some(true),
+                Requirement::MaxAge { seconds } => Some(seconds * 1_000 < now_ms - it.started_ms),
+                Requirement::Owner(roles) => not(Test::Owner(roles.clone()).holds(it, tags)),
+                Requirement::Tag(key, values) => {
+                    not(Test::Tag(key, values.clone()).holds(it, tags))
                 }
+            };
+            all([rule.when.holds(it, tags), not(unless), fails])
         };
         let exempts = |exemption: &Exemption| {
-            exemption.when.holds(it, tags)
-                && exemption.until.is_none_or(|until| now_ms < until * 1_000)
+            let is_over = exemption.until.is_some_and(|until| until * 1_000 <= now_ms);
+            all([Some(!is_over), exemption.when.holds(it, tags)])
         };
-        if !self.rules.iter().any(is_violated) {
-            Verdict::Compliant
-        } else if self.exemptions.iter().any(exempts) {
-            Verdict::Exempt
-        } else {
-            Verdict::Violation
+        match (any(self.rules.iter().map(is_violated)), any(self.exemptions.iter().map(exempts))) {
+            (Some(false), _) => Some(Verdict::Compliant),
+            (_, Some(true)) => Some(Verdict::Exempt),
+            (Some(true), Some(false)) => Some(Verdict::Violation),
+            _ => None,
         }
     }
 }

@@ -76,10 +76,11 @@ impl Tap {
         self.0.exchanges.lock().unwrap()
     }
 
-    /// Kills the process at one of its next calls.
-    pub(crate) fn arm(&self, kill: Kill) {
-        let at_call = self.exchanges().len() + kill.at_call;
-        *self.0.kill.lock().unwrap() = Some(Kill { at_call, ..kill });
+    /// Kills the process at one of its next calls, or at none.
+    pub(crate) fn arm(&self, kill: Option<Kill>) {
+        let n_calls = self.exchanges().len();
+        let kill = kill.map(|it| Kill { at_call: n_calls + it.at_call, ..it });
+        *self.0.kill.lock().unwrap() = kill;
     }
 
     /// Ends when the process is killed.
