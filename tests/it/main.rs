@@ -18,3 +18,4 @@ mod runtime_api;
 mod stage;
 mod sweep;
 mod tidy;
+mod wire;

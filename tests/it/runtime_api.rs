@@ -34,6 +34,8 @@ pub(crate) struct Ran {
     /// The reply to each event, or the error.
     pub(crate) replies: Vec<Result<Value, Value>>,
     pub(crate) stdout: String,
+    /// The most memory that it held.
+    pub(crate) peak_kib: usize,
 }
 
 impl Ran {
@@ -99,10 +101,18 @@ pub(crate) async fn invoke(emulator: &Emulator, invocations: Invocations<'_>) ->
     });
     let limit = Duration::from_mins(1);
     timeout(limit, is_done.notified()).await.expect("a reply to every event");
+    let peak_kib = peak_kib(child.id().expect("it runs"));
     child.kill().await.expect("the child ends");
     let stdout = reader.await.expect("the output");
     let replies = std::mem::take(&mut state.lock().unwrap().replies);
-    Ran { replies, stdout }
+    Ran { replies, stdout, peak_kib }
+}
+
+/// As Linux tells it.
+fn peak_kib(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("Linux");
+    let peak = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).expect("a peak");
+    peak.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 async fn answer(

@@ -676,6 +676,25 @@ async fn a_tag_look_up_that_fails_is_told_of() {
 }
 
 #[tokio::test]
+async fn what_aws_refuses_is_told_with_the_way_out_in_one_line() {
+    for (code, advice) in [
+        ("AccessDeniedException", "(allow the role `ssm:DescribeSessions`)"),
+        ("ExpiredTokenException", "(the credentials have expired: renew them"),
+        ("RequestTimeTooSkewed", "(the clock of this machine is wrong: set it)"),
+        ("UnrecognizedClientException", "enable the Region for the account"),
+    ] {
+        let error = format!("error: {{ status: 400, code: {code}, message: \"a\\nb\\e[31m\" }}");
+        let fault = format!("{{ operation: DescribeSessions, play: {{ {error} }} }}");
+        let account = Account::with(&write("refused.yaml", &format!("faults: [{fault}]"))).await;
+        let output = account.reapctl(&["plan", "--policy", STARTER]).await;
+        assert_eq!(output.status, Some(1), "{code}");
+        let stderr = output.stderr;
+        assert!(stderr.contains(&format!("{code}: a b")) && stderr.contains(advice), "{stderr}");
+        assert!(stderr.lines().count() == 1 && !stderr.contains('\u{1b}'), "{stderr:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_that_a_terminal_obeys_reaches_it() {
     let rule = r#""a\u001b[31m\u009b\u202e""#;
     let valid = &write(
