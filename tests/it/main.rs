@@ -13,6 +13,7 @@ mod emulator;
 mod faults;
 mod hostile;
 mod lambda;
+mod privilege;
 mod properties;
 mod runtime_api;
 mod stage;

@@ -10,6 +10,7 @@ use std::{
 use http::{Request, Response, StatusCode};
 use serde_json::Value;
 use session_manager_emulator::{Emulator, Reset, serve};
+use session_reaper::report::Mode;
 use tokio::{
     io::AsyncReadExt,
     process::Command,
@@ -17,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::stage::listen;
+use crate::{privilege::assert_allowed, stage::listen};
 
 /// How the function starts, and what it is invoked with.
 #[derive(Clone)]
@@ -75,6 +76,7 @@ pub(crate) async fn invoke(emulator: &Emulator, invocations: Invocations<'_>) ->
     let (listener, emulator_url) = listen().await;
     tokio::spawn(serve(listener, emulator.clone()));
 
+    let enforces = invocations.environment.contains(&("REAPER_MODE", "enforce"));
     // Continuous integration runs these tests against the release build as well.
     let binary = std::env::var_os("SESSION_REAPER_BINARY");
     let mut child = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_session-reaper").into()))
@@ -105,6 +107,7 @@ pub(crate) async fn invoke(emulator: &Emulator, invocations: Invocations<'_>) ->
     child.kill().await.expect("the child ends");
     let stdout = reader.await.expect("the output");
     let replies = std::mem::take(&mut state.lock().unwrap().replies);
+    assert_allowed(if enforces { Mode::Enforce } else { Mode::DryRun }, emulator);
     Ran { replies, stdout, peak_kib }
 }
 

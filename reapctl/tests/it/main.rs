@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a test that panics has failed")]
 
+mod privilege;
+
 use std::{
     fs,
     path::{Path, PathBuf},
