@@ -15,7 +15,6 @@ mod html;
 mod lines;
 mod lock;
 mod plan;
-mod printable;
 mod progress;
 mod schema;
 mod stdio;
@@ -33,6 +32,7 @@ use std::{
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::Timestamp;
+use session_reaper::printable;
 
 use crate::{
     awscli::Operation,
