@@ -271,7 +271,7 @@ fn plain(value: Option<&Value>) -> String {
 
 /// A text that no spreadsheet takes for a formula.
 fn inert(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err() {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) && text.parse::<f64>().is_err() {
         format!("'{text}")
     } else {
         text.into()
@@ -298,6 +298,7 @@ mod tests {
             ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
             ("@SUM(1)", "'@SUM(1)"),
             ("+1+1", "'+1+1"),
+            ("\n=1", "'\n=1"),
             ("-5", "-5"),
             ("role/a", "role/a"),
         ] {

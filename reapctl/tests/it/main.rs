@@ -1,7 +1,8 @@
 //! The command line, through the binary.
 
-#![expect(clippy::expect_used, reason = "a test that panics has failed")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
+mod hostile;
 mod privilege;
 
 use std::{
