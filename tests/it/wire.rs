@@ -65,7 +65,7 @@ fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
 }
 
 /// The names of an enum's variants, as serde lists them when it knows none of such a name.
-fn variants<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
+pub(crate) fn variants<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
     let Err(err) = serde_json::from_str::<T>("\"?\"") else { panic!("`?` is a variant") };
     err.to_string().split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect()
 }
