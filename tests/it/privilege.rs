@@ -68,16 +68,16 @@ fn read(mode: Mode) -> BTreeSet<String> {
     let policies = template.at("Resources").at("Role").at("Properties").at("Policies");
     let statements = policies.items().iter().flat_map(|it| {
         let statements = it.at("PolicyDocument").at("Statement").items();
-        statements.iter().filter_map(|it| match it {
-            Node::Mapping(fields) if fields.contains_key("If") => {
-                let parts = it.at("If").items();
+        statements.iter().map(|it| match it {
+            Node::Mapping(fields) => fields.get("If").map_or(Some(it), |choice| {
+                let parts = choice.items();
                 let holds = parts[0].text() != Some("Enforces") || mode == Mode::Enforce;
                 holds.then_some(&parts[1])
-            }
-            other => Some(other),
+            }),
+            Node::List(_) | Node::Other(_) | Node::Text(_) => panic!("a statement is a mapping"),
         })
     });
-    let actions = statements.flat_map(|it| {
+    let actions = statements.flatten().flat_map(|it| {
         assert_eq!(it.at("Effect").text(), Some("Allow"));
         it.at("Action").items()
     });

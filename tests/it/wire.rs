@@ -76,9 +76,9 @@ fn once(operation: &str, play: &Value) -> Fault {
 
 #[tokio::test]
 async fn every_fault_strikes_every_operation_and_comes_to_what_it_must() {
-    let name = |it: &Value| match it {
-        Value::Object(fields) => fields.keys().next().cloned().unwrap_or_default(),
-        other => other.as_str().unwrap_or_default().to_owned(),
+    let name = |it: &Value| {
+        let of_object = it.as_object().and_then(|it| it.keys().next()).map(String::as_str);
+        of_object.or(it.as_str()).expect("a fault").to_owned()
     };
     let named: BTreeSet<_> = table().iter().map(|(play, ..)| name(play)).collect();
     assert_eq!(named, variants::<Play>(), "each is in the table");
@@ -94,7 +94,7 @@ async fn every_fault_strikes_every_operation_and_comes_to_what_it_must() {
     let (slow, swift): (Vec<_>, Vec<_>) =
         table().into_iter().partition(|(play, ..)| name(play).starts_with("slow"));
     for row in swift {
-        strike(row).await;
+        Box::pin(strike(row)).await;
     }
     join_all(slow.into_iter().map(strike)).await;
 }
@@ -186,7 +186,7 @@ async fn sessions_that_end_late_or_never_or_have_ended_come_to_what_they_must() 
 }
 
 /// Runs the function with these variables, in place of those that Lambda sets.
-async fn run_with(emulator: &Emulator, variables: &[(&str, &str)]) -> Ran {
+async fn run_with(emulator: &Emulator, variables: &[Variable<'_>]) -> Ran {
     let Invocations { mut environment, events, deadline } = invocations(vec![json!({})]);
     environment.extend(variables);
     let ran = invoke(emulator, Invocations { environment, events, deadline }).await;
@@ -207,6 +207,12 @@ fn assert_one_line(ran: &Ran, parts: &[&str]) {
     assert_eq!(logged[0]["error"].to_string(), error);
 }
 
+fn url(it: &str) -> Variable<'_> {
+    ("AWS_ENDPOINT_URL", it)
+}
+
+type Variable<'a> = (&'a str, &'a str);
+
 #[tokio::test]
 async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
     let emulator = Emulator::new(fleet(0));
@@ -218,15 +224,12 @@ async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
     let elsewhere = valid.replace("localhost", "127.0.0.2");
     let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/authority.pem");
     let trusted = ("SSL_CERT_FILE", authority);
-    fn url(it: &str) -> (&'static str, &str) {
-        ("AWS_ENDPOINT_URL", it)
-    }
     let nobody = &[
         ("AWS_ACCESS_KEY_ID", ""),
         ("AWS_SECRET_ACCESS_KEY", ""),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ][..];
-    let table: [(&[(&str, &str)], [&str; 2]); 7] = [
+    let table: [(&[Variable<'_>], [&str; 2]); 7] = [
         (&[url(&valid)], ["UnknownIssuer", "check the endpoint's URL"]),
         (&[url(&expired), trusted], ["expired", "renew the endpoint's certificate"]),
         (&[url(&elsewhere), trusted], ["not valid for name", "check the endpoint's URL"]),
@@ -409,7 +412,7 @@ async fn a_hundred_thousand_sessions_are_seen_each_once() {
             })
         };
         let rows: Vec<_> = (0..200).map(row).collect();
-        let next = if number == n_pages - 1 { "".into() } else { (number + 1).to_string() };
+        let next = if number == n_pages - 1 { String::new() } else { (number + 1).to_string() };
         json!({"Sessions": rows, "NextToken": next}).to_string()
     })
     .await;

@@ -17,9 +17,9 @@ fn documented() -> [BTreeSet<String>; 2] {
     let mut actions = || {
         let policy: Value = serde_json::from_str(blocks.next().expect("a block")).expect("JSON");
         let statements = policy["Statement"].as_array().expect("a list").clone();
-        let of = |it: &Value| match &it["Action"] {
-            Value::Array(actions) => actions.clone(),
-            action => vec![action.clone()],
+        let of = |it: &Value| {
+            let action = &it["Action"];
+            action.as_array().cloned().unwrap_or_else(|| vec![action.clone()])
         };
         let actions = statements.iter().flat_map(of);
         actions.filter_map(|it| it.as_str().map(str::to_owned)).collect()
