@@ -40,7 +40,10 @@ where
         None => (chain(err), on_transport(err).map(Into::into)),
     };
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    advice.map_or(said.clone(), |it| format!("{said} ({it})"))
+    match advice {
+        Some(advice) => format!("{said} ({advice})"),
+        None => said,
+    }
 }
 
 fn on_code(operation: &Operation, code: &str, message: &str) -> Option<String> {
