@@ -37,6 +37,11 @@ pub const MAX_ARNS: usize = 100;
 /// Attempts of a call that AWS does not answer, or answers with a server error.
 const MAX_FAILED_ATTEMPTS: u32 = 5;
 
+tokio::task_local! {
+    /// Which attempt of its call the running one is: for whoever watches the wire.
+    pub static ATTEMPT: u32;
+}
+
 /// The longest that one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -295,7 +300,7 @@ impl Ssm {
             attempts += 1;
             self.n_calls.fetch_add(1, Ordering::Relaxed);
             let end_by = within.end_by.min(started_at + ATTEMPT_TIMEOUT);
-            last = match timeout_at(end_by, send()).await {
+            last = match timeout_at(end_by, ATTEMPT.scope(attempts, send())).await {
                 Ok(Ok(answer)) => {
                     operation.pacer.passed();
                     return Ok(answer);
@@ -395,15 +400,49 @@ where
         return chain(err);
     };
     let status = err.raw_response().map_or(0, |it| it.status().as_u16());
-    let said = match (service.code(), service.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => format!("HTTP status {status}"),
-    };
-    if service.code().is_some_and(|it| it.starts_with("AccessDenied")) {
-        return format!("{said} (allow the role `{}`)", operation.action);
+    let Some(code) = service.code() else { return format!("HTTP status {status}") };
+    let message = service.message().unwrap_or_default();
+    let said = if message.is_empty() { code.into() } else { format!("{code}: {message}") };
+    match way_out(code, message, operation.action) {
+        Some(way_out) => format!("{said} ({way_out})"),
+        None => said,
     }
-    said
+}
+
+/// What to do about a refusal, where its code tells.
+#[must_use]
+pub fn way_out(code: &str, message: &str, action: &str) -> Option<String> {
+    let is_late = ["Signature expired", "Signature not yet current"];
+    Some(match code {
+        "AccessDenied" | "AccessDeniedException" => {
+            format!("allow `{}`", denied_action(message).unwrap_or(action))
+        }
+        "ExpiredToken" | "ExpiredTokenException" => {
+            "the credentials have expired: renew them".into()
+        }
+        "RequestExpired" | "RequestTimeTooSkewed" => CLOCK.into(),
+        _ if is_late.iter().any(|it| message.starts_with(it)) => CLOCK.into(),
+        "InvalidClientTokenId" | "UnrecognizedClientException" => {
+            "AWS does not know the credentials, or the Region is not enabled for the account".into()
+        }
+        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
+            "the secret key is not the one of the access key".into()
+        }
+        _ => return None,
+    })
+}
+
+const CLOCK: &str = "the clock of this machine is wrong: set it";
+
+/// The action that is missing, which need not be the call's own: a parameter may be encrypted.
+fn denied_action(message: &str) -> Option<&str> {
+    if message.contains("ciphertext") {
+        return Some("kms:Decrypt");
+    }
+    let (_, rest) = message.split_once("is not authorized to perform: ")?;
+    let action = rest.split_whitespace().next()?;
+    let is_part = |it: char| it.is_ascii_alphanumeric() || ":-*".contains(it);
+    (action.contains(':') && action.chars().all(is_part)).then_some(action)
 }
 
 /// An error and its sources, for their own texts do not repeat them.
@@ -411,7 +450,10 @@ fn chain(err: &(dyn Error + 'static)) -> String {
     sources(err).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn sources<'a>(err: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+/// An error, and what it comes from.
+pub fn sources<'a>(
+    err: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(err), |&it| it.source())
 }
 

@@ -118,7 +118,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Every tag that either asks for, as AWS tells them: each has its own idea of untagged targets.
     let mut both = Policy { untagged: None, ..policy.clone() };
     both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
-    let reading = with_progress("listing", &aws.ssm, Box::pin(lives(&aws, &both, now)));
+    let reading = with_progress("listing", &aws, Box::pin(lives(&aws, &both, now)));
     let (lives, n_unjudged) = reading.await?;
     let test = |policy: &Policy| Backtest {
         from: now - HISTORY,

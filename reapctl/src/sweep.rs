@@ -112,7 +112,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let now = now();
     let order = aws.order(&source, mode, now);
     let listing = Box::pin(survey_by(order, &policy, identity));
-    let survey = with_progress("listing", &aws.ssm, listing).await;
+    let survey = with_progress("listing", &aws, listing).await;
     warn(&survey.warnings);
 
     let steps = &survey.plan.steps;
@@ -126,7 +126,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let order = aws.order(&source, mode, now); // The time to think is not counted.
     let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
-    let Swept { findings, report } = with_progress("ending", &aws.ssm, work).await;
+    let Swept { findings, report } = with_progress("ending", &aws, work).await;
 
     let rows = rows(done(&findings.settled, now), &findings.unjudged, &findings.ending, now);
     args.shown.print(rows, &report)?;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a test that panics has failed")]
 
+mod aws;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -884,31 +886,6 @@ async fn every_command_is_completed_and_has_a_manual_page() {
             let page = Path::new(folder).join(format!("reapctl-{name}.1"));
             assert!(page.exists(), "{}", page.display());
         }
-    }
-}
-
-#[tokio::test]
-async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
-    let config = &write(
-        "aws-config",
-        "[profile s]\nsso_session = x\nsso_account_id = 123456789012\nsso_role_name = r\n\
-         [sso-session x]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-central-1\n",
-    );
-    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
-    let elsewhere = [&keys[..], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]].concat();
-    for (profile, variables, message) in [
-        (None, vec![], "no credentials were found; use `--profile`, set AWS_ACCESS_KEY_ID"),
-        (Some("nope"), vec![], "see `aws configure list --profile nope`"),
-        (Some("s"), vec![("AWS_CONFIG_FILE", config.as_str())], "run `aws sso login --profile s`"),
-        (None, elsewhere, "cannot reach AWS (Connection refused"),
-    ] {
-        let mut arguments = vec!["plan", "--policy", STARTER, "--region", "eu-central-1"];
-        arguments.extend(profile.iter().flat_map(|it| ["--profile", *it]));
-        let variables = [&variables[..], &[("AWS_EC2_METADATA_DISABLED", "true")]].concat();
-        let output = reapctl(&arguments, &variables).await;
-        assert_eq!((output.status, output.stdout.as_str()), (Some(1), ""), "{message}");
-        assert!(output.stderr.contains(message), "{}", output.stderr);
-        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
     }
 }
 
