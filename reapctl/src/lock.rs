@@ -27,7 +27,7 @@ use tracing::{Instrument, info_span, level_filters::LevelFilter};
 use crate::{
     VIOLATED,
     aws::{Aws, Connection},
-    lines::{ALL, done, planned, rows, to_table},
+    lines::{done, fitting, planned, rows, to_table},
     now,
     printable::{printable, printable_json},
     progress::with_progress,
@@ -186,7 +186,7 @@ async fn act(args: &Args, aws: &Aws, order: Order<'_>, survey: Survey) -> anyhow
     let Swept { findings, report } = with_progress("ending", aws, work).await;
     let mut ended: Vec<_> = done(&findings.settled, order.now).collect();
     ended.retain(|it| it.verdict == "violation");
-    println!("{}\n", to_table(&ended, &ALL).trim_fmt());
+    println!("{}\n", to_table(&ended, &fitting(&ended)).trim_fmt());
     if aws.ssm.is_stopped() {
         bail!("interrupted: {}", report.counts());
     }
@@ -282,7 +282,7 @@ fn show(args: &Args, survey: &Survey, now: Timestamp, shown: &mut Vec<Option<Str
     let rows = rows(planned(steps, now), &unjudged, &ending, now);
     let ids = rows.iter().map(|it| it.session_id.clone()).collect();
     if !rows.is_empty() && *shown != ids {
-        eprintln!("{}\n", to_table(&rows, &ALL).trim_fmt());
+        eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
     }
     *shown = ids;
 }

@@ -21,7 +21,7 @@ use crate::{
     VIOLATED,
     aws::{Aws, Connection, within},
     file::{File, Invalid},
-    lines::{ALL, Output, Shown, done, planned, rows, to_table},
+    lines::{Output, Shown, done, fitting, planned, rows, to_table},
     now,
     progress::with_progress,
     stdio::{eprint, eprintln, println},
@@ -119,7 +119,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let n_to_end = steps.iter().filter(|it| it.action == Action::Terminate).count();
     if args.enforce && 0 < n_to_end && !args.yes {
         let to_end = planned(steps, now).filter(|it| it.action == Some("terminate"));
-        eprintln!("{}\n", to_table(&rows(to_end, &[], &[], now), &ALL).trim_fmt());
+        let rows = rows(to_end, &[], &[], now);
+        eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
         if !confirmed(&format!("End {}?", sessions(n_to_end))).await? {
             bail!("nobody was ended");
         }

@@ -1,8 +1,9 @@
 //! Tables for people: coloured on a terminal, plain in a pipe, and never a control character.
 
 use anstream::{AutoStream, ColorChoice};
-use comfy_table::{Cell, Color, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use jiff::{SignedDuration, Timestamp};
+use terminal_size::{Width, terminal_size_of};
 
 use crate::printable::printable;
 
@@ -16,6 +17,9 @@ pub(crate) fn table(header: &[&str]) -> Table {
             table.enforce_styling()
         }
     };
+    if let Some((Width(width), _)) = terminal_size_of(std::io::stdout()) {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table
 }
 
@@ -24,16 +28,16 @@ pub(crate) fn cell(text: &str) -> Cell {
     Cell::new(printable(text))
 }
 
-/// A cell in the colour of a verdict or an outcome.
-pub(crate) fn coloured(name: &str) -> Cell {
-    let colour = match name {
+/// A cell in the colour of the verdict or the outcome that it begins with.
+pub(crate) fn coloured(text: &str) -> Cell {
+    let colour = match text.split(' ').next().unwrap_or_default() {
         "compliant" | "already_gone" | "terminated" => Color::Green,
         "exempt" | "ending" => Color::Cyan,
         "violation" | "denied" | "failed" => Color::Red,
         "undetermined" | "unjudged" | "unconfirmed" | "throttled" | "held" => Color::Yellow,
-        _ => return cell(name),
+        _ => return cell(text),
     };
-    cell(name).fg(colour)
+    cell(text).fg(colour)
 }
 
 /// An age in its two largest units, such as `3w 1d` or `25m`.

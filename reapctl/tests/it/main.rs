@@ -476,6 +476,29 @@ async fn on_a_terminal_a_sweep_shows_its_plan_and_asks() {
 }
 
 #[tokio::test]
+async fn a_narrow_terminal_gets_fewer_columns_and_is_told_which() {
+    let account = Account::new().await;
+    let plan = format!("{} plan --policy {STARTER}", env!("CARGO_BIN_EXE_reapctl"));
+    for (width, left_out) in [
+        (100, Some("TAGS, DOCUMENT, STATUS, SESSION would not fit")),
+        (225, Some("\r\nDOCUMENT, STATUS would not fit")),
+        (300, None),
+    ] {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("stty rows 50 cols {width} && exec {plan} 2>/dev/null")]);
+        command.envs(account.variables()).env("NO_COLOR", "1");
+        let mut terminal = spawn_command(command, Some(30_000)).expect("a terminal");
+        let screen = terminal.exp_eof().expect("the end");
+        assert_eq!(screen.contains("would not fit"), left_out.is_some(), "{screen}");
+        assert!(left_out.is_none_or(|it| screen.contains(it)), "{screen}");
+        let widest = screen.lines().map(|it| it.trim_end().chars().count()).max();
+        assert!(widest.is_some_and(|it| it <= width), "{widest:?}: {screen}");
+        let (header, _) = screen.split_once('\n').expect("lines");
+        assert_eq!(header.contains("SESSION"), 225 <= width, "{header}");
+    }
+}
+
+#[tokio::test]
 async fn ctrl_c_starts_no_further_termination_and_reports_what_was_begun() {
     let account = Account::new().await;
     let sweep = format!("sweep --policy {STARTER} --enforce --yes --calls-per-second 1");
