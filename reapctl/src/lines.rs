@@ -18,7 +18,7 @@ use crate::{
     explain::name,
     printable::{printable, printable_json},
     stdio::{print, println},
-    table::{age, cell, coloured, table},
+    table::{age, cell, coloured, fitting_table},
 };
 
 /// Which sessions to show, and how.
@@ -162,7 +162,7 @@ impl Shown {
 
 /// For people: these columns.
 pub(crate) fn to_table(rows: &[Row], columns: &[Column]) -> Table {
-    let mut table = table(&columns.iter().map(|it| it.name()).collect::<Vec<_>>());
+    let mut table = fitting_table(&columns.iter().map(|it| it.name()).collect::<Vec<_>>());
     for row in rows {
         table.add_row(columns.iter().map(|it| it.of(row)));
     }

@@ -17,6 +17,12 @@ pub(crate) fn table(header: &[&str]) -> Table {
             table.enforce_styling()
         }
     };
+    table
+}
+
+/// A table with this header, whose cells are broken into lines where the terminal is too narrow.
+pub(crate) fn fitting_table(header: &[&str]) -> Table {
+    let mut table = table(header);
     if let Some((Width(width), _)) = terminal_size_of(std::io::stdout()) {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
