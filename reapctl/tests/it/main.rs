@@ -498,6 +498,22 @@ async fn a_narrow_terminal_gets_fewer_columns_and_is_told_which() {
     }
 }
 
+/// Its narration stands between the lines of a table, which must not be broken.
+#[tokio::test]
+async fn a_narrow_terminal_does_not_change_an_explanation() {
+    let account = Account::new().await;
+    let id = "ravi@example.com-0m1r4t6y9w2zaq7d3n8hfx2k5v";
+    let words = ["explain", "--policy", STARTER, "--at", "2027-03-02T12:00:00Z", id];
+    let piped = account.reapctl(&words).await.stdout;
+    let explain = format!("{} {}", env!("CARGO_BIN_EXE_reapctl"), words.join(" "));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &format!("stty rows 50 cols 60 && exec {explain}")]);
+    command.envs(account.variables()).env("NO_COLOR", "1");
+    let mut terminal = spawn_command(command, Some(30_000)).expect("a terminal");
+    let screen = terminal.exp_eof().expect("the end");
+    assert_eq!(screen.replace("\r\n", "\n"), piped);
+}
+
 #[tokio::test]
 async fn ctrl_c_starts_no_further_termination_and_reports_what_was_begun() {
     let account = Account::new().await;
