@@ -26,6 +26,7 @@ use aws_sdk_ssm::{
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+pub use self::advice::way_out;
 use self::{advice::detail, bounded::Bounded};
 use crate::{
     pacer::Pacer,
@@ -40,6 +41,11 @@ pub const MAX_ARNS: usize = 100;
 
 /// Attempts of a call that AWS does not answer, or answers with a server error.
 const MAX_FAILED_ATTEMPTS: u32 = 5;
+
+tokio::task_local! {
+    /// Which attempt of its call the running one is: for whoever watches the wire.
+    pub static ATTEMPT: u32;
+}
 
 /// The longest that one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -301,7 +307,7 @@ impl Ssm {
             attempts += 1;
             self.n_calls.fetch_add(1, Ordering::Relaxed);
             let end_by = within.end_by.min(started_at + ATTEMPT_TIMEOUT);
-            last = match timeout_at(end_by, send()).await {
+            last = match timeout_at(end_by, ATTEMPT.scope(attempts, send())).await {
                 Ok(Ok(answer)) => {
                     operation.pacer.passed();
                     return Ok(answer);
@@ -405,7 +411,10 @@ fn is_about_credentials(err: &ConnectorError) -> bool {
     sources(err).any(<dyn Error>::is::<CredentialsError>)
 }
 
-fn sources<'a>(err: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+/// An error, and what it comes from.
+pub fn sources<'a>(
+    err: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(err), |&it| it.source())
 }
 

@@ -5,6 +5,7 @@ mod awscli;
 mod backtest;
 mod case;
 mod check;
+mod debug;
 mod demo;
 mod describe_sessions;
 mod diagnostic;
@@ -12,6 +13,7 @@ mod emulate;
 mod explain;
 mod file;
 mod html;
+mod http;
 mod lines;
 mod lock;
 mod plan;
@@ -127,8 +129,13 @@ async fn main() -> ExitCode {
             }
         },
         Err(err) => {
-            eprintln!("error: {}", printable_lines(&format!("{err:#}"))); // With its causes.
-            if err.is::<Invalid>() { ExitCode::from(INVALID) } else { ExitCode::FAILURE }
+            let text = format!("{err:#}"); // With its causes.
+            if err.is::<Invalid>() {
+                eprintln!("error: {}", printable_lines(&text));
+                return ExitCode::from(INVALID);
+            }
+            eprintln!("error: {}", printable(&text));
+            ExitCode::FAILURE
         }
     }
 }

@@ -31,7 +31,7 @@ where
                 (Some(code), message) => format!("{code}: {message}"),
                 (None, _) => format!("HTTP status {status}"),
             };
-            (said, on_code(operation, code.unwrap_or_default(), message))
+            (said, way_out(code.unwrap_or_default(), message, operation.action))
         }
         None if is_without_credentials(err) => {
             let advice = "give the function a role, or this machine credentials";
@@ -46,9 +46,11 @@ where
     }
 }
 
-fn on_code(operation: &Operation, code: &str, message: &str) -> Option<String> {
+/// What to do about a refusal of this action, where its code tells.
+#[must_use]
+pub fn way_out(code: &str, message: &str, action: &str) -> Option<String> {
     let advice = match code {
-        "AccessDenied" | "AccessDeniedException" => return Some(on_denial(operation, message)),
+        "AccessDenied" | "AccessDeniedException" => return Some(on_denial(message, action)),
         "ExpiredToken" | "ExpiredTokenException" => {
             "the credentials have expired: renew them; a function gets new ones by itself"
         }
@@ -72,22 +74,23 @@ fn on_code(operation: &Operation, code: &str, message: &str) -> Option<String> {
 const WRONG_CLOCK: &str = "the clock of this machine is wrong: set it";
 
 /// AWS names the action, mostly the operation's own, and the kind of policy that is in the way.
-fn on_denial(operation: &Operation, message: &str) -> String {
+fn on_denial(message: &str, action: &str) -> String {
     let named = message.split_once("not authorized to perform: ").and_then(|(_, rest)| {
         let action = rest.split_whitespace().next()?;
-        action.contains(':').then_some(action)
+        let is_part = |it: char| it.is_ascii_alphanumeric() || ":-*".contains(it);
+        (action.contains(':') && action.chars().all(is_part)).then_some(action)
     });
     let action = match named {
         Some(action) => action,
         None if message.contains("ciphertext") => "kms:Decrypt",
-        None => operation.action,
+        None => action,
     };
     if message.contains("service control policy") {
         format!("a service control policy of the organization forbids it: have it allow `{action}`")
     } else if message.contains("explicit deny") {
         format!("a policy denies it explicitly: exempt the role from its denial of `{action}`")
     } else {
-        format!("allow the role `{action}`")
+        format!("allow `{action}`")
     }
 }
 

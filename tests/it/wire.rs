@@ -40,13 +40,13 @@ enum Listing {
 #[rustfmt::skip]
 fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
     use Listing::{Complete, Incomplete};
-    let denied = Incomplete("(allow the role `ssm:DescribeSessions`)");
+    let denied = Incomplete("(allow `ssm:DescribeSessions`)");
     let error = json!({"error": {"status": 400, "code": "Odd", "message": "no"}});
     vec![
         // the fault                    listing                           termination   tags   policy
         (json!({"appear": {"id": "n"}}), Complete(4),                      "terminated", true,  None),
         (json!({"body": "<html>"}),     Complete(4),                      "terminated", true,  None),
-        (json!("deny"),                 denied,                           "denied",     false, Some("allow the role `ssm:GetParameter`")),
+        (json!("deny"),                 denied,                           "denied",     false, Some("allow `ssm:GetParameter`")),
         (json!("duplicate_rows"),       Complete(4),                      "terminated", true,  None),
         (json!("empty_page"),           Complete(4),                      "terminated", false, Some("not nothing")),
         (error,                         Incomplete("was refused"),        "failed",     false, Some("Odd: no")),
@@ -292,7 +292,7 @@ async fn what_aws_refuses_for_everybody_is_told_with_the_way_out_in_one_line() {
         (
             "AccessDeniedException",
             &by("because no identity-based policy allows it"),
-            "allow the role `ssm:DescribeSessions`",
+            "allow `ssm:DescribeSessions`",
         ),
         (
             "AccessDeniedException",
@@ -323,11 +323,11 @@ async fn credentials_that_expire_before_the_policy_is_read_are_told_of() {
                    exist in this region, or you are not allowed to access.";
     for (code, message, advice) in [
         ("ExpiredTokenException", "expired", "the credentials have expired: renew them"),
-        ("AccessDeniedException", message, "allow the role `kms:Decrypt`"),
+        ("AccessDeniedException", message, "allow `kms:Decrypt`"),
         (
             "AccessDeniedException",
             "User: x is not authorized to perform: kms:Decrypt on resource: k",
-            "allow the role `kms:Decrypt`",
+            "allow `kms:Decrypt`",
         ),
     ] {
         let play = Play::Error { status: 400, code: code.into(), message: message.into() };
