@@ -19,6 +19,7 @@
 //! | [`verdict`] | one session, one instant, one verdict |
 //! | [`plan`] | verdicts to actions: order and limits |
 //! | [`report`], [`metrics`] | what was done: reply, log lines, CloudWatch metrics |
+//! | [`printable`] | texts that anybody may have written, made safe to show |
 //!
 //! | the edges | |
 //! |---|---|
@@ -49,6 +50,7 @@ pub mod verdict;
 pub mod plan;
 pub mod report;
 pub mod metrics;
+pub mod printable;
 
 pub mod pacer;
 pub mod ssm;

@@ -3,6 +3,9 @@
 //! The SDK's own retries are off: one loop retries, and every attempt takes a turn of the one pacer
 //! of its operation.
 
+mod advice;
+mod bounded;
+
 use std::{
     collections::BTreeMap,
     error::Error,
@@ -23,6 +26,8 @@ use aws_sdk_ssm::{
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+pub use self::advice::way_out;
+use self::{advice::detail, bounded::Bounded};
 use crate::{
     pacer::Pacer,
     session::{Record, State},
@@ -36,6 +41,11 @@ pub const MAX_ARNS: usize = 100;
 
 /// Attempts of a call that AWS does not answer, or answers with a server error.
 const MAX_FAILED_ATTEMPTS: u32 = 5;
+
+tokio::task_local! {
+    /// Which attempt of its call the running one is: for whoever watches the wire.
+    pub static ATTEMPT: u32;
+}
 
 /// The longest that one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -158,9 +168,11 @@ impl Ssm {
             let pacer = Pacer::new(calls_per_second);
             Operation { name, action, pacer }
         };
+        let systems_manager = ssm::config::Builder::from(&config).interceptor(Bounded).build();
+        let tagging = tagging::config::Builder::from(&config).interceptor(Bounded).build();
         Self {
-            systems_manager: ssm::Client::new(&config),
-            tagging: tagging::Client::new(&config),
+            systems_manager: ssm::Client::from_conf(systems_manager),
+            tagging: tagging::Client::from_conf(tagging),
             describe_sessions: operation("DescribeSessions", "ssm:DescribeSessions"),
             get_parameter: operation("GetParameter", "ssm:GetParameter"),
             get_resources: operation("GetResources", "tag:GetResources"),
@@ -295,7 +307,7 @@ impl Ssm {
             attempts += 1;
             self.n_calls.fetch_add(1, Ordering::Relaxed);
             let end_by = within.end_by.min(started_at + ATTEMPT_TIMEOUT);
-            last = match timeout_at(end_by, send()).await {
+            last = match timeout_at(end_by, ATTEMPT.scope(attempts, send())).await {
                 Ok(Ok(answer)) => {
                     operation.pacer.passed();
                     return Ok(answer);
@@ -332,6 +344,7 @@ impl Ssm {
 /// AWS models few of the errors that it sends, so they are told apart by their codes.
 fn kind<E: ProvideErrorMetadata>(err: &SdkError<E, HttpResponse>) -> CallErrorKind {
     match err {
+        _ if is_unintelligible(err) => CallErrorKind::Unavailable,
         SdkError::ServiceError(it) => {
             let status = it.raw().status().as_u16();
             kind_of_code(it.err().code().unwrap_or_default(), status)
@@ -382,46 +395,36 @@ fn kind_of_code(code: &str, status: u16) -> CallErrorKind {
     }
 }
 
+/// An answer that cannot be read: of some operations it comes as an error of the service.
+fn is_unintelligible<E>(err: &SdkError<E, HttpResponse>) -> bool {
+    match err {
+        SdkError::ServiceError(it) => it.raw().status().is_success(),
+        SdkError::ResponseError(_) => true,
+        SdkError::ConstructionFailure(_)
+        | SdkError::DispatchFailure(_)
+        | SdkError::TimeoutError(_)
+        | _ => false,
+    }
+}
+
 fn is_about_credentials(err: &ConnectorError) -> bool {
     sources(err).any(<dyn Error>::is::<CredentialsError>)
 }
 
-/// What AWS, or the transport, said.
-fn detail<E>(operation: &Operation, err: &SdkError<E, HttpResponse>) -> String
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    let Some(service) = err.as_service_error() else {
-        return chain(err);
-    };
-    let status = err.raw_response().map_or(0, |it| it.status().as_u16());
-    let said = match (service.code(), service.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => format!("HTTP status {status}"),
-    };
-    if service.code().is_some_and(|it| it.starts_with("AccessDenied")) {
-        return format!("{said} (allow the role `{}`)", operation.action);
-    }
-    said
-}
-
-/// An error and its sources, for their own texts do not repeat them.
-fn chain(err: &(dyn Error + 'static)) -> String {
-    sources(err).map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-fn sources<'a>(err: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+/// An error, and what it comes from.
+pub fn sources<'a>(
+    err: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(err), |&it| it.source())
 }
 
-/// A field that is there and empty tells as little as one that is not.
 /// AWS tells milliseconds, as a fraction that is not exact.
 fn instant(at: aws_sdk_ssm::primitives::DateTime) -> Option<Timestamp> {
     let milliseconds = (at.as_nanos() + 500_000).div_euclid(1_000_000);
     Timestamp::from_millisecond(i64::try_from(milliseconds).ok()?).ok()
 }
 
+/// A field that is there and empty tells as little as one that is not.
 fn record(session: ssm::types::Session) -> Record {
     let present = |field: Option<String>| field.filter(|it| !it.is_empty());
     Record {

@@ -21,6 +21,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use crate::printable::printable_json;
+
 /// The field whose text is a JSON object, and whose fields stand in the line instead of it.
 const FACTS: &str = "facts";
 
@@ -115,7 +117,8 @@ where
         event.record(&mut fields);
         line.extend(fields.0);
         // There is nobody to tell that standard output is closed.
-        let _ = writeln!(self.writer.make_writer_for(metadata), "{}", Value::Object(line));
+        let line = printable_json(&Value::Object(line));
+        let _ = writeln!(self.writer.make_writer_for(metadata), "{line}");
     }
 }
 

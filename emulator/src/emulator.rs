@@ -38,7 +38,9 @@ pub struct Call {
     pub at: Duration,
     /// Such as `DescribeSessions`; empty if it is not one of the emulator's.
     pub operation: String,
-    /// The request's body.
+    /// The ARN of whoever signed it.
+    pub caller: String,
+    /// The request's body; that of the query protocol as an object.
     pub body: Value,
     /// The answer's HTTP status; `None` if there was none, or not yet.
     pub status: Option<u16>,
@@ -144,7 +146,7 @@ impl Emulator {
         let play = if is_throttled { Some(Play::Throttle) } else { self.strike(&call) };
         let (response, error) = match self.play(&call, play).await? {
             Ok(response) => (response, None),
-            Err(err) => (wire::json_response(err.status, &err.body), Some(err.code)),
+            Err(err) => (wire::error_response(&call, &err), Some(err.code)),
         };
         if let Some(call) = self.state().calls.get_mut(index) {
             call.status = Some(response.status().as_u16());
@@ -155,10 +157,13 @@ impl Emulator {
 
     /// Records a call, also one whose caller will not wait for the answer; its place in the record.
     fn arrived(&self, call: &wire::Call) -> usize {
-        let calls = &mut self.state().calls;
+        let mut state = self.state();
+        let caller = state.world.caller(call.access_key.as_deref().unwrap_or_default());
+        let calls = &mut state.calls;
         calls.push(Call {
             at: self.shared.origin.elapsed(),
             operation: call.operation.clone(),
+            caller,
             body: call.body.clone(),
             status: None,
             error: None,
@@ -193,9 +198,7 @@ impl Emulator {
             Some(Play::Body(body)) => self
                 .carry_out(call, |_| {})
                 .map(|_| wire::response(200, "application/x-amz-json-1.1", body)),
-            Some(Play::Deny) => {
-                Err(ApiError::access_denied(&call.operation, call.session().unwrap_or("*")))
-            }
+            Some(Play::Deny) => Err(ApiError::access_denied(call)),
             Some(Play::DuplicateRows) => self.carry_out(call, |page| {
                 if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
                     rows.extend(rows.clone());
@@ -225,10 +228,8 @@ impl Emulator {
             Some(Play::InternalError) => Err(ApiError::internal_error()),
             Some(Play::InvalidToken) => Err(ApiError::invalid_token()),
             Some(Play::MoreTags) => self.carry_out(call, |answer| {
-                let tagged = answer.get_mut("ResourceTagMappingList").and_then(Value::as_array_mut);
-                tagged.map(Vec::pop);
-                if let Some(answer) = answer.as_object_mut() {
-                    answer.insert("PaginationToken".into(), "more".into());
+                if answer.get("ResourceTagMappingList").is_some() {
+                    *answer = json!({"PaginationToken": "more", "ResourceTagMappingList": []});
                 }
             }),
             Some(Play::RepeatToken) => {
@@ -291,8 +292,30 @@ impl Emulator {
                     None => json!({"Sessions": rows}),
                 }
             }
+            Operation::AssumeRole { role, session, lasts } => {
+                let Some((access_key, arn)) = world.assume(&role, &session) else {
+                    let message = format!("{role} is invalid");
+                    return Err(ApiError::new(400, "ValidationException", &message));
+                };
+                // By the real clock, for it is the client's that they are held to.
+                #[expect(clippy::disallowed_methods, reason = "credentials end in real time")]
+                let expires_at = Timestamp::now() + lasts;
+                let result = json!({
+                    "AssumedRoleUser": {"AssumedRoleId": user_id(&arn), "Arn": arn},
+                    "Credentials": {
+                        "AccessKeyId": access_key,
+                        "SecretAccessKey": "emulator",
+                        "SessionToken": "emulator",
+                        "Expiration": format!("{expires_at:.0}"),
+                    },
+                });
+                return Ok(wire::query_response(&call.operation, &result));
+            }
             Operation::GetCallerIdentity => {
-                return Ok(wire::identity_response(&world.caller(caller), &world.account));
+                let arn = world.caller(caller);
+                let account = arn.split(':').nth(4).unwrap_or(&world.account);
+                let identity = json!({"Arn": arn, "UserId": user_id(&arn), "Account": account});
+                return Ok(wire::query_response(&call.operation, &identity));
             }
             Operation::GetParameter { name } => match world.parameter(&name) {
                 Some((value, version)) => json!({"Parameter": {
@@ -352,5 +375,15 @@ impl Emulator {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The unique id of a caller; that of a role's session ends with the session's name.
+fn user_id(arn: &str) -> String {
+    match arn.rsplit_once('/') {
+        Some((head, session)) if head.contains(":assumed-role/") => {
+            format!("AROAEMULATOR:{session}")
+        }
+        _ => "AIDAEMULATOR".into(),
     }
 }

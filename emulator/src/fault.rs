@@ -59,7 +59,7 @@ pub enum Play {
     InternalError,
     /// 400 `InvalidNextToken`.
     InvalidToken,
-    /// The last of the resources is not there, and a token says that there are more.
+    /// No resource is there, though a token says that there are more.
     MoreTags,
     /// The page's token is the one that led to it.
     RepeatToken,

@@ -1,5 +1,7 @@
 //! What a request asks for, held to the constraints of AWS's model, in AWS's words.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
 
 /// What a request asks for.
 pub(crate) enum Operation {
+    AssumeRole { role: String, session: String, lasts: Duration },
     DescribeSessions(Query),
     GetCallerIdentity,
     GetParameter { name: String },
@@ -33,6 +36,7 @@ impl Operation {
         }
         let Value::Object(body) = &call.body else { return Err(ApiError::serialization("")) };
         match call.operation.as_str() {
+            "AssumeRole" => assume_role(body),
             "DescribeSessions" => describe_sessions(body),
             "GetCallerIdentity" => Ok(Self::GetCallerIdentity),
             "GetParameter" => {
@@ -113,6 +117,32 @@ fn filters(value: Option<&Value>, wrong: &mut Violations) -> Result<Vec<Filter>,
         return Err(ApiError::bare("InvalidFilterKey"));
     }
     Ok(filters)
+}
+
+/// The session's name and the rest have one alphabet, but for what an external id has besides.
+fn assume_role(body: &Map<String, Value>) -> Result<Operation, ApiError> {
+    let mut wrong = Violations::default();
+    let role = wrong.text(body, "RoleArn", 20, 2048, true)?.unwrap_or_default();
+    let session = wrong.text(body, "RoleSessionName", 2, 64, true)?.unwrap_or_default();
+    let external_id = wrong.text(body, "ExternalId", 2, 1224, false)?.unwrap_or_default();
+    for (value, at, others) in
+        [(&session, "roleSessionName", "_+=,.@-"), (&external_id, "externalId", "_+=,.@:/-")]
+    {
+        if !value.chars().all(|it| it.is_ascii_alphanumeric() || others.contains(it)) {
+            let pattern = others.replace('_', r"\w").replace('/', r"\/");
+            let must = format!("satisfy regular expression pattern: [{pattern}]*");
+            wrong.add(&quoted(value), at, &must);
+        }
+    }
+    let lasts = match wrong.text(body, "DurationSeconds", 0, usize::MAX, false)? {
+        None => 3600,
+        Some(text) => {
+            let seconds = text.parse().map_err(|_| ApiError::bare("MalformedInput"))?;
+            wrong.bounds(&quoted(&text), "durationSeconds", "value", seconds, (900, 43200));
+            u64::try_from(seconds).unwrap_or_default()
+        }
+    };
+    wrong.none(Operation::AssumeRole { role, session, lasts: Duration::from_secs(lasts) })
 }
 
 fn start_session(body: &Map<String, Value>) -> Result<Operation, ApiError> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// An error, as AWS words it.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct ApiError {
 pub(crate) struct Call {
     pub(crate) operation: String,
     pub(crate) body: Value,
+    /// Whether it is in the query protocol, which STS speaks, and not in JSON 1.1.
+    pub(crate) is_query: bool,
     /// The caller's, unless the request is not signed.
     pub(crate) access_key: Option<String>,
 }
@@ -33,8 +35,15 @@ impl ApiError {
         Self { status, code: code.into(), body }
     }
 
-    pub(crate) fn access_denied(operation: &str, resource: &str) -> Self {
-        let service = if operation == "GetResources" { "tag" } else { "ssm" };
+    pub(crate) fn access_denied(call: &Call) -> Self {
+        let operation = &call.operation;
+        let service = match operation.as_str() {
+            _ if call.is_query => "sts",
+            "GetResources" => "tag",
+            _ => "ssm",
+        };
+        let resource = ["SessionId", "RoleArn"].into_iter().find_map(|it| call.text(it));
+        let resource = resource.unwrap_or("*");
         let message = format!(
             "User: arn:aws:sts::123456789012:assumed-role/session-reaper/session-reaper is not \
              authorized to perform: {service}:{operation} on resource: {resource} because no \
@@ -70,16 +79,24 @@ impl Call {
         let target = header("x-amz-target").unwrap_or_default();
         let (operation, body) = match target.split_once('.') {
             Some(("AmazonSSM" | "ResourceGroupsTaggingAPI_20170126", operation)) => {
-                (operation, serde_json::from_slice(request.body()).unwrap_or_default())
+                let body = serde_json::from_slice(request.body()).unwrap_or_default();
+                (operation.into(), body)
             }
-            Some(_) => ("", Value::Null),
+            Some(_) => (String::new(), Value::Null),
             None => {
-                let text = String::from_utf8_lossy(request.body());
-                let is_identity = text.split('&').any(|it| it == "Action=GetCallerIdentity");
-                (if is_identity { "GetCallerIdentity" } else { "" }, json!({}))
+                let mut form = Map::new();
+                for (name, value) in form_urlencoded::parse(request.body()) {
+                    form.insert(name.into_owned(), value.into());
+                }
+                let operation = match form.remove("Action") {
+                    Some(Value::String(it)) if STS.contains(&it.as_str()) => it,
+                    _ => String::new(),
+                };
+                form.remove("Version");
+                (operation, form.into())
             }
         };
-        Self { operation: operation.into(), body, access_key }
+        Self { operation, body, is_query: target.is_empty(), access_key }
     }
 
     /// Whether there is a signature; nobody checks it.
@@ -89,29 +106,72 @@ impl Call {
 
     /// The session that the call names.
     pub(crate) fn session(&self) -> Option<&str> {
-        self.body.get("SessionId").and_then(Value::as_str)
+        self.text("SessionId")
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.body.get(name).and_then(Value::as_str)
     }
 }
+
+/// The operations of STS.
+const STS: [&str; 2] = ["AssumeRole", "GetCallerIdentity"];
 
 /// An answer in JSON 1.1.
 pub(crate) fn json_response(status: u16, body: &Value) -> Response<Bytes> {
     response(status, "application/x-amz-json-1.1", body.to_string())
 }
 
-/// STS's answer, in XML.
-pub(crate) fn identity_response(arn: &str, account: &str) -> Response<Bytes> {
+/// STS's answer, in XML: names and texts, and further ones within a name.
+pub(crate) fn query_response(operation: &str, result: &Value) -> Response<Bytes> {
+    let result = xml(result);
     let body = format!(
-        r#"<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-  <GetCallerIdentityResult>
-    <Arn>{arn}</Arn>
-    <UserId>AROAEMULATOR:emulator</UserId>
-    <Account>{account}</Account>
-  </GetCallerIdentityResult>
-  <ResponseMetadata><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ResponseMetadata>
-</GetCallerIdentityResponse>"#
+        "<{operation}Response xmlns=\"{STS_NAMESPACE}\">\
+         <{operation}Result>{result}</{operation}Result>\
+         <ResponseMetadata><RequestId>{REQUEST_ID}</RequestId></ResponseMetadata>\
+         </{operation}Response>"
     );
     response(200, "text/xml", body)
 }
+
+/// An error, in the protocol of the call. STS words and numbers some of them otherwise.
+pub(crate) fn error_response(call: &Call, error: &ApiError) -> Response<Bytes> {
+    if !call.is_query {
+        return json_response(error.status, &error.body);
+    }
+    let (status, code) = match error.code.as_str() {
+        "AccessDeniedException" => (403, "AccessDenied"),
+        "InternalServerError" => (500, "InternalFailure"),
+        "MissingAuthenticationTokenException" => (403, "MissingAuthenticationToken"),
+        "ThrottlingException" => (400, "Throttling"),
+        "UnknownOperationException" => (400, "InvalidAction"),
+        "ValidationException" => (400, "ValidationError"),
+        other => (error.status, other),
+    };
+    let message = ["message", "Message"].into_iter().find_map(|it| error.body.get(it));
+    let from = if status < 500 { "Sender" } else { "Receiver" };
+    let fields = xml(&json!({"Type": from, "Code": code, "Message": message}));
+    let body = format!(
+        "<ErrorResponse xmlns=\"{STS_NAMESPACE}\"><Error>{fields}</Error>\
+         <RequestId>{REQUEST_ID}</RequestId></ErrorResponse>"
+    );
+    response(status, "text/xml", body)
+}
+
+fn xml(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let element = |(name, it): (&String, &Value)| format!("<{name}>{}</{name}>", xml(it));
+            fields.iter().map(element).collect()
+        }
+        Value::String(text) => text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"),
+        Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) => String::new(),
+    }
+}
+
+const STS_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+const REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// What stands in for the token of a data channel: nobody listens there.
 pub(crate) const TOKEN_VALUE: &str = "AAEAAemulator";
@@ -127,7 +187,7 @@ pub(crate) fn response(status: u16, content_type: &'static str, body: String) ->
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-    let id = http::HeaderValue::from_static("00000000-0000-0000-0000-000000000000");
+    let id = http::HeaderValue::from_static(REQUEST_ID);
     headers.insert("x-amzn-requestid", id);
     response
 }

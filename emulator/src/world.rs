@@ -99,6 +99,19 @@ impl World {
         self.callers.get(access_key).cloned().unwrap_or_else(emulator)
     }
 
+    /// A role's session, as `AssumeRole` starts one: its access key, and its ARN.
+    ///
+    /// Anybody may assume any role; a fault can deny it.
+    pub(crate) fn assume(&mut self, role: &str, session: &str) -> Option<(String, String)> {
+        let (head, name) = role.split_once(":role/")?;
+        let (partition, account) = head.strip_prefix("arn:")?.split_once(":iam::")?;
+        let name = name.rsplit('/').next()?; // Without its path.
+        let arn = format!("arn:{partition}:sts::{account}:assumed-role/{name}/{session}");
+        let access_key = format!("ASIAEMULATOR{:08}", self.callers.len());
+        self.callers.insert(access_key.clone(), arn.clone());
+        Some((access_key, arn))
+    }
+
     pub(crate) fn vanish(&mut self, id: &str) {
         self.sessions.retain(|it| it.seed.id.as_deref() != Some(id));
     }

@@ -4,13 +4,11 @@
 
 #[path = "../../reapctl/src/diagnostic.rs"]
 mod diagnostic;
-#[path = "../../reapctl/src/printable.rs"]
-#[expect(dead_code, reason = "only errors are rendered")]
-mod printable;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use session_reaper::{
     policy::{Policy, PolicyErrors},
+    printable,
     session::Session,
     target::{Tags, Unknown},
     verdict::judge,

@@ -7,10 +7,11 @@ mod core {
     pub mod completions;
     pub mod pattern;
     pub mod policy;
+    pub mod printable;
     pub mod session;
     pub mod target;
     pub mod truth;
     pub mod verdict;
 }
 
-pub use self::core::{completions, pattern, policy, session, target, truth, verdict};
+pub use self::core::{completions, pattern, policy, printable, session, target, truth, verdict};

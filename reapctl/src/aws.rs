@@ -1,25 +1,31 @@
 //! How commands reach AWS: as the AWS CLI does.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
-use anyhow::{Context, anyhow};
-use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
-use aws_sdk_sts::{
-    error::{ProvideErrorMetadata, SdkError},
-    operation::get_caller_identity::GetCallerIdentityError,
+use anyhow::{Context, anyhow, bail};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, ecs::EcsCredentialsProvider,
+    imds::credentials::ImdsCredentialsProvider, meta::credentials::CredentialsProviderChain,
+    profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig,
+    sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
+use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
+use aws_sdk_sts::{
+    error::{ConnectorError, ProvideErrorMetadata, SdkError},
+    operation::{assume_role::AssumeRoleError, get_caller_identity::GetCallerIdentityError},
+};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use jiff::Timestamp;
 use session_reaper::{
     report::Mode,
     source::PolicySource,
-    ssm::{Ssm, Within},
+    ssm::{Ssm, Within, sources, way_out},
     sweep::Order,
     target::Scope,
 };
 use tokio::time::Instant;
 
-use crate::printable::printable;
+use crate::{awscli::Settings, debug::root_cause, http};
 
 /// Which account and Region.
 #[derive(clap::Args)]
@@ -34,6 +40,18 @@ pub(crate) struct Connection {
     /// Another endpoint than AWS's, such as that of `reapctl emulate`
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
+    /// A role to assume first, with the credentials found
+    #[arg(long, value_name = "ARN")]
+    role_arn: Option<String>,
+    /// What the role's trust policy may ask for
+    #[arg(long, value_name = "ID", requires = "role_arn")]
+    external_id: Option<String>,
+    /// By what name CloudTrail is to know the role's session
+    #[arg(long, value_name = "NAME", requires = "role_arn", default_value = "reapctl")]
+    role_session_name: String,
+    /// Show each API call on standard error
+    #[arg(long)]
+    debug: bool,
     /// The pace of each API operation; AWS's quota is 6, for the whole account and Region
     #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = pace)]
     calls_per_second: f64,
@@ -48,7 +66,12 @@ fn pace(text: &str) -> Result<f64, String> {
 pub(crate) struct Aws {
     pub(crate) ssm: Ssm,
     pub(crate) scope: Scope,
+    /// Whether each call is shown.
+    pub(crate) shows_calls: bool,
 }
+
+/// The longest that one attempt of a call to STS may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest that a listing, or half a sweep, may take.
 const PATIENCE: Duration = Duration::from_hours(1);
@@ -59,88 +82,189 @@ const CONCURRENCY: usize = 8;
 impl Connection {
     /// Finds credentials and the account that they belong to.
     pub(crate) async fn open(&self) -> anyhow::Result<Aws> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest());
-        if let Some(profile) = &self.profile {
-            loader = loader.profile_name(profile);
+        let settings = Settings::load(self.profile.as_deref()).await;
+        if let (Some(name), Err(_)) = (&settings.profile, settings.checked()) {
+            bail!("no profile is called `{name}`; see `aws configure list-profiles`");
         }
-        if let Some(region) = &self.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(url) = &self.endpoint_url {
-            loader = loader.endpoint_url(url);
-        }
-        let config = loader.load().await;
+        let config = self.config(&settings).await?;
         let region = config
             .region()
+            .filter(|it| !it.as_ref().is_empty())
             .context("no Region is set; use `--region`, AWS_REGION, or `region` in the profile")?;
-        let provider = config.credentials_provider().context("no credentials are set up")?;
-        provider.provide_credentials().await.map_err(|err| self.without_credentials(&err))?;
         let identity = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
-        let identity = identity.map_err(|err| self.translated(&err))?;
+        let identity = identity.map_err(|err| self.translated(&err, &config, &settings))?;
         let mut parts = identity.arn().unwrap_or_default().split(':').skip(1);
         let scope = Scope {
             partition: parts.next().unwrap_or("aws").into(),
             region: region.to_string(),
             account: identity.account().context("AWS did not tell the account")?.into(),
         };
-        Ok(Aws { ssm: Ssm::new(&config, self.calls_per_second), scope })
+        let ssm = Ssm::new(&config, self.calls_per_second);
+        Ok(Aws { ssm, scope, shows_calls: self.debug })
+    }
+
+    async fn config(&self, settings: &Settings) -> anyhow::Result<SdkConfig> {
+        let ca_bundle = settings.variable_or("AWS_CA_BUNDLE", "ca_bundle");
+        let client = http::client(ca_bundle.as_deref(), self.debug).map_err(|err| anyhow!(err))?;
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(url) = &self.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        if let Some(client) = client.clone() {
+            loader = loader.http_client(client);
+        }
+        let config = loader.load().await;
+        let config = match &self.profile {
+            Some(name) => {
+                let provider = of_profile(name, config.region().cloned(), client);
+                let provider = SharedCredentialsProvider::new(provider);
+                config.into_builder().credentials_provider(provider).build()
+            }
+            None => config,
+        };
+        let Some(role) = &self.role_arn else { return Ok(config) };
+        let provider = AssumeRoleProvider::builder(role)
+            .session_name(&self.role_session_name)
+            .configure(&config);
+        let provider = match &self.external_id {
+            Some(id) => provider.external_id(id),
+            None => provider,
+        };
+        let provider = SharedCredentialsProvider::new(provider.build().await);
+        Ok(config.into_builder().credentials_provider(provider).build())
+    }
+
+    /// An error in one line, with the way out.
+    fn translated(
+        &self,
+        err: &SdkError<GetCallerIdentityError>,
+        config: &SdkConfig,
+        settings: &Settings,
+    ) -> anyhow::Error {
+        let profile =
+            settings.profile.as_ref().map_or(String::new(), |it| format!(" --profile {it}"));
+        if let Some(err) = sources(err).find_map(|it| it.downcast_ref::<AssumeRoleError>()) {
+            let role = self
+                .role_arn
+                .as_deref()
+                .map_or("the profile's role".into(), |it| format!("the role `{it}`"));
+            let refused = refused(err, "sts:AssumeRole", config, &profile);
+            if err.code().is_some_and(|it| it.starts_with("AccessDenied")) {
+                return anyhow!(
+                    "cannot assume {role}: {refused}, and let the role's trust policy name the \
+                     caller, and the `--external-id` if it asks for one"
+                );
+            }
+            return anyhow!("cannot assume {role}: {refused}");
+        }
+        if let Some(err) =
+            sources(err).filter_map(|it| it.downcast_ref::<CredentialsError>()).last()
+        {
+            // Whoever gives them, such as STS, may be out of reach.
+            if sources(err).any(<dyn Error>::is::<ConnectorError>) {
+                return unreached(&root_cause(err), config);
+            }
+            return without_credentials(err, settings, &profile);
+        }
+        match err.code() {
+            Some(_) => {
+                let refused = refused(err, "sts:GetCallerIdentity", config, &profile);
+                anyhow!("cannot tell the account: {refused}")
+            }
+            None => match err.raw_response().map(|it| it.status().as_u16()) {
+                Some(status) => {
+                    unreached(&format!("HTTP status {status}, and no answer of AWS's"), config)
+                }
+                None => unreached(&root_cause(err), config),
+            },
+        }
     }
 }
 
-impl Connection {
-    /// The profile, as further commands need it.
-    fn profile_flag(&self) -> String {
-        self.profile.as_ref().map_or(String::new(), |it| format!(" --profile {it}"))
-    }
+/// What AWS said, and the way out.
+fn refused(
+    err: &impl ProvideErrorMetadata,
+    action: &str,
+    config: &SdkConfig,
+    profile: &str,
+) -> String {
+    let (code, message) = (err.code().unwrap_or_default(), err.message().unwrap_or_default());
+    let region = config.region().map(ToString::to_string).unwrap_or_default();
+    let way_out = match code {
+        "ExpiredToken" | "ExpiredTokenException" => {
+            format!("the credentials have expired; renew them, as `aws sso login{profile}` does")
+        }
+        "InvalidClientTokenId" | "UnrecognizedClientException" => format!(
+            "AWS does not know the credentials, or the Region `{region}` is not enabled for the \
+             account; see `aws configure list{profile}` and `aws account list-regions`"
+        ),
+        _ => way_out(code, message, action).unwrap_or_default(),
+    };
+    let parts = [code, message, &way_out].into_iter().filter(|it| !it.is_empty());
+    parts.collect::<Vec<_>>().join(": ")
+}
 
-    fn without_credentials(&self, err: &CredentialsError) -> anyhow::Error {
-        let profile = self.profile_flag();
-        let cause = root_cause(err);
-        if cause.to_lowercase().contains("sso") || cause.contains("token") {
-            return anyhow!("the login has expired ({cause}); run `aws sso login{profile}`");
+/// Nobody answered, or nobody who speaks as AWS does.
+fn unreached(cause: &str, config: &SdkConfig) -> anyhow::Error {
+    let region = config.region().map(ToString::to_string).unwrap_or_default();
+    let way_out = if cause.contains("certificate") {
+        "name the file of the authority in AWS_CA_BUNDLE, if it is to be trusted".into()
+    } else {
+        match config.endpoint_url() {
+            Some(url) => format!("is `{url}` right? See `--endpoint-url` and AWS_ENDPOINT_URL"),
+            None => format!("is the Region `{region}` right? See `--region`"),
         }
-        match &self.profile {
-            Some(name) => anyhow!(
-                "the profile `{name}` gives no credentials; see `aws configure list{profile}`"
-            ),
-            None => anyhow!(
-                "no credentials were found; use `--profile`, set AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY, or run `aws sso login`"
-            ),
-        }
-    }
+    };
+    anyhow!("cannot reach AWS ({cause}); {way_out}")
+}
 
-    fn translated(&self, err: &SdkError<GetCallerIdentityError>) -> anyhow::Error {
-        let profile = self.profile_flag();
-        match (err.code(), err.message()) {
-            (Some("ExpiredToken" | "ExpiredTokenException"), _) => {
-                anyhow!(
-                    "the credentials have expired; renew them, as `aws sso login{profile}` does"
-                )
-            }
-            (Some("InvalidClientTokenId" | "UnrecognizedClientException"), _) => anyhow!(
-                "AWS does not know the credentials, or the Region is disabled for the account; see \
-                 `aws configure list{profile}`"
-            ),
-            (Some(code), message) => {
-                let message = message.unwrap_or_default();
-                anyhow!("cannot tell the account: {code}: {}", printable(message))
-            }
-            (None, _) => anyhow!(
-                "cannot reach AWS ({}); see `--region` and `--endpoint-url`",
-                printable(&root_cause(err))
-            ),
-        }
+fn without_credentials(
+    err: &CredentialsError,
+    settings: &Settings,
+    profile: &str,
+) -> anyhow::Error {
+    let cause = root_cause(err).split_whitespace().collect::<Vec<_>>().join(" "); // In one line.
+    if let Some(name) = settings.login() {
+        return anyhow!(
+            "not logged in, or no longer ({cause}); run `aws sso login --profile {name}`"
+        );
+    }
+    match (err, &settings.profile) {
+        (CredentialsError::CredentialsNotLoaded(_), None) => anyhow!(
+            "no credentials were found; use `--profile`, set AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY, or run `aws sso login`"
+        ),
+        (_, Some(name)) => anyhow!(
+            "the profile `{name}` gives no credentials ({cause}); see `aws configure list{profile}`"
+        ),
+        (_, None) => anyhow!("no credentials are to be had ({cause}); see `aws configure list`"),
     }
 }
 
-/// What an error comes from, in the end.
-fn root_cause(err: &dyn std::error::Error) -> String {
-    let mut cause = err;
-    while let Some(source) = cause.source() {
-        cause = source;
+/// Everything but the environment's credentials.
+pub(crate) fn of_profile(
+    name: &str,
+    region: Option<Region>,
+    client: Option<SharedHttpClient>,
+) -> CredentialsProviderChain {
+    let mut config = ProviderConfig::without_region().with_region(region);
+    if let Some(client) = client {
+        config = config.with_http_client(client);
     }
-    cause.to_string()
+    let profile = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(name);
+    CredentialsProviderChain::first_try("Profile", profile.build())
+        .or_else("EcsContainer", EcsCredentialsProvider::builder().configure(&config).build())
+        .or_else(
+            "Ec2InstanceMetadata",
+            ImdsCredentialsProvider::builder().configure(&config).build(),
+        )
 }
 
 impl Aws {
@@ -151,7 +275,7 @@ impl Aws {
         mode: Mode,
         now: Timestamp,
     ) -> Order<'a> {
-        let Self { ssm, scope } = self;
+        let Self { ssm, scope, .. } = self;
         let (scope, within, concurrency) = (Some(scope), within(), CONCURRENCY);
         Order { ssm, scope, policy, mode, now, within, concurrency }
     }

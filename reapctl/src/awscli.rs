@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 pub(crate) use self::{
     arguments::Takes,
+    environment::Settings,
     help::command,
     model::{Shape, Structure, TEXT},
     operation::Operation,
@@ -34,7 +35,7 @@ pub(crate) use self::{
 use crate::awscli::{
     arguments::{Given, check_required, parse},
     client::{Client, Options, check, region, seconds},
-    environment::{Settings, variable},
+    environment::variable,
     jmespath::Expression,
     output::Format,
     paginate::Pages,
@@ -223,6 +224,7 @@ async fn open(line: &Line, region: String, settings: &Settings) -> Result<Client
             .or_else(|| settings.get("ca_bundle").map(Into::into)),
         connect_timeout: line.connect_timeout,
         read_timeout: line.read_timeout,
+        shows_calls: line.global.has("--debug"),
     };
     Client::open(&options, settings).await
 }

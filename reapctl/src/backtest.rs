@@ -31,7 +31,7 @@ use crate::{
     printable::printable_json,
     progress::with_progress,
     stdio::println,
-    table::{age, cell, minute, table},
+    table::{age, cell, fitting_table, minute},
     warn,
 };
 
@@ -118,7 +118,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Every tag that either asks for, as AWS tells them: each has its own idea of untagged targets.
     let mut both = Policy { untagged: None, ..policy.clone() };
     both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
-    let reading = with_progress("listing", &aws.ssm, Box::pin(lives(&aws, &both, now)));
+    let reading = with_progress("listing", &aws, Box::pin(lives(&aws, &both, now)));
     let (lives, n_unjudged) = reading.await?;
     let test = |policy: &Policy| Backtest {
         from: now - HISTORY,
@@ -334,7 +334,8 @@ impl Backtest {
             println!("Nothing changes.");
             return;
         }
-        let mut table = table(&["CHANGE", "OWNER", "TARGET", "STARTED", "WOULD END", "SESSION"]);
+        let mut table =
+            fitting_table(&["CHANGE", "OWNER", "TARGET", "STARTED", "WOULD END", "SESSION"]);
         for (what, it) in changes {
             let end = it.would_end_at.map_or("-".into(), minute);
             table.add_row([
@@ -352,7 +353,7 @@ impl Backtest {
 
 /// The largest first, but days in their order.
 fn to_table(name: &str, sums: Sums) -> Table {
-    let mut table = table(&[name, "SESSIONS", "TIME"]);
+    let mut table = fitting_table(&[name, "SESSIONS", "TIME"]);
     let mut sums: Vec<_> = sums.into_iter().collect();
     if name != "DAY" {
         sums.sort_by_key(|(_, (n, minutes))| (-minutes, std::cmp::Reverse(*n)));

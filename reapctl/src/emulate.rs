@@ -6,7 +6,7 @@ use anyhow::Context;
 use session_manager_emulator::{Emulator, Fleet, serve};
 use tokio::{net::TcpListener, signal};
 
-use crate::stdio::println;
+use crate::{file::Invalid, stdio::println};
 
 /// The fleet that stands in for one of the user's own.
 pub(crate) const SAMPLE_FLEET: &str = include_str!("../demo/fleet.yaml");
@@ -32,7 +32,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Some(path) => {
             let name = path.display();
             let text = fs::read_to_string(path).with_context(|| format!("cannot read `{name}`"))?;
-            Fleet::parse(&text).with_context(|| format!("cannot use `{name}`"))?
+            let fleet = Fleet::parse(&text);
+            fleet.map_err(|err| Invalid(format!("cannot use `{name}`: {err}")))?
         }
     };
     let region = fleet.region.clone();

@@ -31,8 +31,8 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); }
 th, .sums td + td { white-space: nowrap; }
 .sums { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 2rem; }
-svg { width: 100%; height: auto; min-width: 40rem; display: block; } .scroll { overflow-x: auto; }
-svg text { fill: var(--soft); font-size: 11px; } .alive { fill: var(--alive); } .cut { fill: var(--cut); }
+svg { width: 100%; height: auto; min-width: 1000px; display: block; } .scroll { overflow-x: auto; }
+svg text { fill: var(--soft); font-size: 12px; } .alive { fill: var(--alive); } .cut { fill: var(--cut); }
 .end { fill: var(--end); } .open { fill: var(--open); } .grid { stroke: var(--line); }
 .key span { display: inline-block; margin-right: 1.5rem; } .key i { display: inline-block; width: 1rem;
   height: .6rem; margin-right: .4rem; } .soft { color: var(--soft); }

@@ -12,12 +12,13 @@ use session_reaper::{
     report::{Report, Row, Settled},
     session::Record,
 };
+use terminal_size::{Width, terminal_size_of};
 
 use crate::{
     explain::name,
     printable::{printable, printable_json},
     stdio::{print, println},
-    table::{age, cell, coloured, table},
+    table::{age, cell, coloured, fitting_table},
 };
 
 /// Which sessions to show, and how.
@@ -137,8 +138,17 @@ impl Shown {
                 }
             }
             Output::Table => {
+                let columns = fitting(&rows);
                 if !rows.is_empty() {
-                    println!("{}\n", to_table(&rows, &ALL).trim_fmt());
+                    println!("{}\n", to_table(&rows, &columns).trim_fmt());
+                }
+                let left_out: Vec<_> =
+                    ALL.iter().filter(|it| !columns.contains(it)).map(|it| it.name()).collect();
+                if !left_out.is_empty() {
+                    println!(
+                        "{} would not fit: widen the terminal, or use `--output csv`.",
+                        left_out.join(", ")
+                    );
                 }
                 if rows.len() < n_all {
                     println!("{} of {n_all} sessions are shown.", rows.len());
@@ -152,15 +162,33 @@ impl Shown {
 
 /// For people: these columns.
 pub(crate) fn to_table(rows: &[Row], columns: &[Column]) -> Table {
-    let mut table = table(&columns.iter().map(|it| it.name()).collect::<Vec<_>>());
+    let mut table = fitting_table(&columns.iter().map(|it| it.name()).collect::<Vec<_>>());
     for row in rows {
         table.add_row(columns.iter().map(|it| it.of(row)));
     }
     table
 }
 
+/// The columns for which the terminal is wide enough; all if there is none, as in a pipe. Without
+/// these any more, what is still too wide is broken into lines.
+pub(crate) fn fitting(rows: &[Row]) -> Vec<Column> {
+    let mut columns = ALL.to_vec();
+    let Some((Width(width), _)) = terminal_size_of(std::io::stdout()) else { return columns };
+    let needs = |it: &Column| {
+        let cells = rows.iter().map(|row| it.of(row).content().chars().count());
+        cells.chain([it.name().len()]).max().unwrap_or_default() + 2 // Its margins.
+    };
+    for name in [Column::Document, Column::Status, Column::Session, Column::Tags] {
+        if columns.iter().map(needs).sum::<usize>() <= usize::from(width) {
+            break;
+        }
+        columns.retain(|it| *it != name);
+    }
+    columns
+}
+
 /// A column of a table.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Column {
     Age,
     Document,
@@ -175,7 +203,7 @@ pub(crate) enum Column {
 }
 
 /// All that a plan, or what came of it, can show.
-pub(crate) const ALL: [Column; 10] = [
+const ALL: [Column; 10] = [
     Column::Age,
     Column::Owner,
     Column::Target,
@@ -230,8 +258,8 @@ impl Column {
 fn fate(row: &Row) -> Cell {
     match (row.outcome.or(row.action), row.hold, &row.last_status) {
         (None, ..) => cell("-"),
-        (Some(it), Some(why), _) => cell(&format!("{it} ({why})")),
-        (Some(it), None, Some(status)) => cell(&format!("{it} (listed as {status})")),
+        (Some(it), Some(why), _) => coloured(&format!("{it} ({why})")),
+        (Some(it), None, Some(status)) => coloured(&format!("{it} (listed as {status})")),
         (Some(it), None, None) => coloured(it),
     }
 }
@@ -271,7 +299,7 @@ fn plain(value: Option<&Value>) -> String {
 
 /// A text that no spreadsheet takes for a formula.
 fn inert(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err() {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) && text.parse::<f64>().is_err() {
         format!("'{text}")
     } else {
         text.into()
@@ -298,6 +326,7 @@ mod tests {
             ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
             ("@SUM(1)", "'@SUM(1)"),
             ("+1+1", "'+1+1"),
+            ("\n=1", "'\n=1"),
             ("-5", "-5"),
             ("role/a", "role/a"),
         ] {

@@ -27,7 +27,7 @@ use tracing::{Instrument, info_span, level_filters::LevelFilter};
 use crate::{
     VIOLATED,
     aws::{Aws, Connection},
-    lines::{ALL, done, planned, rows, to_table},
+    lines::{done, fitting, planned, rows, to_table},
     now,
     printable::{printable, printable_json},
     progress::with_progress,
@@ -122,7 +122,7 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
         let within = Within { start_by: end_by, end_by };
         let mut order = Order { within, ..aws.order(&source, mode, now) };
         let listing = Box::pin(survey_by(order, &policy, identity.clone()));
-        let listing = with_progress("listing", &aws.ssm, listing);
+        let listing = with_progress("listing", aws, listing);
         let survey = unless_stopped(&aws.ssm, listing).await?;
         warn(&survey.warnings);
         show(args, &survey, now, &mut shown);
@@ -183,10 +183,10 @@ async fn stopped(ssm: &Ssm) {
 /// One round: asks, verifies, and shows what came of it. Tells whether any of theirs may be left.
 async fn act(args: &Args, aws: &Aws, order: Order<'_>, survey: Survey) -> anyhow::Result<bool> {
     let work = Box::pin(carry_out(order, survey));
-    let Swept { findings, report } = with_progress("ending", &aws.ssm, work).await;
+    let Swept { findings, report } = with_progress("ending", aws, work).await;
     let mut ended: Vec<_> = done(&findings.settled, order.now).collect();
     ended.retain(|it| it.verdict == "violation");
-    println!("{}\n", to_table(&ended, &ALL).trim_fmt());
+    println!("{}\n", to_table(&ended, &fitting(&ended)).trim_fmt());
     if aws.ssm.is_stopped() {
         bail!("interrupted: {}", report.counts());
     }
@@ -282,7 +282,7 @@ fn show(args: &Args, survey: &Survey, now: Timestamp, shown: &mut Vec<Option<Str
     let rows = rows(planned(steps, now), &unjudged, &ending, now);
     let ids = rows.iter().map(|it| it.session_id.clone()).collect();
     if !rows.is_empty() && *shown != ids {
-        eprintln!("{}\n", to_table(&rows, &ALL).trim_fmt());
+        eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
     }
     *shown = ids;
 }

@@ -5,6 +5,7 @@ mod awscli;
 mod backtest;
 mod case;
 mod check;
+mod debug;
 mod demo;
 mod describe_sessions;
 mod diagnostic;
@@ -12,10 +13,10 @@ mod emulate;
 mod explain;
 mod file;
 mod html;
+mod http;
 mod lines;
 mod lock;
 mod plan;
-mod printable;
 mod progress;
 mod schema;
 mod stdio;
@@ -33,6 +34,7 @@ use std::{
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::Timestamp;
+use session_reaper::printable;
 
 use crate::{
     awscli::Operation,
@@ -127,8 +129,13 @@ async fn main() -> ExitCode {
             }
         },
         Err(err) => {
-            eprintln!("error: {}", printable_lines(&format!("{err:#}"))); // With its causes.
-            if err.is::<Invalid>() { ExitCode::from(INVALID) } else { ExitCode::FAILURE }
+            let text = format!("{err:#}"); // With its causes.
+            if err.is::<Invalid>() {
+                eprintln!("error: {}", printable_lines(&text));
+                return ExitCode::from(INVALID);
+            }
+            eprintln!("error: {}", printable(&text));
+            ExitCode::FAILURE
         }
     }
 }

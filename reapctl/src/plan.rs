@@ -38,7 +38,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let now = now();
     let order = aws.order(&source, Mode::DryRun, now);
     let listing = Box::pin(survey_by(order, &policy, identity));
-    let survey = with_progress("listing", &aws.ssm, listing).await;
+    let survey = with_progress("listing", &aws, listing).await;
     warn(&survey.warnings);
     let Swept { findings, report } = Box::pin(carry_out(order, survey)).await;
     let steps = findings.settled.iter().map(|it| &it.step);

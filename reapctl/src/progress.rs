@@ -3,12 +3,15 @@
 use std::{io::IsTerminal, time::Duration};
 
 use indicatif::ProgressBar;
-use session_reaper::ssm::Ssm;
 use tokio::time::interval;
 
+use crate::aws::Aws;
+
 /// Waits, and tells meanwhile how many API calls have been made and how many sessions ended.
-pub(crate) async fn with_progress<T>(what: &str, ssm: &Ssm, work: impl Future<Output = T>) -> T {
-    if !std::io::stderr().is_terminal() {
+/// Where each call is shown, that is progress enough.
+pub(crate) async fn with_progress<T>(what: &str, aws: &Aws, work: impl Future<Output = T>) -> T {
+    let ssm = &aws.ssm;
+    if aws.shows_calls || !std::io::stderr().is_terminal() {
         return work.await;
     }
     tokio::pin!(work);

@@ -21,7 +21,7 @@ use crate::{
     VIOLATED,
     aws::{Aws, Connection, within},
     file::{File, Invalid},
-    lines::{ALL, Output, Shown, done, planned, rows, to_table},
+    lines::{Output, Shown, done, fitting, planned, rows, to_table},
     now,
     progress::with_progress,
     stdio::{eprint, eprintln, println},
@@ -112,21 +112,22 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let now = now();
     let order = aws.order(&source, mode, now);
     let listing = Box::pin(survey_by(order, &policy, identity));
-    let survey = with_progress("listing", &aws.ssm, listing).await;
+    let survey = with_progress("listing", &aws, listing).await;
     warn(&survey.warnings);
 
     let steps = &survey.plan.steps;
     let n_to_end = steps.iter().filter(|it| it.action == Action::Terminate).count();
     if args.enforce && 0 < n_to_end && !args.yes {
         let to_end = planned(steps, now).filter(|it| it.action == Some("terminate"));
-        eprintln!("{}\n", to_table(&rows(to_end, &[], &[], now), &ALL).trim_fmt());
+        let rows = rows(to_end, &[], &[], now);
+        eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
         if !confirmed(&format!("End {}?", sessions(n_to_end))).await? {
             bail!("nobody was ended");
         }
     }
     let order = aws.order(&source, mode, now); // The time to think is not counted.
     let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
-    let Swept { findings, report } = with_progress("ending", &aws.ssm, work).await;
+    let Swept { findings, report } = with_progress("ending", &aws, work).await;
 
     let rows = rows(done(&findings.settled, now), &findings.unjudged, &findings.ending, now);
     args.shown.print(rows, &report)?;

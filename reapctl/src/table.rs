@@ -1,8 +1,9 @@
 //! Tables for people: coloured on a terminal, plain in a pipe, and never a control character.
 
 use anstream::{AutoStream, ColorChoice};
-use comfy_table::{Cell, Color, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use jiff::{SignedDuration, Timestamp};
+use terminal_size::{Width, terminal_size_of};
 
 use crate::printable::printable;
 
@@ -19,21 +20,30 @@ pub(crate) fn table(header: &[&str]) -> Table {
     table
 }
 
+/// A table with this header, whose cells are broken into lines where the terminal is too narrow.
+pub(crate) fn fitting_table(header: &[&str]) -> Table {
+    let mut table = table(header);
+    if let Some((Width(width), _)) = terminal_size_of(std::io::stdout()) {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    table
+}
+
 /// A cell with a text that anybody may have written.
 pub(crate) fn cell(text: &str) -> Cell {
     Cell::new(printable(text))
 }
 
-/// A cell in the colour of a verdict or an outcome.
-pub(crate) fn coloured(name: &str) -> Cell {
-    let colour = match name {
+/// A cell in the colour of the verdict or the outcome that it begins with.
+pub(crate) fn coloured(text: &str) -> Cell {
+    let colour = match text.split(' ').next().unwrap_or_default() {
         "compliant" | "already_gone" | "terminated" => Color::Green,
         "exempt" | "ending" => Color::Cyan,
         "violation" | "denied" | "failed" => Color::Red,
         "undetermined" | "unjudged" | "unconfirmed" | "throttled" | "held" => Color::Yellow,
-        _ => return cell(name),
+        _ => return cell(text),
     };
-    cell(name).fg(colour)
+    cell(text).fg(colour)
 }
 
 /// An age in its two largest units, such as `3w 1d` or `25m`.

@@ -1,9 +1,16 @@
 //! What the documents show is what the program takes.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use serde_json::Value;
+use session_manager_emulator::Play;
 use session_reaper::policy::{Policy, schema};
+
+use crate::wire::variants;
 
 fn text(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
@@ -56,5 +63,78 @@ fn the_reference_has_every_key_and_shows_it() {
             examples.contains(&format!("{key}: ")) || examples.contains(&format!("{key}:\n")),
             "{key} is not shown"
         );
+    }
+}
+
+/// The names of the tests in every source file under these folders, by the file's name without `.rs`.
+fn tests() -> BTreeMap<String, BTreeSet<String>> {
+    fn visit(folder: &Path, found: &mut BTreeMap<String, BTreeSet<String>>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                visit(&path, found);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                let stem = path.file_stem().and_then(|it| it.to_str()).expect("UTF-8");
+                let is_reapctl = path.ends_with("reapctl/tests/it/main.rs");
+                let name = if is_reapctl { "reapctl" } else { stem };
+                let text = fs::read_to_string(&path).expect("text");
+                let tests = text.split("test]\n").skip(1).chain(text.split("test(").skip(1));
+                let named = tests.filter_map(|it| {
+                    let (_, rest) = it.split_once("fn ")?;
+                    Some(rest.split_once('(')?.0.to_owned())
+                });
+                found.entry(name.into()).or_default().extend(named);
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    for folder in ["src", "tests", "reapctl/tests"] {
+        visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    }
+    found
+}
+
+#[test]
+fn every_test_that_is_named_exists() {
+    let tests = tests();
+    let document = text("docs/reliability.md");
+    let named: Vec<_> = document
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|it| it.split_once("::"))
+        .filter(|(module, _)| *module != "module")
+        .collect();
+    assert!(40 < named.len(), "{}", named.len());
+    for (module, test) in named {
+        assert!(tests.get(module).is_some_and(|it| it.contains(test)), "{module}::{test}");
+    }
+    for row in document.lines().skip_while(|it| !it.starts_with("| promise")).skip(2) {
+        if row.is_empty() {
+            break;
+        }
+        assert!(row.contains("::"), "no test: {row}");
+    }
+}
+
+#[test]
+fn the_table_of_faults_has_each() {
+    let document = text("docs/reliability.md");
+    for fault in variants::<Play>() {
+        assert!(document.contains(&format!("`{fault}`")), "{fault}");
+    }
+}
+
+#[test]
+fn what_the_way_out_is_said_to_be_is_what_is_said() {
+    let (document, code) = (text("docs/reliability.md"), text("src/ssm/advice.rs"));
+    let (_, section) = document.split_once("### The way out").expect("it");
+    let code = code.split_whitespace().collect::<Vec<_>>().join(" ").replace("\\ ", "");
+    let (section, _) = section.split_once("## Size").expect("it");
+    let rows = section.lines().filter(|it| it.starts_with("| "));
+    let said = rows.filter_map(|it| it.split('`').nth(1)).collect::<Vec<_>>();
+    assert_eq!(said.len(), 10);
+    for text in said {
+        assert!(code.contains(text), "{text}");
     }
 }

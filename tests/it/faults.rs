@@ -167,7 +167,7 @@ async fn a_denied_listing_is_not_repeated_and_says_what_to_allow() {
     let fault = Fault::new(LIST, 1, Play::Deny).always();
     let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
     let report = stage.sweep().await;
-    assert_incomplete(&report, "(allow the role `ssm:DescribeSessions`)");
+    assert_incomplete(&report, "(allow `ssm:DescribeSessions`)");
     assert_eq!(stage.emulator.calls().len(), 1);
 }
 

@@ -1,10 +1,17 @@
-//! The policy's parser on what is made to harm it: an answer, whatever it is, on a stack of 2 MiB.
+//! What is made to do harm: policies, on a stack of 2 MiB, and what anybody may type.
 
 mod inputs;
 
 use std::thread;
 
+use serde_json::{Value, json};
+use session_manager_emulator::{Emulator, Fault, Fleet, Play, Seed};
 use session_reaper::policy::Policy;
+
+use crate::{
+    lambda::{assert_error, invocations},
+    runtime_api::invoke,
+};
 
 #[test]
 fn hostile_texts_are_read_or_refused() {
@@ -16,4 +23,95 @@ fn hostile_texts_are_read_or_refused() {
         let thread = thread::spawn(parse);
         thread.join().unwrap_or_else(|_| panic!("{name}"));
     }
+}
+
+/// What somebody may write into a name or a reason to deceive whoever reads it.
+fn texts() -> Vec<String> {
+    let mut texts: Vec<String> = [
+        "\u{1b}[31mred\u{1b}]0;title\u{7}",
+        "a\nb\r\nc\u{85}d\u{2028}e\u{2029}f",
+        "{\"level\":\"ERROR\"}\n{\"message\":\"sweep finished\"}",
+        "\u{202e}gnp.exe\u{2066}\u{2069}\u{200f}\u{61c}",
+        "\"quoted\\\" 'and' `so`",
+        "a\u{0}b\u{8}\u{7f}\u{9b}31m",
+        "=HYPERLINK(\"http://x\")",
+        "<script>alert(1)</script>\" onload=\"x",
+        "e\u{301}\u{200d}\u{1f469}\u{200d}\u{1f4bb}\u{fffd}",
+    ]
+    .map(Into::into)
+    .into();
+    texts.push("long ".repeat(2_000));
+    texts
+}
+
+/// A session each, old enough to be ended, whose every field is one of these texts.
+fn fleet() -> Fleet {
+    let mut fleet = Fleet::default();
+    for (i, text) in texts().into_iter().enumerate() {
+        let text = Some(text);
+        fleet.sessions.push(Seed {
+            id: Some(format!("{i}-{}", text.as_deref().unwrap_or_default())),
+            owner: text.clone(),
+            target: text.clone(),
+            age: Some(jiff::SignedDuration::from_hours(2)),
+            status: text.clone(),
+            document: text.clone(),
+            reason: text.clone(),
+            access_type: text,
+            ..Seed::default()
+        });
+    }
+    fleet
+}
+
+#[tokio::test]
+async fn what_anybody_typed_stays_inside_its_string_whatever_it_is() {
+    let texts = texts();
+    let policy = "{version: 1, rules: [{id: a, when: all, require: {max_age: 1h}}], \
+                  limits: {trip_above: {percent: 100}}}";
+    for format in ["JSON", "Text"] {
+        let emulator = Emulator::new(fleet());
+        let mut invocations = invocations(vec![json!({})]);
+        invocations.environment.push(("REAPER_POLICY", policy));
+        invocations.environment.push(("AWS_LAMBDA_LOG_FORMAT", format));
+        let ran = invoke(&emulator, invocations).await;
+        let is_unsafe = |it: char| it.is_control() && it != '\n';
+        assert!(!ran.stdout.contains(is_unsafe), "{format}");
+        let report = ran.replies[0].as_ref().expect("a report");
+        assert_eq!(report["verdicts"]["violation"], texts.len());
+        if format == "Text" {
+            let is_begun = |it: &str| it.starts_with("20") || it.starts_with('{');
+            assert!(ran.stdout.lines().all(is_begun), "{}", ran.stdout);
+            continue;
+        }
+        assert!(ran.lines().iter().all(Value::is_object));
+        let judged = ran.lines_with("session judged");
+        assert_eq!(judged.len(), texts.len());
+        for text in &texts {
+            let is_it = |it: &&Value| it["owner"] == **text;
+            let line = judged.iter().find(is_it).unwrap_or_else(|| panic!("{text:?}"));
+            for field in ["target", "document", "status"] {
+                assert_eq!(line[field], **text, "{field}");
+            }
+        }
+        let finished = ran.lines_with("sweep finished");
+        assert_eq!(finished.len(), 1, "nobody forges a line");
+    }
+}
+
+#[tokio::test]
+async fn half_a_character_makes_its_page_unreadable_and_the_listing_incomplete() {
+    for escape in [r"\ud800", r"\udc00\ud800", r"\ud83d\u0041", r"\uZZZZ"] {
+        let body = format!(r#"{{"Sessions": [{{"SessionId": "a", "Reason": "{escape}"}}]}}"#);
+        let faults = vec![Fault::new("DescribeSessions", 5, Play::Body(body))];
+        let emulator = Emulator::new(Fleet { faults, ..crate::stage::fleet(0) });
+        let ran = invoke(&emulator, invocations(vec![json!({})])).await;
+        assert_error(&ran.replies[0], "ListingIncomplete", "the answer cannot be read");
+        assert_eq!(emulator.active_ids().len(), 8, "{escape}");
+    }
+    let body = r#"{"Sessions": [{"SessionId": "a", "Reason": "\ud83d\ude00\u0000\u001b"}]}"#;
+    let faults = vec![Fault::new("DescribeSessions", 1, Play::Body(body.into()))];
+    let emulator = Emulator::new(Fleet { faults, ..Fleet::default() });
+    let ran = invoke(&emulator, invocations(vec![json!({})])).await;
+    assert_eq!(ran.replies[0].as_ref().expect("a report")["verdicts"]["seen"], 1);
 }

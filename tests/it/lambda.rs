@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use session_manager_emulator::{Behaviour, Emulator, Fault, Fleet, Play};
 
 use crate::{
-    runtime_api::{Invocations, Ran, invoke},
+    runtime_api::{Invocations, invoke},
     stage::{
         POLICY, TAGLESS_POLICY, THOUSAND_POLICY, VIOLATORS, assert_the_hundred_are_ended, fleet,
         thousand,
     },
 };
 
-fn invocations(events: Vec<Value>) -> Invocations<'static> {
+pub(crate) fn invocations(events: Vec<Value>) -> Invocations<'static> {
     Invocations {
         environment: vec![("REAPER_MODE", "enforce"), ("REAPER_POLICY", POLICY)],
         events,
@@ -28,7 +28,7 @@ async fn run(emulator: &Emulator, invocations: Invocations<'_>) -> Result<Value,
 }
 
 #[track_caller]
-fn assert_error(reply: &Result<Value, Value>, name: &str, message: &str) {
+pub(crate) fn assert_error(reply: &Result<Value, Value>, name: &str, message: &str) {
     let error = reply.as_ref().expect_err("an error");
     let text = error["errorMessage"].as_str().unwrap_or_default();
     assert!(error["errorType"] == name && text.contains(message), "{error}");
@@ -325,12 +325,11 @@ async fn an_incomplete_run_acts_reports_and_then_fails() {
     let mut fleet = Fleet { faults, ..fleet(200) };
     fleet.sessions.reverse();
     let emulator = Emulator::new(fleet);
-    let Ran { replies, stdout } = invoke(&emulator, invocations(vec![json!({})])).await;
-    assert_error(&replies[0], "ListingIncomplete", "repeated a page token");
-    assert_error(&replies[0], "ListingIncomplete", "208 seen");
-    assert_error(&replies[0], "ListingIncomplete", "4 terminated");
+    let ran = invoke(&emulator, invocations(vec![json!({})])).await;
+    assert_error(&ran.replies[0], "ListingIncomplete", "repeated a page token");
+    assert_error(&ran.replies[0], "ListingIncomplete", "208 seen");
+    assert_error(&ran.replies[0], "ListingIncomplete", "4 terminated");
     assert!(VIOLATORS.iter().all(|id| !emulator.active_ids().contains(&(*id).to_owned())));
-    let ran = Ran { replies, stdout };
     let metrics: Vec<_> = ran.lines().into_iter().filter(|it| !it["_aws"].is_null()).collect();
     assert_eq!((&metrics[0]["Complete"], &metrics[0]["Terminated"]), (&json!(0), &json!(4)));
     assert_eq!(ran.lines_with("sweep finished")[0]["complete"], false);

@@ -10,6 +10,7 @@ use std::{
 use http::{Request, Response, StatusCode};
 use serde_json::Value;
 use session_manager_emulator::{Emulator, Reset, serve};
+use session_reaper::report::Mode;
 use tokio::{
     io::AsyncReadExt,
     process::Command,
@@ -17,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::stage::listen;
+use crate::{privilege::assert_allowed, stage::listen};
 
 /// How the function starts, and what it is invoked with.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub(crate) struct Ran {
     /// The reply to each event, or the error.
     pub(crate) replies: Vec<Result<Value, Value>>,
     pub(crate) stdout: String,
+    /// The most memory that it held.
+    pub(crate) peak_kib: usize,
 }
 
 impl Ran {
@@ -73,6 +76,7 @@ pub(crate) async fn invoke(emulator: &Emulator, invocations: Invocations<'_>) ->
     let (listener, emulator_url) = listen().await;
     tokio::spawn(serve(listener, emulator.clone()));
 
+    let enforces = invocations.environment.contains(&("REAPER_MODE", "enforce"));
     // Continuous integration runs these tests against the release build as well.
     let binary = std::env::var_os("SESSION_REAPER_BINARY");
     let mut child = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_session-reaper").into()))
@@ -99,10 +103,19 @@ pub(crate) async fn invoke(emulator: &Emulator, invocations: Invocations<'_>) ->
     });
     let limit = Duration::from_mins(1);
     timeout(limit, is_done.notified()).await.expect("a reply to every event");
+    let peak_kib = peak_kib(child.id().expect("it runs"));
     child.kill().await.expect("the child ends");
     let stdout = reader.await.expect("the output");
     let replies = std::mem::take(&mut state.lock().unwrap().replies);
-    Ran { replies, stdout }
+    assert_allowed(if enforces { Mode::Enforce } else { Mode::DryRun }, emulator);
+    Ran { replies, stdout, peak_kib }
+}
+
+/// As Linux tells it.
+fn peak_kib(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("Linux");
+    let peak = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).expect("a peak");
+    peak.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 async fn answer(

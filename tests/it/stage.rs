@@ -17,6 +17,8 @@ use session_reaper::{
 };
 use tokio::{net::TcpListener, time::Instant};
 
+use crate::privilege::assert_allowed;
+
 /// An hour at most; break-glass and what is tagged so are exempt.
 pub(crate) const POLICY: &str = r#"
 version: 1
@@ -101,7 +103,7 @@ impl Stage {
         let ssm = Ssm::new(&config.build(), self.calls_per_second);
         let end_by = Instant::now() + self.deadline;
         let scope = Scope::from_arn("arn:aws:lambda:eu-central-1:123456789012:function:f");
-        sweep(Order {
+        let swept = sweep(Order {
             ssm: &ssm,
             scope: scope.as_ref(),
             policy: &self.policy,
@@ -110,8 +112,9 @@ impl Stage {
             within: Within { start_by: end_by - self.margin, end_by },
             concurrency: 8,
         })
-        .await
-        .map(|it| it.report)
+        .await;
+        assert_allowed(self.mode, &self.emulator);
+        swept.map(|it| it.report)
     }
 
     /// Ids that were asked to end, in the order of the calls, each call once.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "session.rs",
     "target.rs",
     "pattern.rs",
@@ -18,6 +18,7 @@ const PURE: [&str; 15] = [
     "plan.rs",
     "report.rs",
     "metrics.rs",
+    "printable.rs",
 ];
 
 #[test]

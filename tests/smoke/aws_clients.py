@@ -5,6 +5,7 @@
 Needs the packages of requirements.txt, and `aws` beside the running Python.
 """
 
+import datetime
 import json
 import os
 import pathlib
@@ -171,6 +172,27 @@ class AwsClients(unittest.TestCase):
         with self.assertRaises(self.ssm.exceptions.ParameterNotFound):
             self.ssm.get_parameter(Name="/none")
         self.assertEqual(self.client("sts").get_caller_identity()["Account"], "123456789012")
+
+    def test_a_role_is_assumed(self):
+        role, name = "arn:aws:iam::210987654321:role/path/Auditor", "jo@example.com"
+        words = ["--role-arn", role, "--role-session-name", name, "--external-id", "x:1/2"]
+        assumed = self.aws("sts", "assume-role", *words)
+        arn = f"arn:aws:sts::210987654321:assumed-role/Auditor/{name}"
+        self.assertEqual(assumed["AssumedRoleUser"]["Arn"], arn)
+        keys = assumed["Credentials"]
+        left = datetime.datetime.fromisoformat(keys["Expiration"]) - datetime.datetime.now(datetime.UTC)
+        self.assertAlmostEqual(left.total_seconds(), 3600, delta=60)
+        session = boto3.Session(
+            keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], "eu-central-1"
+        )
+        sts = session.client("sts", endpoint_url=self.environment["AWS_ENDPOINT_URL"])
+        identity = sts.get_caller_identity()
+        self.assertEqual((identity["Arn"], identity["Account"]), (arn, "210987654321"))
+        self.assertEqual(identity["UserId"], assumed["AssumedRoleUser"]["AssumedRoleId"])
+        wrong = self.aws("sts", "assume-role", *words[:2], "--role-session-name", "a b", status=255)
+        self.assertIn("(ValidationError) when calling the AssumeRole operation: 1 valid", wrong)
+        with self.assertRaisesRegex(botocore.exceptions.ClientError, "ValidationError.*arn of role"):
+            sts.assume_role(RoleArn="arn of role/of somebody", RoleSessionName=name)
 
 
 class Terminal(unittest.TestCase):

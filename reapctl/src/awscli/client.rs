@@ -7,6 +7,7 @@ mod connect;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use session_reaper::ssm::ATTEMPT;
 use tokio::time::sleep;
 
 pub(crate) use self::connect::{NO_CREDENTIALS, Options};
@@ -61,7 +62,7 @@ impl Client {
         let body = json::compact(&Value::Map(params.clone()), ", ", ": ");
         let mut n_attempts = 1;
         let answer = loop {
-            let answer = attempt(&self.ssm, operation, &body).await;
+            let answer = ATTEMPT.scope(n_attempts, attempt(&self.ssm, operation, &body)).await;
             if n_attempts >= self.max_attempts || !answer.is_worth_another_attempt() {
                 break answer;
             }

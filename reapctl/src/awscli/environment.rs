@@ -19,6 +19,9 @@ pub(crate) struct Settings {
     sections: Option<profile::ProfileSet>,
 }
 
+/// The longest chain of source profiles; one that names itself has no end.
+const MAX_SOURCES: usize = 8;
+
 impl Settings {
     /// Reads the files. A profile that was chosen and is not there is an error only once it is
     /// `checked`.
@@ -51,6 +54,19 @@ impl Settings {
     /// A setting of the profile.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.profile(self.profile.as_deref().unwrap_or("default"))?.get(key)
+    }
+
+    /// The profile to log in to, if it, or one that it takes its credentials from, has a login.
+    pub(crate) fn login(&self) -> Option<&str> {
+        let mut name = self.profile.as_deref().unwrap_or("default");
+        for _ in 0..MAX_SOURCES {
+            let profile = self.profile(name)?;
+            if ["sso_session", "sso_start_url"].iter().any(|it| profile.get(it).is_some()) {
+                return Some(name);
+            }
+            name = profile.get("source_profile")?;
+        }
+        None
     }
 
     /// A variable, or else the profile's setting.

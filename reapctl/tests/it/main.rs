@@ -1,6 +1,11 @@
 //! The command line, through the binary.
 
-#![expect(clippy::expect_used, reason = "a test that panics has failed")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+mod hostile;
+mod privilege;
+
+mod aws;
 
 use std::{
     fs,
@@ -474,6 +479,45 @@ async fn on_a_terminal_a_sweep_shows_its_plan_and_asks() {
 }
 
 #[tokio::test]
+async fn a_narrow_terminal_gets_fewer_columns_and_is_told_which() {
+    let account = Account::new().await;
+    let plan = format!("{} plan --policy {STARTER}", env!("CARGO_BIN_EXE_reapctl"));
+    for (width, left_out) in [
+        (100, Some("TAGS, DOCUMENT, STATUS, SESSION would not fit")),
+        (225, Some("\r\nDOCUMENT, STATUS would not fit")),
+        (300, None),
+    ] {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("stty rows 50 cols {width} && exec {plan} 2>/dev/null")]);
+        command.envs(account.variables()).env("NO_COLOR", "1");
+        let mut terminal = spawn_command(command, Some(30_000)).expect("a terminal");
+        let screen = terminal.exp_eof().expect("the end");
+        assert_eq!(screen.contains("would not fit"), left_out.is_some(), "{screen}");
+        assert!(left_out.is_none_or(|it| screen.contains(it)), "{screen}");
+        let widest = screen.lines().map(|it| it.trim_end().chars().count()).max();
+        assert!(widest.is_some_and(|it| it <= width), "{widest:?}: {screen}");
+        let (header, _) = screen.split_once('\n').expect("lines");
+        assert_eq!(header.contains("SESSION"), 225 <= width, "{header}");
+    }
+}
+
+/// Its narration stands between the lines of a table, which must not be broken.
+#[tokio::test]
+async fn a_narrow_terminal_does_not_change_an_explanation() {
+    let account = Account::new().await;
+    let id = "ravi@example.com-0m1r4t6y9w2zaq7d3n8hfx2k5v";
+    let words = ["explain", "--policy", STARTER, "--at", "2027-03-02T12:00:00Z", id];
+    let piped = account.reapctl(&words).await.stdout;
+    let explain = format!("{} {}", env!("CARGO_BIN_EXE_reapctl"), words.join(" "));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &format!("stty rows 50 cols 60 && exec {explain}")]);
+    command.envs(account.variables()).env("NO_COLOR", "1");
+    let mut terminal = spawn_command(command, Some(30_000)).expect("a terminal");
+    let screen = terminal.exp_eof().expect("the end");
+    assert_eq!(screen.replace("\r\n", "\n"), piped);
+}
+
+#[tokio::test]
 async fn ctrl_c_starts_no_further_termination_and_reports_what_was_begun() {
     let account = Account::new().await;
     let sweep = format!("sweep --policy {STARTER} --enforce --yes --calls-per-second 1");
@@ -672,6 +716,25 @@ async fn a_tag_look_up_that_fails_is_told_of() {
         assert_eq!(output.status, Some(3), "{command}");
         let message = "warning: `GetResources` was denied after 1 attempt";
         assert!(output.stderr.starts_with(message), "{command}: {}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn what_aws_refuses_is_told_with_the_way_out_in_one_line() {
+    for (code, advice) in [
+        ("AccessDeniedException", "(allow `ssm:DescribeSessions`)"),
+        ("ExpiredTokenException", "(the credentials have expired: renew them"),
+        ("RequestTimeTooSkewed", "(the clock of this machine is wrong: set it)"),
+        ("UnrecognizedClientException", "enable the Region for the account"),
+    ] {
+        let error = format!("error: {{ status: 400, code: {code}, message: \"a\\nb\\e[31m\" }}");
+        let fault = format!("{{ operation: DescribeSessions, play: {{ {error} }} }}");
+        let account = Account::with(&write("refused.yaml", &format!("faults: [{fault}]"))).await;
+        let output = account.reapctl(&["plan", "--policy", STARTER]).await;
+        assert_eq!(output.status, Some(1), "{code}");
+        let stderr = output.stderr;
+        assert!(stderr.contains(&format!("{code}: a b")) && stderr.contains(advice), "{stderr}");
+        assert!(stderr.lines().count() == 1 && !stderr.contains('\u{1b}'), "{stderr:?}");
     }
 }
 
@@ -887,31 +950,6 @@ async fn every_command_is_completed_and_has_a_manual_page() {
     }
 }
 
-#[tokio::test]
-async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
-    let config = &write(
-        "aws-config",
-        "[profile s]\nsso_session = x\nsso_account_id = 123456789012\nsso_role_name = r\n\
-         [sso-session x]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-central-1\n",
-    );
-    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
-    let elsewhere = [&keys[..], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]].concat();
-    for (profile, variables, message) in [
-        (None, vec![], "no credentials were found; use `--profile`, set AWS_ACCESS_KEY_ID"),
-        (Some("nope"), vec![], "see `aws configure list --profile nope`"),
-        (Some("s"), vec![("AWS_CONFIG_FILE", config.as_str())], "run `aws sso login --profile s`"),
-        (None, elsewhere, "cannot reach AWS (Connection refused"),
-    ] {
-        let mut arguments = vec!["plan", "--policy", STARTER, "--region", "eu-central-1"];
-        arguments.extend(profile.iter().flat_map(|it| ["--profile", *it]));
-        let variables = [&variables[..], &[("AWS_EC2_METADATA_DISABLED", "true")]].concat();
-        let output = reapctl(&arguments, &variables).await;
-        assert_eq!((output.status, output.stdout.as_str()), (Some(1), ""), "{message}");
-        assert!(output.stderr.contains(message), "{}", output.stderr);
-        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
-    }
-}
-
 /// A file of this test's own; its path.
 fn write(name: &str, text: &str) -> String {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -963,8 +1001,8 @@ async fn errors_say_what_and_where() {
         (vec!["lock", "root", "--policy", policy, "--for", "1d"], 1, "no Region is set"),
         (vec!["emulate", "--port", &port], 1, "choose another with `--port`"),
         (vec!["emulate", "--fleet", "/none.yaml"], 1, "cannot read `/none.yaml`"),
-        (vec!["emulate", "--fleet", fleet], 1, "unknown field `idd`"),
-        (vec!["emulate", "--fleet", fleet], 1, "line 2"),
+        (vec!["emulate", "--fleet", fleet], 2, "unknown field `idd`"),
+        (vec!["emulate", "--fleet", fleet], 2, "\n2 |   - { idd: a-1 }\n"),
         (vec!["emulate", "--port", "x"], 2, "invalid value 'x' for '--port <PORT>'"),
         (vec!["check", "/none.yaml"], 1, "cannot read `/none.yaml`"),
         (vec!["test", fleet, fleet], 2, "is not a valid policy"),

@@ -1,21 +1,16 @@
 //! Where to connect, as whom, and how long to wait.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use aws_config::{
-    BehaviorVersion, Region, SdkConfig, ecs::EcsCredentialsProvider,
-    imds::credentials::ImdsCredentialsProvider, meta::credentials::CredentialsProviderChain,
-    profile::ProfileFileCredentialsProvider, retry::RetryConfig, timeout::TimeoutConfig,
-};
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
-use aws_smithy_http_client::{
-    Builder,
-    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
-};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::error::display::DisplayErrorContext;
 
-use crate::awscli::environment::{Settings, variable};
+use crate::{
+    aws::of_profile,
+    awscli::environment::{Settings, variable},
+    http,
+};
 
 /// What the command line says of the connection.
 pub(crate) struct Options {
@@ -26,6 +21,7 @@ pub(crate) struct Options {
     pub(crate) ca_bundle: Option<String>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) read_timeout: Option<Duration>,
+    pub(crate) shows_calls: bool,
 }
 
 pub(super) async fn config(options: &Options, settings: &Settings) -> Result<SdkConfig, String> {
@@ -42,19 +38,19 @@ pub(super) async fn config(options: &Options, settings: &Settings) -> Result<Sdk
     if let Some(url) = &options.endpoint_url {
         loader = loader.endpoint_url(url);
     }
+    if !options.verifies && !is_plain(options) {
+        return Err("reapctl always verifies certificates; trust others with --ca-bundle".into());
+    }
+    let ca_bundle = options.ca_bundle.as_deref().filter(|_| !is_plain(options));
+    let client = http::client(ca_bundle, options.shows_calls)?;
     if !options.signs {
         loader = loader.no_credentials();
     } else if let Some(profile) = settings.profile.as_ref().filter(|_| settings.is_explicit) {
-        loader = loader.credentials_provider(of_profile(profile));
+        let region = Some(Region::new(options.region.clone()));
+        loader = loader.credentials_provider(of_profile(profile, region, client.clone()));
     }
-    if is_plain(options) {
-        return Ok(loader.load().await);
-    }
-    if !options.verifies {
-        return Err("reapctl always verifies certificates; trust others with --ca-bundle".into());
-    }
-    if let Some(path) = &options.ca_bundle {
-        loader = loader.http_client(trusting(path)?);
+    if let Some(client) = client {
+        loader = loader.http_client(client);
     }
     Ok(loader.load().await)
 }
@@ -65,26 +61,6 @@ fn is_plain(options: &Options) -> bool {
     let url = options.endpoint_url.clone();
     let url = url.or_else(|| variables.into_iter().find_map(variable));
     url.is_some_and(|it| it.starts_with("http://"))
-}
-
-/// A client that trusts the certificates of a file, and no others.
-fn trusting(path: &str) -> Result<SharedHttpClient, String> {
-    let pem = fs::read(path).map_err(|_| {
-        format!("Could not find a suitable TLS CA certificate bundle, invalid path: {path}")
-    })?;
-    let trusted = TrustStore::empty().with_pem_certificate(pem);
-    let context = TlsContext::builder().with_trust_store(trusted).build();
-    let context = context.map_err(|err| format!("cannot use {path}: {err}"))?;
-    let provider = Provider::Rustls(CryptoMode::AwsLc);
-    Ok(Builder::new().tls_provider(provider).tls_context(context).build_https())
-}
-
-/// Everything but the environment's credentials.
-fn of_profile(name: &str) -> CredentialsProviderChain {
-    let profile = ProfileFileCredentialsProvider::builder().profile_name(name).build();
-    CredentialsProviderChain::first_try("Profile", profile)
-        .or_else("EcsContainer", EcsCredentialsProvider::builder().build())
-        .or_else("Ec2InstanceMetadata", ImdsCredentialsProvider::builder().build())
 }
 
 /// Refuses to go on without credentials.

@@ -1,16 +1,19 @@
-//! Texts that anybody may have written, for a terminal: it obeys control and bidirectional characters.
+//! Texts that anybody may have written, for terminals and logs: whoever shows them may obey control and
+//! bidirectional characters, or take some for the end of a line.
 
 use std::fmt;
 
 /// Whether a terminal may obey the character instead of showing it: control and bidirectional ones.
-pub(crate) fn is_unsafe(it: char) -> bool {
+#[must_use]
+pub fn is_unsafe(it: char) -> bool {
     it.is_control()
         || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(it, '\u{2066}'..='\u{2069}')
 }
 
 /// The text with every control and bidirectional character escaped, for a terminal obeys them.
-pub(crate) fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     let escape = |it: char| match it {
         it if is_unsafe(it) => it.escape_unicode().to_string(),
         it => it.to_string(),
@@ -19,18 +22,24 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// The same of a text that may have several lines.
-pub(crate) fn printable_lines(text: &str) -> String {
+#[must_use]
+pub fn printable_lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// JSON that says the same, with those characters as `\u` escapes. Line ends are not in strings.
-pub(crate) fn printable_json(json: &impl fmt::Display) -> String {
+#[must_use]
+pub fn printable_json(json: &impl fmt::Display) -> String {
+    let text = json.to_string();
+    let is_escaped = |it: char| it != '\n' && is_unsafe(it);
+    if !text.contains(is_escaped) {
+        return text;
+    }
     let escape = |it: char| match it {
-        '\n' => it.to_string(),
-        it if is_unsafe(it) => format!("\\u{:04x}", u32::from(it)),
+        it if is_escaped(it) => format!("\\u{:04x}", u32::from(it)),
         it => it.to_string(),
     };
-    json.to_string().chars().map(escape).collect()
+    text.chars().map(escape).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,299 @@
+//! How commands reach AWS, and what they say if they cannot.
+
+use std::sync::LazyLock;
+
+use serde_json::json;
+use session_manager_emulator::{Call, Emulator, Fleet, serve};
+
+use super::{Output, STARTER, reapctl, write};
+
+const FLEET: &str = r#"
+callers:
+  AKIAENVIRONMENT: "arn:aws:iam::123456789012:user/environment"
+  AKIAPROFILE: "arn:aws:iam::123456789012:user/profile"
+sessions:
+  - { id: a-1, owner: "arn:aws:iam::123456789012:user/a", target: i-0aa00000000000de1, age: 26h }
+tags: { i-0aa00000000000de1: { env: dev } }
+parameters: { /policy: "version: 1" }
+"#;
+
+const CONFIG: &str = "\
+[profile keys]
+aws_access_key_id = AKIAPROFILE
+aws_secret_access_key = secret-of-the-profile
+[profile role]
+role_arn = arn:aws:iam::123456789012:role/path/Auditor
+source_profile = keys
+[profile login]
+sso_session = x
+sso_account_id = 123456789012
+sso_role_name = r
+[sso-session x]
+sso_start_url = https://x.awsapps.com/start
+sso_region = eu-central-1
+[profile behind-the-login]
+role_arn = arn:aws:iam::123456789012:role/Auditor
+source_profile = login
+[profile process]
+credential_process = /bin/false
+";
+
+const ROLE: &str = "arn:aws:iam::123456789012:role/path/Auditor";
+
+/// An emulator on a socket, and a command that reaches it.
+async fn run(fleet: &str, words: &[&str], variables: &[(&str, &str)]) -> (Output, Vec<Call>) {
+    let emulator = Emulator::new(Fleet::parse(&format!("{FLEET}{fleet}")).expect("a fleet"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let served = tokio::spawn(serve(listener, emulator.clone()));
+    let output = reach(words, &[&[("AWS_ENDPOINT_URL", url.as_str())], variables].concat()).await;
+    served.abort();
+    (output, emulator.calls())
+}
+
+/// A command with credentials in the environment, unless `variables` say otherwise.
+async fn reach(words: &[&str], variables: &[(&str, &str)]) -> Output {
+    static FILE: LazyLock<String> = LazyLock::new(|| write("aws.config", CONFIG));
+    let common = [
+        ("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT"),
+        ("AWS_CONFIG_FILE", FILE.as_str()),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_SECRET_ACCESS_KEY", "secret-of-the-environment"),
+    ];
+    reapctl(words, &[&common, variables].concat()).await
+}
+
+fn asked(calls: &[Call]) -> Vec<(&str, &str)> {
+    let caller = |it: &'_ Call| it.caller.rsplit_once(':').map_or(0, |(head, _)| head.len() + 1);
+    calls.iter().map(|it| (it.operation.as_str(), &it.caller[caller(it)..])).collect()
+}
+
+#[tokio::test]
+async fn a_role_is_assumed_once_and_makes_every_further_call() {
+    let role =
+        ["--role-arn", ROLE, "--external-id", "x:1/2", "--role-session-name", "jo@example.com"];
+    for words in [
+        &["plan", "--policy", STARTER][..],
+        &["sweep", "--policy-parameter", "/policy"],
+        &["sweep", "--policy", STARTER, "--enforce", "--yes"],
+        &["lock", "user/a", "--policy", STARTER],
+        &["backtest", STARTER],
+        &["explain", "--policy", STARTER, "a-1"],
+    ] {
+        let (output, calls) = run("", &[words, &role].concat(), &[]).await;
+        assert!(output.status.is_some_and(|it| it == 0 || it == 3), "{words:?}: {}", output.stderr);
+        let (first, others) = calls.split_first().expect("calls");
+        assert_eq!(asked(std::slice::from_ref(first)), [("AssumeRole", "user/environment")]);
+        let body = json!({
+            "RoleArn": ROLE, "ExternalId": "x:1/2", "RoleSessionName": "jo@example.com",
+        });
+        assert_eq!(first.body, body);
+        assert!(2 <= others.len(), "{words:?}");
+        let assumed = "arn:aws:sts::123456789012:assumed-role/Auditor/jo@example.com";
+        for call in others {
+            assert_eq!(call.caller, assumed, "{words:?}: {}", call.operation);
+            assert_ne!(call.operation, "AssumeRole");
+        }
+    }
+    let words = ["plan", "--policy", STARTER, "--external-id", "x"];
+    assert_eq!(reach(&words, &[]).await.status, Some(2), "of no use without a role");
+}
+
+/// As with the AWS CLI: `--profile` outranks the environment's credentials, `AWS_PROFILE` does not.
+#[tokio::test]
+async fn whose_credentials_are_used() {
+    const AUDITOR: &str = "assumed-role/Auditor/reapctl";
+    let no_keys = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let with = |name: &'static str| [&no_keys[..], &[("AWS_PROFILE", name)]].concat();
+    for (words, variables, first, then) in [
+        (&[][..], vec![], "user/environment", "user/environment"),
+        (&["--profile", "keys"], vec![], "user/profile", "user/profile"),
+        (&[], vec![("AWS_PROFILE", "keys")], "user/environment", "user/environment"),
+        (&[], with("keys"), "user/profile", "user/profile"),
+        (&["--profile", "role"], vec![], "user/profile", "assumed-role/Auditor/"),
+        (&[], with("role"), "user/profile", "assumed-role/Auditor/"),
+        (&["--profile", "keys", "--role-arn", ROLE], vec![], "user/profile", AUDITOR),
+    ] {
+        for command in
+            [&["plan", "--policy", STARTER][..], &["describe-sessions", "--state", "Active"]]
+        {
+            if command[0] == "describe-sessions" && words.contains(&"--role-arn") {
+                continue; // It has the AWS CLI's options alone.
+            }
+            let (output, calls) = run("", &[command, words].concat(), &variables).await;
+            assert!(output.status.is_some_and(|it| it == 0 || it == 3), "{}", output.stderr);
+            let asked = asked(&calls);
+            let (last, others) = asked.split_last().expect("calls");
+            let first_asked = others.first().unwrap_or(last);
+            assert_eq!(first_asked.1, first, "{command:?} {words:?} {variables:?}: {asked:?}");
+            assert!(last.1.starts_with(then), "{command:?} {words:?} {variables:?}: {asked:?}");
+        }
+    }
+}
+
+const PLAN: [&str; 3] = ["plan", "--policy", STARTER];
+
+/// Each row: an operation, what is played to it, a command, and the way out that it tells.
+async fn check_refusals(table: &[(&str, &str, &[&str], &str)]) {
+    for (operation, fault, words, way_out) in table {
+        let faults = format!("faults: [{{ operation: {operation}, play: {fault} }}]");
+        let (Output { status, stderr, .. }, _) = run(&faults, words, &[]).await;
+        assert!(stderr.contains(way_out), "{operation} {fault}: {stderr}");
+        let is_warning = *operation == "GetResources"; // What needs tags is undetermined then.
+        assert_eq!(status, Some(if is_warning { 3 } else { 1 }), "{operation} {fault}: {stderr}");
+        let start = if is_warning { "warning: " } else { "error: " };
+        let n_lines = stderr.matches('\n').count();
+        assert!(stderr.starts_with(start) && n_lines == 1, "{operation} {fault}: {stderr}");
+        assert!(!stderr.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{stderr:?}");
+    }
+}
+
+fn error(code: &str, message: &str) -> String {
+    format!("{{ error: {{ status: 400, code: {code}, message: \"{message}\" }} }}")
+}
+
+#[tokio::test]
+async fn whoever_is_denied_is_told_the_action_in_one_line() {
+    let parameter = ["plan", "--policy-parameter", "/policy"];
+    let sweep = ["sweep", "--policy", STARTER, "--enforce", "--yes"];
+    let role = [&PLAN[..], &["--role-arn", ROLE]].concat();
+    let explain = ["explain", "--policy", STARTER, "a-1"];
+    let ciphertext = "The ciphertext refers to a customer master key that does not exist";
+    let ciphertext = error("AccessDeniedException", ciphertext);
+    let other = "User: x is not authorized to perform: kms:Decrypt on resource: y";
+    let other = error("AccessDeniedException", other);
+    let trust = "allow `sts:AssumeRole`, and let the role's trust policy name the caller, and";
+    check_refusals(&[
+        ("GetCallerIdentity", "deny", &PLAN, "allow `sts:GetCallerIdentity`"),
+        ("AssumeRole", "deny", &role, trust),
+        ("AssumeRole", "deny", &[&PLAN[..], &["--profile", "role"]].concat(), trust),
+        ("DescribeSessions", "deny", &PLAN, "(allow `ssm:DescribeSessions`)"),
+        ("DescribeSessions", "deny", &["backtest", STARTER], "(allow `ssm:DescribeSessions`)"),
+        ("DescribeSessions", "deny", &explain, "(allow `ssm:DescribeSessions`)"),
+        ("TerminateSession", "deny", &sweep, "(allow `ssm:TerminateSession`)"),
+        ("GetParameter", "deny", &parameter, "(allow `ssm:GetParameter`)"),
+        ("GetParameter", &ciphertext, &parameter, "(allow `kms:Decrypt`)"),
+        ("GetParameter", &other, &parameter, "(allow `kms:Decrypt`)"),
+        ("GetResources", "deny", &PLAN, "(allow `tag:GetResources`)"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn every_other_refusal_is_told_in_one_line_with_the_way_out() {
+    let role = [&PLAN[..], &["--role-arn", ROLE]].concat();
+    let profile = [&PLAN[..], &["--profile", "keys"]].concat();
+    let late = "Signature expired: 20261123T010000Z is now earlier than 20261123T013000Z";
+    let hostile = error("Odd", r"a\nb\e[31m\u009b\u202ec");
+    let in_xml = error("Odd", r"a\nb\u009b\u202ec"); // Which has no escape character.
+    let harmless = r"Odd: a\u{a}b\u{1b}[31m\u{9b}\u{202e}c";
+    let clock = "the clock of this machine is wrong: set it";
+    let region =
+        "the Region `eu-central-1` is not enabled for the account; see `aws configure list`";
+    check_refusals(&[
+        ("GetCallerIdentity", &error("ExpiredToken", "x"), &PLAN, "as `aws sso login` does"),
+        ("GetCallerIdentity", &error("ExpiredToken", "x"), &profile, "sso login --profile keys`"),
+        ("AssumeRole", &error("ExpiredToken", "x"), &role, "renew them, as `aws sso login` does"),
+        ("DescribeSessions", &error("ExpiredTokenException", "x"), &PLAN, "expired: renew them)"),
+        ("GetCallerIdentity", &error("InvalidClientTokenId", "x"), &PLAN, region),
+        ("DescribeSessions", &error("UnrecognizedClientException", "x"), &PLAN, "is not enabled"),
+        ("GetCallerIdentity", &error("SignatureDoesNotMatch", late), &PLAN, clock),
+        ("DescribeSessions", &error("InvalidSignatureException", late), &PLAN, clock),
+        ("DescribeSessions", &error("RequestTimeTooSkewed", "x"), &PLAN, clock),
+        ("GetCallerIdentity", &error("SignatureDoesNotMatch", "x"), &PLAN, "the secret key is"),
+        ("GetCallerIdentity", "unavailable", &PLAN, "HTTP status 503, and no answer of AWS's"),
+        ("GetCallerIdentity", &in_xml, &PLAN, r"Odd: a\u{a}b\u{9b}\u{202e}c"),
+        ("AssumeRole", &in_xml, &role, r"Odd: a\u{a}b\u{9b}\u{202e}c"),
+        ("DescribeSessions", &hostile, &PLAN, harmless),
+        ("GetResources", &hostile, &PLAN, harmless),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
+    let no_keys = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let at = |url| [("AWS_ENDPOINT_URL", url)];
+    let proxy = [("HTTPS_PROXY", "http://127.0.0.1:1")]; // Nobody listens there.
+    for (words, variables, message) in [
+        (
+            &[][..],
+            &no_keys[..],
+            "no credentials were found; use `--profile`, set AWS_ACCESS_KEY_ID",
+        ),
+        (
+            &["--profile", "nope"],
+            &[],
+            "no profile is called `nope`; see `aws configure list-profiles`",
+        ),
+        (&[], &[("AWS_PROFILE", "nope")], "no profile is called `nope`"),
+        (&["--profile", "login"], &[], "run `aws sso login --profile login`"),
+        (&["--profile", "behind-the-login"], &[], "run `aws sso login --profile login`"),
+        (&["--profile", "process"], &[], "the profile `process` gives no credentials"),
+        (&["--role-arn", ROLE], &no_keys, "no credentials were found"),
+        (
+            &[],
+            &at("http://127.0.0.1:1"),
+            "(Connection refused (os error 111)); is `http://127.0.0.1:1` right? See `--endpoint-url`",
+        ),
+        (&[], &at("http://nowhere.invalid"), "is `http://nowhere.invalid` right?"),
+        (&["--region", "nowhere-1"], &proxy, "is the Region `nowhere-1` right? See `--region`"),
+        (&[], &[("AWS_REGION", "")], "no Region is set; use `--region`"),
+        (&[], &[("AWS_CA_BUNDLE", "/none.pem")], "invalid path: /none.pem"),
+        (&["--role-arn", ROLE], &at("http://127.0.0.1:1"), "is `http://127.0.0.1:1` right?"),
+    ] {
+        let words = [&["plan", "--policy", STARTER], words].concat();
+        let output = reach(&words, variables).await;
+        assert_eq!((output.status, output.stdout.as_str()), (Some(1), ""), "{message}");
+        assert!(output.stderr.contains(message), "{message}: {}", output.stderr);
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn debug_shows_each_call_and_nothing_secret() {
+    let faults = r#"
+faults:
+  - { operation: GetCallerIdentity, times: 1, play: internal_error }
+  - { operation: DescribeSessions, times: 1, play: throttle }
+  - { operation: DescribeSessions, times: 1, skip: 1, play: { slow: 6s } }
+  - { operation: DescribeSessions, times: 1, skip: 2, play: reset_before }
+  - { operation: GetResources, play: { error: { status: 400, code: "Odd\e\nError", message: x } } }
+"#;
+    let words = ["plan", "--policy", STARTER, "--debug", "--role-arn", ROLE, "--output", "json"];
+    let token = [("AWS_SESSION_TOKEN", "token-of-the-environment")];
+    let (output, calls) = run(faults, &words, &token).await;
+    assert_eq!(output.status, Some(3), "{}", output.stderr);
+    serde_json::from_str::<serde_json::Value>(&output.stdout).expect("JSON alone");
+    let lines: Vec<_> = output.stderr.lines().filter(|it| it.starts_with("debug: ")).collect();
+    assert_eq!(lines.len(), calls.len(), "{}", output.stderr);
+    let expected = [
+        ("AssumeRole", 1, "200, request 00000000-"),
+        ("GetCallerIdentity", 1, "500 InternalFailure, request "),
+        ("GetCallerIdentity", 2, "200, request "),
+        ("DescribeSessions", 1, "400 ThrottlingException, request "),
+        ("DescribeSessions", 2, "no answer, "),
+        ("DescribeSessions", 3, ""),
+        ("DescribeSessions", 4, "200, request "),
+        ("GetResources", 1, r"400 Odd\u{1b}\u{a}Error, request "),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{}", output.stderr);
+    for (line, (operation, attempt, what)) in lines.iter().zip(expected) {
+        let start = format!("debug: {operation} at 127.0.0.1:");
+        let end = format!(", attempt {attempt}: {what}");
+        assert!(line.starts_with(&start) && line.contains(&end), "{line}: {end}");
+        assert!(line.ends_with(" ms"), "{line}");
+    }
+    for secret in ["secret-of", "token-of", "AKIA", "ASIA", "Signature", "emulator"] {
+        assert!(!output.stderr.contains(secret), "{secret}: {}", output.stderr);
+    }
+
+    let listing = ["describe-sessions", "--state", "Active", "--debug"];
+    let throttled = "faults: [{ operation: DescribeSessions, times: 1, play: throttle }]";
+    let (output, _) = run(throttled, &listing, &[]).await;
+    assert!(output.stderr.contains("attempt 1: 400 Throttl"), "{}", output.stderr);
+    assert!(output.stderr.contains("attempt 2: 200"), "{}", output.stderr);
+    let quiet = run("", &["plan", "--policy", STARTER], &[]).await.0;
+    assert_eq!(quiet.stderr, "");
+}

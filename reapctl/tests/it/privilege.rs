@@ -1,0 +1,84 @@
+//! `docs/operations.md` allows operators what their commands call, and nothing else.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::Value;
+use session_manager_emulator::{Emulator, Fleet, serve};
+use tokio::net::TcpListener;
+
+use crate::{STARTER, reapctl};
+
+/// What looking needs, and what ending sessions needs besides.
+fn documented() -> [BTreeSet<String>; 2] {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let text = fs::read_to_string(path).expect("text");
+    let (_, section) = text.split_once("## What an operator's credentials need").expect("it");
+    let mut blocks = section.split("```json\n").skip(1).filter_map(|it| it.split("```").next());
+    let mut actions = || {
+        let policy: Value = serde_json::from_str(blocks.next().expect("a block")).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("a list").clone();
+        let of = |it: &Value| {
+            let action = &it["Action"];
+            action.as_array().cloned().unwrap_or_else(|| vec![action.clone()])
+        };
+        let actions = statements.iter().flat_map(of);
+        actions.filter_map(|it| it.as_str().map(str::to_owned)).collect()
+    };
+    [actions(), actions()]
+}
+
+/// What a command calls, on the demo's fleet.
+async fn called(arguments: &[&str]) -> BTreeSet<String> {
+    let fleet = Fleet::parse(include_str!("../../demo/fleet.yaml")).expect("a fleet");
+    let emulator = Emulator::new(Fleet { faults: Vec::new(), ..fleet });
+    emulator.set_parameter("/policy", &fs::read_to_string(STARTER).expect("a policy"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(serve(listener, emulator.clone()));
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "emulator"),
+        ("AWS_SECRET_ACCESS_KEY", "emulator"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ENDPOINT_URL", &url),
+    ];
+    let output = reapctl(arguments, &variables).await;
+    let calls = emulator.calls();
+    assert!(calls.iter().all(|it| it.status == Some(200)), "{arguments:?}: {}", output.stderr);
+    let action = |operation: &str| match operation {
+        "GetCallerIdentity" => None, // It needs no permission.
+        "GetResources" => Some(format!("tag:{operation}")),
+        _ => Some(format!("ssm:{operation}")),
+    };
+    calls.iter().filter_map(|it| action(&it.operation)).collect()
+}
+
+#[tokio::test]
+async fn operators_may_do_exactly_what_their_commands_call() {
+    const POLICY: [&str; 2] = ["--policy-parameter", "/policy"];
+    const PACE: [&str; 2] = ["--calls-per-second", "100"];
+    let [looking, ending] = documented();
+    let all: BTreeSet<String> = looking.union(&ending).cloned().collect();
+    let session = "amara-0a1b2c3d4e5f60001";
+    for (arguments, expected) in [
+        (vec!["plan"], &looking),
+        (vec!["explain", session], &looking),
+        (vec!["sweep"], &looking),
+        (vec!["lock", "user/amara"], &looking),
+        (vec!["sweep", "--enforce", "--yes"], &all),
+        (vec!["lock", "user/amara", "--enforce", "--yes"], &all),
+    ] {
+        let actual = called(&[&arguments[..], &POLICY, &PACE].concat()).await;
+        let is_whole = arguments.len() == 1 || arguments[0] == "sweep";
+        assert!(actual.is_subset(expected), "{arguments:?}: {actual:?}");
+        assert!(!is_whole || actual == *expected, "{arguments:?}: {actual:?}");
+        let may_end = actual.contains("ssm:TerminateSession");
+        assert_eq!(may_end, arguments.contains(&"--enforce"), "{arguments:?}");
+    }
+
+    let backtest = called(&[&["backtest", STARTER][..], &PACE].concat()).await;
+    let listed = called(&["describe-sessions", "--state", "Active"]).await;
+    let ended = called(&["terminate-session", "--session-id", session]).await;
+    assert!(backtest.contains("tag:GetResources") && backtest.is_subset(&looking), "{backtest:?}");
+    assert!(listed.is_subset(&looking) && listed.len() == 1, "{listed:?}");
+    assert_eq!(ended, ending);
+}

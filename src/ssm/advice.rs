@@ -1,0 +1,128 @@
+//! What a failed call says: AWS's own words or the transport's, and the way out.
+//!
+//! Nothing is decided by these words: kinds of errors are told apart by code and type.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ssm::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+
+use super::{
+    Operation,
+    bounded::{MAX_BYTES, is_too_long},
+    is_unintelligible, sources,
+};
+
+/// What AWS, or the transport, said, and what to do about it: in one line.
+pub(super) fn detail<E>(operation: &Operation, err: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let (said, advice) = match err.as_service_error() {
+        _ if is_unintelligible(err) => (chain(err), Some(on_unintelligible(err))),
+        Some(service) => {
+            let status = err.raw_response().map_or(0, |it| it.status().as_u16());
+            let (code, message) = (service.code(), service.message().unwrap_or_default());
+            let said = match (code, message) {
+                (Some(code), "") => code.to_owned(),
+                (Some(code), message) => format!("{code}: {message}"),
+                (None, _) => format!("HTTP status {status}"),
+            };
+            (said, way_out(code.unwrap_or_default(), message, operation.action))
+        }
+        None if is_without_credentials(err) => {
+            let advice = "give the function a role, or this machine credentials";
+            ("no credentials were found".into(), Some(advice.into()))
+        }
+        None => (chain(err), on_transport(err).map(Into::into)),
+    };
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    match advice {
+        Some(advice) => format!("{said} ({advice})"),
+        None => said,
+    }
+}
+
+/// What to do about a refusal of this action, where its code tells.
+#[must_use]
+pub fn way_out(code: &str, message: &str, action: &str) -> Option<String> {
+    let advice = match code {
+        "AccessDenied" | "AccessDeniedException" => return Some(on_denial(message, action)),
+        "ExpiredToken" | "ExpiredTokenException" => "the credentials have expired: renew them",
+        "InvalidClientTokenId" | "UnrecognizedClientException" => {
+            "AWS does not know the credentials there: enable the Region for the account, or \
+             correct the keys"
+        }
+        "RequestExpired" | "RequestTimeTooSkewed" => WRONG_CLOCK,
+        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
+            if ["expired", "not yet current"].iter().any(|it| message.contains(it)) {
+                WRONG_CLOCK
+            } else {
+                "the secret key does not belong to the access key: correct them"
+            }
+        }
+        _ => return None,
+    };
+    Some(advice.into())
+}
+
+const WRONG_CLOCK: &str = "the clock of this machine is wrong: set it";
+
+/// AWS names the action, mostly the operation's own, and the kind of policy that is in the way.
+fn on_denial(message: &str, action: &str) -> String {
+    let named = message.split_once("not authorized to perform: ").and_then(|(_, rest)| {
+        let action = rest.split_whitespace().next()?;
+        let is_part = |it: char| it.is_ascii_alphanumeric() || ":-*".contains(it);
+        (action.contains(':') && action.chars().all(is_part)).then_some(action)
+    });
+    let action = match named {
+        Some(action) => action,
+        None if message.contains("ciphertext") => "kms:Decrypt",
+        None => action,
+    };
+    if message.contains("service control policy") {
+        format!("a service control policy of the organization forbids it: have it allow `{action}`")
+    } else if message.contains("explicit deny") {
+        format!("a policy denies it explicitly: exempt the role from its denial of `{action}`")
+    } else {
+        format!("allow `{action}`")
+    }
+}
+
+fn on_unintelligible(err: &(dyn Error + 'static)) -> String {
+    if sources(err).any(is_too_long) {
+        return format!("the answer is longer than {} MiB: is it AWS's?", MAX_BYTES >> 20);
+    }
+    "the answer cannot be read: is it AWS's? check the endpoint's URL and any proxy".into()
+}
+
+fn on_transport(err: &(dyn Error + 'static)) -> Option<&'static str> {
+    let words = chain(err);
+    let advice = [
+        ("certificate expired", "renew the endpoint's certificate, or set this machine's clock"),
+        (
+            "certificate",
+            "its certificate is not trusted: check the endpoint's URL and any proxy; \
+             SSL_CERT_FILE names other authorities",
+        ),
+        ("corrupt message", "it does not speak TLS: check the endpoint's URL"),
+        ("dns error", "the name is not known: check the Region, the endpoint's URL and DNS"),
+        ("Connection refused", "nobody listens there: check the endpoint's URL and any proxy"),
+    ];
+    let found = advice.into_iter().find(|(word, _)| words.contains(word));
+    found.map(|(_, advice)| advice)
+}
+
+fn is_without_credentials(err: &(dyn Error + 'static)) -> bool {
+    sources(err)
+        .filter_map(|it| it.downcast_ref())
+        .any(|it| matches!(it, CredentialsError::CredentialsNotLoaded(_)))
+}
+
+/// An error and its sources, for their own texts do not repeat them.
+fn chain(err: &(dyn Error + 'static)) -> String {
+    sources(err).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

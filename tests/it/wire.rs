@@ -1,0 +1,428 @@
+//! Over a real socket: every fault that the emulator can play, every way not to reach AWS, and answers
+//! beyond all measure.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Request, Response};
+use serde_json::{Value, json};
+use session_manager_emulator::{Emulator, Fault, Fleet, OnTerminate, Play, Reset, ToEnded, serve};
+use session_reaper::{report::Outcomes, source::PolicySource};
+use tokio::{io::copy_bidirectional, net::TcpStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
+};
+
+use crate::{
+    lambda::{assert_error, invocations},
+    runtime_api::{Invocations, Ran, invoke},
+    stage::{POLICY, Stage, Wire, assert_adds_up, fleet, listen},
+};
+
+/// With so many fillers, the violators stand on the third page of 200.
+const THREE_PAGES: usize = 400;
+
+/// What a listing comes to when a fault strikes its second page once.
+enum Listing {
+    /// It is complete, and so many are ended.
+    Complete(usize),
+    /// It is incomplete, for this reason, and nobody of the later pages is ended.
+    Incomplete(&'static str),
+}
+
+/// What each fault comes to if it strikes each operation once: a listing, the outcome of a session that
+/// is to be ended, whether tags are known, and what is wrong with the policy.
+#[rustfmt::skip]
+fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
+    use Listing::{Complete, Incomplete};
+    let denied = Incomplete("(allow `ssm:DescribeSessions`)");
+    let error = json!({"error": {"status": 400, "code": "Odd", "message": "no"}});
+    vec![
+        // the fault                    listing                           termination   tags   policy
+        (json!({"appear": {"id": "n"}}), Complete(4),                      "terminated", true,  None),
+        (json!({"body": "<html>"}),     Complete(4),                      "terminated", true,  None),
+        (json!("deny"),                 denied,                           "denied",     false, Some("allow `ssm:GetParameter`")),
+        (json!("duplicate_rows"),       Complete(4),                      "terminated", true,  None),
+        (json!("empty_page"),           Complete(4),                      "terminated", false, Some("not nothing")),
+        (json!("empty_token"),          Complete(4),                      "terminated", true,  None),
+        (error,                         Incomplete("was refused"),        "failed",     false, Some("Odd: no")),
+        (json!({"forget": "SessionId"}), Complete(4),                     "terminated", true,  None),
+        (json!("internal_error"),       Complete(4),                      "terminated", true,  None),
+        (json!("invalid_token"),        Complete(4),                      "failed",     false, Some("InvalidNextToken")),
+        (json!("more_tags"),            Complete(4),                      "terminated", false, None),
+        (json!("repeat_token"),         Incomplete("repeated a page token"), "terminated", true, None),
+        (json!("reset_after"),          Complete(4),                      "terminated", true,  None),
+        (json!("reset_before"),         Complete(4),                      "terminated", true,  None),
+        (json!({"slow": "6s"}),         Complete(4),                      "terminated", true,  None),
+        (json!({"slow_after": "6s"}),   Complete(4),                      "terminated", true,  None),
+        (json!("throttle"),             Complete(4),                      "terminated", true,  None),
+        (json!("truncated"),            Complete(4),                      "terminated", true,  None),
+        (json!("unavailable"),          Complete(4),                      "terminated", true,  None),
+        (json!({"vanish": "v-3h"}),     Complete(3),                      "terminated", true,  None),
+    ]
+}
+
+/// The names of an enum's variants, as serde lists them when it knows none of such a name.
+pub(crate) fn variants<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
+    let Err(err) = serde_json::from_str::<T>("\"?\"") else { panic!("`?` is a variant") };
+    err.to_string().split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect()
+}
+
+fn once(operation: &str, play: &Value) -> Fault {
+    Fault::new(operation, 1, serde_json::from_value(play.clone()).expect("a fault"))
+}
+
+#[tokio::test]
+async fn every_fault_strikes_every_operation_and_comes_to_what_it_must() {
+    let name = |it: &Value| {
+        let of_object = it.as_object().and_then(|it| it.keys().next()).map(String::as_str);
+        of_object.or(it.as_str()).expect("a fault").to_owned()
+    };
+    let named: BTreeSet<_> = table().iter().map(|(play, ..)| name(play)).collect();
+    assert_eq!(named, variants::<Play>(), "each is in the table");
+    let strike = async |(play, listing, outcome, has_tags, problem)| {
+        tokio::join!(
+            strike_the_listing(&play, listing),
+            strike_a_termination(&play, outcome),
+            strike_the_tags(&play, has_tags),
+            strike_the_policy(&play, problem),
+        )
+    };
+    // Whoever waits for an answer can wait with others; all at once would be slow everywhere.
+    let (slow, swift): (Vec<_>, Vec<_>) =
+        table().into_iter().partition(|(play, ..)| name(play).starts_with("slow"));
+    for row in swift {
+        Box::pin(strike(row)).await;
+    }
+    join_all(slow.into_iter().map(strike)).await;
+}
+
+async fn strike_the_listing(play: &Value, expected: Listing) {
+    let fault = once("DescribeSessions", play).after(1);
+    let stage = Stage::with_faults(Wire::Socket, THREE_PAGES, vec![fault]);
+    let report = stage.sweep().await;
+    assert_adds_up(&report);
+    let n_ended = report.outcomes.terminated;
+    match expected {
+        Listing::Complete(n) => assert_eq!((n_ended, report.failure()), (n, None), "{play}"),
+        Listing::Incomplete(why) => {
+            let failure = report.failure().map(|it| it.to_string()).unwrap_or_default();
+            assert!(failure.contains(why) && n_ended == 0, "{play}: {failure}");
+        }
+    }
+}
+
+async fn strike_a_termination(play: &Value, expected: &str) {
+    let fault = once("TerminateSession", play).for_session("v-3h");
+    let stage = Stage::with_faults(Wire::Socket, 0, vec![fault]);
+    let report = stage.sweep().await;
+    assert_adds_up(&report);
+    let rows = serde_json::to_value(&report.sessions).expect("JSON");
+    let is_it = |it: &&Value| it["session_id"] == "v-3h";
+    let row = rows.as_array().and_then(|it| it.iter().find(is_it)).expect("v-3h");
+    assert_eq!(row["outcome"], expected, "{play}: {row}");
+    assert_eq!(stage.is_active("v-3h"), expected != "terminated", "{play}");
+    assert!(3 <= report.outcomes.terminated, "{play}: the others are ended all the same");
+    assert_eq!(report.failure(), None, "{play}");
+}
+
+async fn strike_the_tags(play: &Value, are_known: bool) {
+    let stage = Stage::with_faults(Wire::Socket, 0, vec![once("GetResources", play)]);
+    let report = stage.sweep().await;
+    assert_adds_up(&report);
+    // A session that appears or vanishes does so after the listing.
+    let undetermined = if are_known { 1 } else { 6 };
+    assert_eq!(report.verdicts.undetermined, undetermined, "{play}");
+    assert_eq!(report.verdicts.violation, if are_known { 4 } else { 0 }, "{play}");
+}
+
+async fn strike_the_policy(play: &Value, problem: Option<&str>) {
+    let policy = PolicySource::Parameter("/policy".into());
+    let stage = Stage::with_faults(Wire::Socket, 0, vec![once("GetParameter", play)]);
+    let stage = Stage { policy, ..stage };
+    stage.emulator.set_parameter("/policy", POLICY);
+    match (stage.try_sweep().await, problem) {
+        (Ok(report), None) => assert!(3 <= report.outcomes.terminated, "{play}"),
+        (Err(err), Some(problem)) => {
+            assert!(err.to_string().contains(problem), "{play}: {err}");
+            assert!(stage.calls("DescribeSessions").is_empty(), "{play}");
+        }
+        (Ok(report), Some(_)) => panic!("{play}: {}", report.counts()),
+        (Err(err), None) => panic!("{play}: {err}"),
+    }
+}
+
+#[tokio::test]
+async fn sessions_that_end_late_or_never_or_have_ended_come_to_what_they_must() {
+    let unconfirmed = Outcomes { unconfirmed: 1, terminated: 3, ..Outcomes::default() };
+    let terminated = Outcomes { terminated: 4, ..Outcomes::default() };
+    let on_terminate = [("ends", terminated), ("lingers", unconfirmed), ("stays", unconfirmed)];
+    let names = on_terminate.map(|(name, _)| name.to_owned());
+    assert_eq!(BTreeSet::from(names), variants::<OnTerminate>());
+    for (name, expected) in on_terminate {
+        let mut fleet = fleet(0);
+        fleet.sessions[0].on_terminate = serde_json::from_value(json!(name)).expect("a variant");
+        // Time for three passes.
+        let deadline = Duration::from_millis(10_000 + 5_500);
+        let stage = Stage { deadline, ..Stage::new(Wire::Socket, fleet) };
+        let report = stage.sweep().await;
+        stage.check(&report, Outcomes { left: 4, ..expected });
+    }
+
+    let gone = Outcomes { terminated: 3, already_gone: 1, ..Outcomes::default() };
+    let to_ended = [("ok", terminated), ("validation_exception", gone)];
+    let names = to_ended.map(|(name, _)| name.to_owned());
+    assert_eq!(BTreeSet::from(names), variants::<ToEnded>());
+    for (name, expected) in to_ended {
+        let mut fleet = fleet(0);
+        fleet.behaviour.to_ended = serde_json::from_value(json!(name)).expect("a variant");
+        fleet.faults = vec![once("TerminateSession", &json!({"vanish": "v-2h"}))];
+        let stage = Stage::new(Wire::Socket, fleet);
+        let report = stage.sweep().await;
+        stage.check(&report, Outcomes { left: 4, ..expected });
+    }
+}
+
+/// Runs the function with these variables, in place of those that Lambda sets.
+async fn run_with(emulator: &Emulator, variables: &[Variable<'_>]) -> Ran {
+    let Invocations { mut environment, events, deadline } = invocations(vec![json!({})]);
+    environment.extend(variables);
+    let ran = invoke(emulator, Invocations { environment, events, deadline }).await;
+    assert_eq!(ran.replies.len(), 1);
+    ran
+}
+
+/// One line in the reply, the same in the log, with these parts.
+#[track_caller]
+fn assert_one_line(ran: &Ran, parts: &[&str]) {
+    for part in parts {
+        assert_error(&ran.replies[0], "ListingIncomplete", part);
+    }
+    let error = ran.replies[0].as_ref().expect_err("an error")["errorMessage"].to_string();
+    assert!(!error.contains(r"\n") && !error.contains(r"\r"), "{error}");
+    let logged = ran.lines_with("sweep failed");
+    assert_eq!(logged.len(), 1);
+    assert_eq!(logged[0]["error"].to_string(), error);
+}
+
+fn url(it: &str) -> Variable<'_> {
+    ("AWS_ENDPOINT_URL", it)
+}
+
+type Variable<'a> = (&'a str, &'a str);
+
+#[tokio::test]
+async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
+    let emulator = Emulator::new(fleet(0));
+    let (plain, plain_url) = listen().await;
+    tokio::spawn(serve(plain, emulator.clone()));
+    let not_tls = plain_url.replace("http://", "https://");
+    let valid = serve_tls(include_bytes!("tls/valid.pem"), &plain_url).await;
+    let expired = serve_tls(include_bytes!("tls/expired.pem"), &plain_url).await;
+    let elsewhere = valid.replace("localhost", "127.0.0.2");
+    let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/authority.pem");
+    let trusted = ("SSL_CERT_FILE", authority);
+    let nobody = &[
+        ("AWS_ACCESS_KEY_ID", ""),
+        ("AWS_SECRET_ACCESS_KEY", ""),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ][..];
+    let table: [(&[Variable<'_>], [&str; 2]); 7] = [
+        (&[url(&valid)], ["UnknownIssuer", "check the endpoint's URL"]),
+        (&[url(&expired), trusted], ["expired", "renew the endpoint's certificate"]),
+        (&[url(&elsewhere), trusted], ["not valid for name", "check the endpoint's URL"]),
+        (&[url(&not_tls)], ["InvalidContentType", "it does not speak TLS"]),
+        (&[url("http://ssm.nowhere.invalid")], ["dns error", "check the Region"]),
+        (&[url("http://127.0.0.1:1")], ["Connection refused", "nobody listens there"]),
+        (nobody, ["no credentials were found", "give the function a role"]),
+    ];
+    for (variables, [said, advice]) in table {
+        let ran = run_with(&emulator, variables).await;
+        assert_one_line(&ran, &[said, advice]);
+    }
+    assert!(emulator.calls().is_empty(), "nothing was sent, not even in plain text");
+
+    let ran = run_with(&emulator, &[url(&valid), trusted]).await;
+    assert!(ran.replies[0].is_ok(), "{:?}", ran.replies[0]);
+}
+
+/// Speaks TLS with this certificate and passes on what it hears; its URL.
+async fn serve_tls(certificate: &'static [u8], to: &str) -> String {
+    let certificate = CertificateDer::from_pem_slice(certificate).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/key.pem")).expect("a key");
+    let config = ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate], key).expect("a pair");
+    let acceptor = TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let to = to.trim_start_matches("http://").to_owned();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _peer) = listener.accept().await.expect("a client");
+            let (acceptor, to) = (acceptor.clone(), to.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut behind = TcpStream::connect(to).await.expect("the emulator");
+                drop(copy_bidirectional(&mut stream, &mut behind).await);
+            });
+        }
+    });
+    format!("https://localhost:{port}")
+}
+
+#[tokio::test]
+async fn what_aws_refuses_for_everybody_is_told_with_the_way_out_in_one_line() {
+    let by = |policy: &str| {
+        format!(
+            "User: arn:aws:sts::123456789012:assumed-role/r/s is not authorized to perform: \
+             ssm:DescribeSessions on resource: *\n{policy}"
+        )
+    };
+    let expired = "The security token included in the request is expired";
+    let invalid = "The security token included in the request is invalid.";
+    let late = "Signature expired: 20260302T1200Z is now earlier than 20260302T1210Z";
+    let table = [
+        ("ExpiredTokenException", expired, "the credentials have expired: renew them"),
+        ("UnrecognizedClientException", invalid, "enable the Region for the account"),
+        ("RequestTimeTooSkewed", "too large", "the clock of this machine is wrong: set it"),
+        ("InvalidSignatureException", late, "the clock of this machine is wrong: set it"),
+        ("InvalidSignatureException", "does not match", "the secret key does not belong"),
+        (
+            "AccessDeniedException",
+            &by("because no identity-based policy allows it"),
+            "allow `ssm:DescribeSessions`",
+        ),
+        (
+            "AccessDeniedException",
+            &by("with an explicit deny in a service control policy"),
+            "a service control policy of the organization forbids it: have it allow `ssm:DescribeSessions`",
+        ),
+        (
+            "AccessDeniedException",
+            &by("with an explicit deny in an identity-based policy"),
+            "a policy denies it explicitly: exempt the role",
+        ),
+    ];
+    for (code, message, advice) in table {
+        let (code, message) = (code.to_owned(), message.to_owned());
+        let play = Play::Error { status: 400, code: code.clone(), message };
+        // In the middle of the sweep: one page was read.
+        let faults = vec![Fault::new("DescribeSessions", 1, play).always().after(1)];
+        let emulator = Emulator::new(Fleet { faults, ..fleet(200) });
+        let ran = run_with(&emulator, &[]).await;
+        assert_one_line(&ran, &[&code, advice, "200 seen"]);
+        assert_eq!(emulator.calls().len(), 2, "{code}: it is not tried again");
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_expire_before_the_policy_is_read_are_told_of() {
+    let message = "The ciphertext refers to a customer master key that does not exist, does not \
+                   exist in this region, or you are not allowed to access.";
+    for (code, message, advice) in [
+        ("ExpiredTokenException", "expired", "the credentials have expired: renew them"),
+        ("AccessDeniedException", message, "allow `kms:Decrypt`"),
+        (
+            "AccessDeniedException",
+            "User: x is not authorized to perform: kms:Decrypt on resource: k",
+            "allow `kms:Decrypt`",
+        ),
+    ] {
+        let play = Play::Error { status: 400, code: code.into(), message: message.into() };
+        let faults = vec![Fault::new("GetParameter", 1, play)];
+        let stage = Stage::with_faults(Wire::Socket, 0, faults);
+        let stage = Stage { policy: PolicySource::Parameter("/p".into()), ..stage };
+        let err = stage.try_sweep().await.expect_err("no policy").to_string();
+        assert!(err.contains(advice) && !err.contains('\n'), "{err}");
+    }
+}
+
+/// Serves what a listing asks for: the page of a number; its URL.
+async fn pages(page: impl Fn(usize) -> String + Clone + Send + 'static) -> String {
+    let answer = move |request: Request<Bytes>| {
+        let body: Value = serde_json::from_slice(request.body()).expect("JSON");
+        let number = body["NextToken"].as_str().map_or(0, |it| it.parse().expect("a number"));
+        let response = Response::new(Bytes::from(page(number)));
+        async { Ok::<_, Reset>(response) }
+    };
+    let (listener, url) = listen().await;
+    tokio::spawn(serve(listener, tower::service_fn(answer)));
+    url
+}
+
+/// No tag decides anything, and nobody violates it.
+const CALM: &str = "{version: 1, rules: [{id: a, when: {owner: role/nobody}, forbid: true}]}";
+
+/// As fast as it goes, and as quiet.
+async fn run_by_pages(page: impl Fn(usize) -> String + Clone + Send + 'static) -> Ran {
+    let url = pages(page).await;
+    let variables = [
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("REAPER_CALLS_PER_SECOND", "10000"),
+        ("REAPER_POLICY", CALM),
+    ];
+    run_with(&Emulator::new(Fleet::default()), &variables).await
+}
+
+#[tokio::test]
+async fn an_answer_beyond_all_measure_is_cut_off_and_takes_little_memory() {
+    let started = "\"StartDate\": 1772430000.0";
+    let row =
+        |reason: &str| format!("{{\"SessionId\": \"a\", {started}, \"Reason\": \"{reason}\"}}");
+    let long = row(&"x".repeat(10 << 20));
+    let many = vec![row("x"); (10 << 20) / row("x").len()].join(",");
+    for (name, rows) in [("one huge reason", long), ("far too many rows", many)] {
+        let body = format!("{{\"Sessions\": [{rows}]}}");
+        let ran = run_by_pages(move |_| body.clone()).await;
+        assert_one_line(&ran, &["the answer is longer than 4 MiB", "0 seen"]);
+        assert!(ran.peak_kib < 64 << 10, "{name}: {} KiB", ran.peak_kib);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_empty_pages_and_then_a_session_are_read_to_the_end() {
+    let ran = run_by_pages(|number| match number {
+        1_000 => json!({"Sessions": [{"SessionId": "a"}]}).to_string(),
+        _ => json!({"Sessions": [], "NextToken": (number + 1).to_string()}).to_string(),
+    })
+    .await;
+    let report = ran.replies[0].as_ref().expect("a report");
+    assert_eq!((&report["verdicts"]["seen"], &report["calls"]), (&json!(1), &json!(1_001)));
+    assert_eq!(report["coverage"]["complete"], true);
+    assert!(ran.peak_kib < 64 << 10, "{} KiB", ran.peak_kib);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_sessions_are_seen_each_once() {
+    // An unoptimized function takes minutes for so many.
+    let is_release = std::env::var_os("SESSION_REAPER_BINARY").is_some();
+    let (n_pages, max_kib) = if is_release { (500, 160 << 10) } else { (50, 64 << 10) };
+    let ran = run_by_pages(move |number| {
+        let row = |i: usize| {
+            json!({
+                "SessionId": format!("jane.doe@example.com-0{:016x}", number * 200 + i),
+                "Owner": "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_PowerUser_2b03e7d876722882/jane.doe@example.com",
+                "Target": format!("i-{:017x}", number * 200 + i),
+                "Status": "Connected",
+                "DocumentName": "SSM-SessionManagerRunShell",
+                "StartDate": 1_772_430_000.0,
+                "Reason": "INC-2041",
+            })
+        };
+        let rows: Vec<_> = (0..200).map(row).collect();
+        let next = if number == n_pages - 1 { String::new() } else { (number + 1).to_string() };
+        json!({"Sessions": rows, "NextToken": next}).to_string()
+    })
+    .await;
+    let report = ran.replies[0].as_ref().expect("a report");
+    let expected = (json!(n_pages * 200), json!(n_pages));
+    assert_eq!((&report["verdicts"]["compliant"], &report["calls"]), (&expected.0, &expected.1));
+    assert_eq!(report["coverage"]["complete"], true);
+    assert_eq!(ran.lines_with("session judged").len(), n_pages * 200);
+    assert!(ran.peak_kib < max_kib, "{} KiB", ran.peak_kib);
+}
