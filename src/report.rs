@@ -446,10 +446,10 @@ impl Report {
     pub fn failure(&self) -> Option<Failure> {
         let Outcomes { terminated, already_gone, unconfirmed, denied, throttled, failed, .. } =
             self.outcomes;
-        let n_tried = terminated + already_gone + unconfirmed + denied + throttled + failed;
+        let others = [terminated, already_gone, unconfirmed, throttled, failed];
         if let Some(problem) = self.coverage.problem.clone() {
             Some(Failure::ListingIncomplete { problem, counts: self.counts() })
-        } else if 0 < denied && denied == n_tried {
+        } else if 0 < denied && others == [0; 5] {
             let error = self.sessions.iter().find_map(|it| it.error.clone()).unwrap_or_default();
             Some(Failure::AllDenied { error, counts: self.counts() })
         } else {

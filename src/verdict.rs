@@ -154,10 +154,10 @@ impl Open {
             let is_violated = |it: &&Rule| it.is_violated(now, &session, &tags) == Truth::True;
             let violated: BTreeSet<_> =
                 self.rules.iter().filter(is_violated).map(|it| Arc::clone(&it.id)).collect();
-            let holds = |it: &Condition| it.holds(&session, &tags) == Truth::True;
-            let is_exempt = !violated.is_empty() && self.exemptions.iter().any(holds);
+            // Every condition can be met, and so each exemption in some completion.
+            let may_be_exempt = !violated.is_empty() && !self.exemptions.is_empty();
             let differs = always.is_some() && violated.is_empty() != ever.is_empty();
-            if is_exempt || differs {
+            if may_be_exempt || differs {
                 return None;
             }
             always.get_or_insert_with(|| violated.clone()).retain(|it| violated.contains(it));

@@ -51,13 +51,17 @@ impl Hours {
     pub fn contains(&self, now: Timestamp) -> bool {
         let now = self.zone.to_datetime(now);
         let (day, time) = (now.date().weekday(), now.time());
-        let is_day = |day| self.days.contains(&day);
-        match self.end {
-            Some(end) if end < self.start => {
-                (is_day(day) && self.start <= time) || (is_day(day.previous()) && time < end)
-            }
-            end => is_day(day) && self.start <= time && end.is_none_or(|end| time < end),
+        let has_begun = self.days.contains(&day) && self.start <= time;
+        let is_before_end = self.end.is_none_or(|end| time < end);
+        if self.is_over_midnight() {
+            has_begun || (self.days.contains(&day.previous()) && is_before_end)
+        } else {
+            has_begun && is_before_end
         }
+    }
+
+    fn is_over_midnight(&self) -> bool {
+        self.end.is_some_and(|end| end < self.start)
     }
 }
 
