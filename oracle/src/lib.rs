@@ -5,12 +5,17 @@
 #[path = "../../src"]
 mod core {
     pub mod completions;
+    pub mod metrics;
     pub mod pattern;
+    pub mod plan;
     pub mod policy;
+    pub mod report;
     pub mod session;
     pub mod target;
     pub mod truth;
     pub mod verdict;
 }
 
-pub use self::core::{completions, pattern, policy, session, target, truth, verdict};
+pub use self::core::{
+    completions, metrics, pattern, plan, policy, report, session, target, truth, verdict,
+};
