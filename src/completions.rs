@@ -105,3 +105,56 @@ pub(crate) fn completions<'a>(
     };
     (n <= MAX_COMPLETIONS).then(|| (0..n).map(complete))
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{policy::Policy, policy::Rule, target::Unknown};
+
+    /// Of a session on a target whose tags AWS does not tell.
+    fn completions_of(when: &str, status: Option<&str>) -> Option<Vec<(Session, Tags)>> {
+        let policy = format!(
+            "version: 1\ntag_keys: [a, b, c, d]\nrules: [{{ id: r, when: {when}, forbid: true }}]\n"
+        );
+        let policy = Policy::parse(&policy).expect(when);
+        let session = Session {
+            id: "x-1".into(),
+            owner: String::new(),
+            target: String::new(),
+            started_at: Timestamp::UNIX_EPOCH,
+            status: status.map(Into::into),
+            document: String::new(),
+            reason: None,
+            access_type: String::new(),
+        };
+        let tags = Tags::Unknown(Unknown::TagsNotReturned);
+        let all = completions(policy.rules.iter().flat_map(Rule::tests), &session, &tags)?;
+        Some(all.collect())
+    }
+
+    #[test]
+    fn every_combination_is_tried_once() {
+        let when = "{ target_tags: { a: x, b: y }, status: Failed }";
+        let all = completions_of(when, None).expect("few enough");
+        assert_eq!(all.len(), 3 * 3 * 5);
+        assert!((1..all.len()).all(|i| !all[..i].contains(&all[i])), "{all:?}");
+    }
+
+    #[test]
+    fn a_status_that_is_known_is_left_alone() {
+        let when = "{ target_tags: { a: x }, status: Failed }";
+        let all = completions_of(when, Some("Connected")).expect("few enough");
+        assert_eq!(all.len(), 3);
+        assert!(all.iter().all(|it| it.0.status.as_deref() == Some("Connected")), "{all:?}");
+    }
+
+    #[test]
+    fn not_more_than_256_are_tried() {
+        let tags = "a: [x, y], b: [x, y], c: [x, y]";
+        let n = |d: &str| completions_of(&format!("{{ target_tags: {{ {tags}, d: {d} }} }}"), None);
+        assert_eq!(n("[x, y]").map(|it| it.len()), Some(256));
+        assert_eq!(n("[x, y, z]"), None);
+    }
+}

@@ -262,6 +262,9 @@ mod tests {
 
     const ROLE: &str = "arn:aws:sts::123456789012:assumed-role/sre-oncall/jane";
     const SSO: &str = "arn:aws-us-gov:sts::123456789012:assumed-role/AWSReservedSSO_Pay_Ops_2b03e7d876722882/j@x.org";
+    const SHORT: &str = "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Ops_2b03/jane";
+    const NOT_HEX: &str =
+        "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Ops_no-hexadecimal-x/jane";
     const USER: &str = "arn:aws:iam::123456789012:user/team/x/jane";
     const TYPO: &str = "aws:iam::123456789012:user/bob"; // As one of AWS's own examples has it.
     const ROOT: &str = "arn:aws:iam::123456789012:root";
@@ -282,6 +285,8 @@ mod tests {
             ("permission-set/Pay_Ops/*@y.org",  SSO,       false),
             ("permission-set/Pay",              SSO,       false),
             ("permission-set/*",                ROLE,      false),
+            ("permission-set/*",                SHORT,     false), // No suffix of IAM Identity Center's.
+            ("permission-set/*",                NOT_HEX,   false),
             ("user/jane",                       USER,      true),
             ("user/team/x/jane",                USER,      true),
             ("user/team/*",                     USER,      true),
@@ -292,12 +297,15 @@ mod tests {
             ("federated-user/j*",               FEDERATED, true),
             ("root",                            ROOT,      true),
             ("root",                            USER,      false),
+            ("root",                            "arn:aws:iam::123456789012:rooted", false),
             ("arn:aws:sts::*:assumed-role/sre-*/jane", ROLE, true),
             ("arn:aws:*",                       SSO,       false),
             ("arn:*",                           SSO,       true),
             ("arn:*:assumed-role/sre-*",        ROLE,      true),
             ("arn:aws:sts::*:assumed-role/sre-*", ROLE,    true), // `*` spans `/`.
             ("arn:aws:iam::*:root",             ROOT,      true),
+            ("arn:aws:*::*:user/*",             USER,      true), // Any service …
+            ("arn:aws:iam::*:us*/*",            USER,      true), // … or kind of owner.
             ("arn:aws:sts::*:assumed-role/sre-oncall?jane", ROLE, true), // `?` may be `/` …
             ("arn:aws:iam::123456789012?root",  ROOT,      true), // … or `:`.
             ("role/sre-*",                      "",        false),
@@ -327,38 +335,35 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_could_match_nobody_is_an_error() {
-        for text in [
-            "alice",
-            "*",
-            "",
-            "role",
-            "role/",
-            "role//x",
-            "role/a/b/c",
-            "role/service-role/BreakGlass",
-            "user/",
-            "user/a//b",
-            "permission-set/a/b/c",
-            "federated-user/",
-            "federated-user",
-            "group/x",
-            "Root",
-            "arn:aws:iam::123456789012:role/BreakGlass",
-            "arn:*:role/BreakGlass",
-            "arn:aws:sts::123456789012:assumed-role/BreakGlass",
-            "arn:aws:iam::123456789012:assumed-role/BreakGlass/*",
-            "arn:aws:sts::123456789012:assumed-role/ops/BreakGlass/jane",
-            "arn:aws:sts::123456789012:user/x",
-            "arn:aws:iam::123456789012:user/",
-            "arn:aws:iam::123456789012:root/x",
-            "arn:aws:iam::123456789012",
-            "arn:",
-            "role/x ",
-            " user/x",
-        ] {
+    #[rustfmt::skip]
+    fn a_pattern_that_could_match_nobody_is_an_error_that_shows_the_way_out() {
+        let (kinds, role) = ("does not say what it is", "must be `role/NAME` or");
+        let (path, own) = ("has a role's path", "never a role's own ARN; write `role/NAME`");
+        let (whole, owners) = ("an ARN is `arn:PARTITION", "an owner is `arn:…:iam::…:user/…`");
+        let table = [
+            ("alice", kinds), ("*", kinds), ("", kinds), ("group/x", kinds), ("group/x/y/z", kinds), ("Root", kinds),
+            ("role", role), ("role/", role), ("role//x", role), ("role/a/b/c", role),
+            ("role/service-role/BreakGlass", path), ("role/aws-reserved/BreakGlass", path),
+            ("user/", "must be `user/NAME` or"), ("user/a//b", "must be `user/NAME` or"),
+            ("permission-set/a/b/c", "must be `permission-set/NAME` or"),
+            ("federated-user", "must be `federated-user/NAME`"),
+            ("federated-user/", "must be `federated-user/NAME`"),
+            ("federated-user/a/b", "must be `federated-user/NAME`"),
+            ("arn:aws:iam::123456789012:role/BreakGlass", own),
+            ("arn:*:role/BreakGlass", own),
+            ("arn:aws:sts::123456789012:assumed-role/BreakGlass", "write `…:assumed-role/NAME/*`"),
+            ("arn:aws:sts::123456789012:assumed-role/ops/BreakGlass/jane", "write `…:assumed-role/NAME/*`"),
+            ("arn:aws:iam::123456789012:assumed-role/BreakGlass/*", owners),
+            ("arn:aws:sts::123456789012:user/x", owners),
+            ("arn:aws:iam::123456789012:root/x", owners),
+            ("arn:aws:iam::123456789012:user/", "the name is missing"),
+            ("arn:aws:sts::123456789012:federated-user/", "the name is missing"),
+            ("arn:aws:iam::123456789012", whole), ("arn:", whole),
+            ("role/x ", "no white space"), (" user/x", "no white space"),
+        ];
+        for (text, part) in table {
             let err = text.parse::<OwnerPattern>().expect_err(text);
-            assert!(err.contains(&format!("`{text}`")), "{err}");
+            assert!(err.contains(&format!("`{text}`")) && err.contains(part), "{err}");
         }
     }
 }

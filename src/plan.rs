@@ -167,6 +167,21 @@ mod tests {
     }
 
     #[test]
+    fn every_action_says_what_and_why() {
+        for (action, name, hold) in [
+            (Action::Leave, "leave", None),
+            (Action::Terminate, "terminate", None),
+            (Action::Hold(Hold::Breaker), "hold", Some("breaker")),
+            (Action::Hold(Hold::Deadline), "hold", Some("deadline")),
+            (Action::Hold(Hold::Interrupted), "hold", Some("interrupted")),
+            (Action::Hold(Hold::Limit), "hold", Some("limit")),
+            (Action::Hold(Hold::Paused), "hold", Some("paused")),
+        ] {
+            assert_eq!((action.name(), action.hold()), (name, hold));
+        }
+    }
+
+    #[test]
     #[rustfmt::skip]
     fn limits() {
         let table = [

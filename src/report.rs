@@ -446,10 +446,10 @@ impl Report {
     pub fn failure(&self) -> Option<Failure> {
         let Outcomes { terminated, already_gone, unconfirmed, denied, throttled, failed, .. } =
             self.outcomes;
-        let n_tried = terminated + already_gone + unconfirmed + denied + throttled + failed;
+        let others = [terminated, already_gone, unconfirmed, throttled, failed];
         if let Some(problem) = self.coverage.problem.clone() {
             Some(Failure::ListingIncomplete { problem, counts: self.counts() })
-        } else if 0 < denied && denied == n_tried {
+        } else if 0 < denied && others == [0; 5] {
             let error = self.sessions.iter().find_map(|it| it.error.clone()).unwrap_or_default();
             Some(Failure::AllDenied { error, counts: self.counts() })
         } else {
@@ -548,8 +548,11 @@ pub fn sha256(text: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use jiff::SignedDuration;
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::plan::Action;
+    use crate::plan::{Action, Hold};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -609,6 +612,114 @@ pub(crate) mod tests {
             reason: None,
             access_type: String::new(),
         }
+    }
+
+    #[test]
+    fn every_mode_and_outcome_has_its_name() {
+        for (mode, name) in [(Mode::DryRun, "dry-run"), (Mode::Enforce, "enforce")] {
+            assert_eq!((mode.name(), name.parse()), (name, Ok(mode)));
+            assert_eq!(json!(mode), name);
+        }
+        assert_eq!(
+            "Enforce".parse::<Mode>(),
+            Err("a mode is `dry-run` or `enforce`, not `Enforce`".into())
+        );
+        for (outcome, name) in [
+            (Outcome::AlreadyGone, "already_gone"),
+            (Outcome::Denied, "denied"),
+            (Outcome::Failed, "failed"),
+            (Outcome::Held, "held"),
+            (Outcome::Left, "left"),
+            (Outcome::Spared, "spared"),
+            (Outcome::Terminated, "terminated"),
+            (Outcome::Throttled, "throttled"),
+            (Outcome::Unconfirmed, "unconfirmed"),
+        ] {
+            assert_eq!(outcome.name(), name);
+            assert_eq!(outcome.message(), format!("session {}", name.replace('_', " ")));
+        }
+    }
+
+    #[test]
+    fn a_row_has_all_that_is_known() {
+        let session = Session {
+            status: Some("Connected".into()),
+            reason: Some("INC-1".into()),
+            access_type: "Standard".into(),
+            ..session("s-1", 0)
+        };
+        let step = Step {
+            session,
+            tags: Tags::Known([("env".into(), "prod".into()), ("team".into(), "a".into())].into()),
+            verdict: Verdict::Violation {
+                rules: vec!["a".into(), "b".into()],
+                unknown: Some(Unknown::StatusNotReturned),
+            },
+            action: Action::Hold(Hold::Limit),
+        };
+        let settled = Settled {
+            step,
+            outcome: Outcome::Failed,
+            last_status: Some("Disconnected".into()),
+            error: Some("InternalServerError".into()),
+        };
+        let mut expected = json!({
+            "session_id": "s-1", "owner": "o", "target": "t", "tags": ["env=prod", "team=a"],
+            "document": "d", "status": "Connected", "started_at": "1969-12-31T23:43:20Z",
+            "age_s": 1_000, "verdict": "violation", "rules": ["a", "b"],
+            "unknown": "status_not_returned", "action": "hold", "hold": "limit",
+            "outcome": "failed", "last_status": "Disconnected", "error": "InternalServerError",
+        });
+        assert_eq!(json!(Row::of_settled(&settled, NOW)), expected);
+        for not_yet_known in ["outcome", "last_status", "error"] {
+            expected[not_yet_known] = Value::Null;
+        }
+        assert_eq!(json!(Row::of_step(&settled.step, NOW)), expected);
+
+        let text = |it: &str| Some(it.to_owned());
+        let record = Record {
+            id: text("s-1"),
+            owner: text("o"),
+            target: text("t"),
+            started_at: Some(NOW - SignedDuration::from_secs(1_000)),
+            status: text("Connected"),
+            document: text("d"),
+            ..Record::default()
+        };
+        for unknown in ["tags", "unknown", "action", "hold"] {
+            expected[unknown] = Value::Null;
+        }
+        expected["rules"] = json!([]);
+        expected["verdict"] = "ending".into();
+        assert_eq!(json!(Row::of_record(&record, NOW, None)), expected);
+        expected["verdict"] = "unjudged".into();
+        expected["error"] = "no Owner".into();
+        assert_eq!(json!(Row::of_record(&record, NOW, Some("no Owner"))), expected);
+    }
+
+    #[test]
+    fn the_manifest_is_flat_and_has_all_but_the_sessions_and_the_rules() {
+        let mut findings = findings();
+        findings.policy.version = Some(3);
+        findings.coverage.problem = Some("a repeated token".into());
+        findings.settled.truncate(1);
+        findings.unjudged.clear();
+        findings.ending.clear();
+        let expected = json!({
+            "mode": "enforce", "account": "123456789012", "region": "eu-west-1",
+            "started_at": "1970-01-01T00:00:00Z", "duration_s": 1.5, "policy_source": "p",
+            "policy_version": 3, "policy_sha256": sha256("abc"), "calls": 16,
+            "oldest_violation_s": 1_000, "tripped": true, "paused": true,
+            "sessions_sha256": sha256("s-000\n"),
+            "complete": true, "problem": "a repeated token", "pages": 15,
+            "seen": 1, "compliant": 0, "exempt": 0, "violation": 1, "undetermined": 0,
+            "unjudged": 0, "ending": 0,
+            "terminated": 1, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,
+            "failed": 0, "spared": 0, "held": 0, "left": 0,
+        });
+        let report = Report::new(&findings);
+        assert_eq!(report.manifest(), expected);
+        assert_eq!(report.counts(), "1 seen, 1 in violation, 1 terminated");
     }
 
     #[test]
@@ -682,6 +793,22 @@ pub(crate) mod tests {
         assert!(report.truncated);
         let n_bytes = serde_json::to_string(&report).expect("JSON").len();
         assert!((4_900_000..6_000_000).contains(&n_bytes), "{n_bytes}");
+
+        // The limit itself is allowed.
+        findings.settled.truncate(1);
+        findings.unjudged.clear();
+        findings.ending.clear();
+        let mut with_owner = |length| {
+            findings.settled[0].step.session.owner = "o".repeat(length);
+            Report::new(&findings)
+        };
+        let n_others = json!(with_owner(0).sessions[0]).to_string().len();
+        for (length, n, truncated) in
+            [(MAX_SESSIONS_BYTES, 1, false), (MAX_SESSIONS_BYTES + 1, 0, true)]
+        {
+            let report = with_owner(length - n_others);
+            assert_eq!((report.sessions.len(), report.truncated), (n, truncated));
+        }
     }
 
     #[test]
@@ -701,5 +828,23 @@ pub(crate) mod tests {
         assert!(failure.is_some_and(|it| it.starts_with(expected)));
         findings.settled.retain(|it| it.outcome == Outcome::Held);
         assert_eq!(Report::new(&findings).failure(), None, "nothing was tried");
+    }
+
+    #[test]
+    fn a_run_that_ended_or_might_have_ended_somebody_has_not_failed() {
+        let all = findings();
+        for other in [
+            Outcome::AlreadyGone,
+            Outcome::Failed,
+            Outcome::Terminated,
+            Outcome::Throttled,
+            Outcome::Unconfirmed,
+        ] {
+            let mut findings = findings();
+            findings.settled.retain(|it| it.outcome == Outcome::Denied);
+            assert!(Report::new(&findings).failure().is_some());
+            findings.settled.extend(all.settled.iter().find(|it| it.outcome == other).cloned());
+            assert_eq!(Report::new(&findings).failure(), None, "{other:?}");
+        }
     }
 }

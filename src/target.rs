@@ -112,8 +112,17 @@ mod tests {
 
     #[test]
     fn what_is_no_arn_names_no_scope() {
-        for text in ["", "function-arn", "arn:aws:lambda", "arn:aws:lambda:eu-west-1:12:function:f"]
-        {
+        for text in [
+            "",
+            "function-arn",
+            "arn:aws:lambda",
+            "arn:aws:lambda:eu-west-1:123456789012",
+            "arn:aws:lambda:eu-west-1:12:function:f",
+            "arn:aws:lambda:eu-west-1:my-account-1:function:f",
+            "arn:aws:lambda::123456789012:function:f",
+            "arn::lambda:eu-west-1:123456789012:function:f",
+            "urn:aws:lambda:eu-west-1:123456789012:function:f",
+        ] {
             assert_eq!(Scope::from_arn(text), None, "{text}");
         }
     }

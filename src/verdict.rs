@@ -154,10 +154,10 @@ impl Open {
             let is_violated = |it: &&Rule| it.is_violated(now, &session, &tags) == Truth::True;
             let violated: BTreeSet<_> =
                 self.rules.iter().filter(is_violated).map(|it| Arc::clone(&it.id)).collect();
-            let holds = |it: &Condition| it.holds(&session, &tags) == Truth::True;
-            let is_exempt = !violated.is_empty() && self.exemptions.iter().any(holds);
+            // Every condition can be met, and so each exemption in some completion.
+            let may_be_exempt = !violated.is_empty() && !self.exemptions.is_empty();
             let differs = always.is_some() && violated.is_empty() != ever.is_empty();
-            if is_exempt || differs {
+            if may_be_exempt || differs {
                 return None;
             }
             always.get_or_insert_with(|| violated.clone()).retain(|it| violated.contains(it));
@@ -299,12 +299,15 @@ exemptions:
         let prod = rule("prod", "when: { target_tags: { env: prod } }, require: { max_age: 1h }");
         let not_prod = rule("rest", "when: all, unless: { target_tags: { env: prod } }, require: { max_age: 12h }");
         let both = format!("rules: [{prod}, {not_prod}]");
+        let never = "rules: [{ id: never, when: { target_tags: { env: prod } }, require: { target_tags: { env: prod } } }]";
         let tagged = "exemptions: [{ id: e, when: { target_tags: { env: lab } } }]";
         let partial = both.replace("prod }", "prod* }");
         let any = "rules: [{ id: some, when: { target_tags: { env: '?*' } }, forbid: true }, \
                    { id: none, when: all, unless: { target_tags: { env: '*' } }, forbid: true }]";
         let empty = any.replace("'*'", "'?*'");
         let lab = format!("rules: [{prod}, {not_prod}, {}]", rule("lab", "when: { target_tags: { env: 'lab*' } }, require: { max_age: 12h }"));
+        let asked = "rules: [{ id: other, when: all, require: { max_age: 8h, target_tags: { env: prod } } }, \
+                     { id: prod, when: { target_tags: { env: prod } }, forbid: true }]";
         let status = "rules: [{ id: gone, when: { status: Disconnected }, forbid: true }, \
                       { id: live, when: { owner: role/* }, unless: { status: Disconnected }, forbid: true }]";
         let every = format!("rules: [{}]", rule("no", "when: { status: [Connected, Connecting, Disconnected, Failed] }, forbid: true"));
@@ -314,10 +317,12 @@ exemptions:
             (2,  &both,                                         "undetermined", "prod"),
             (13, &both,                                         "violation",    "prod rest"),
             (13, &format!("{both}\n{tagged}"),                  "undetermined", "prod rest"),
+            (1,  &format!("{never}\n{tagged}"),                 "compliant",    ""), // It needs no exemption.
             (13, &partial,                                      "undetermined", "prod rest"),
             (13, &lab,                                          "violation",    "prod rest"), // One more rule never ends fewer.
             (1,  any,                                           "undetermined", "some none"), // It may be empty.
             (1,  &empty,                                        "violation",    "some none"),
+            (1,  asked,                                         "violation",    "other prod"),
             (1,  status,                                        "violation",    "gone live"),
             (1,  &every,                                        "undetermined", "no"), // AWS may add a status.
         ];

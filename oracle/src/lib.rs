@@ -5,9 +5,12 @@
 #[path = "../../src"]
 mod core {
     pub mod completions;
+    pub mod metrics;
     pub mod pattern;
+    pub mod plan;
     pub mod policy;
     pub mod printable;
+    pub mod report;
     pub mod session;
     pub mod target;
     pub mod truth;
@@ -15,3 +18,6 @@ mod core {
 }
 
 pub use self::core::{completions, pattern, policy, printable, session, target, truth, verdict};
+pub use self::core::{
+    completions, metrics, pattern, plan, policy, report, session, target, truth, verdict,
+};

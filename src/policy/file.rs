@@ -736,6 +736,11 @@ paused: "yes"
     fn no_text_makes_more_of_errors_than_can_be_read() {
         let errors = Policy::parse(&"x".repeat(MAX_BYTES + 1)).expect_err("too long").to_string();
         assert_eq!(errors, "a policy has at most 65536 bytes, not 65537");
+        let longest = format!("version: 1\n#{}", "x".repeat(MAX_BYTES - 12));
+        assert_eq!(longest.len(), MAX_BYTES);
+        assert!(Policy::parse(&longest).is_ok());
+        let text = format!("rules:\n{}", "  - {}\n".repeat(33));
+        assert_eq!(Policy::parse(&text).expect_err("1 + 3 * 33 errors").0.len(), MAX_ERRORS);
         let rules = "  - {}\n".repeat(60);
         let errors = Policy::parse(&format!("version: 1\nrules:\n{rules}")).expect_err("errors").0;
         assert_eq!(errors.len(), MAX_ERRORS + 1);
@@ -744,6 +749,33 @@ paused: "yes"
         let long = format!("version: 1\npaused: {}\n", "x".repeat(1_000));
         let message = &Policy::parse(&long).expect_err("an error").0[0].message;
         assert_eq!(message.chars().count(), MAX_MESSAGE + 1);
+    }
+
+    #[test]
+    fn an_error_points_at_its_text() {
+        let text = "version: 1\nrules:\n  - id: é\n    when: all\n    forbid: \"no\" # Or?\n";
+        let errors = Policy::parse(text).expect_err(text).0;
+        let places: Vec<_> =
+            errors.iter().map(|it| &text[it.span.clone().expect("bytes")]).collect();
+        assert_eq!(places, ["é", "\"no\""]);
+    }
+
+    #[test]
+    fn a_typo_is_told_by_its_distance_and_names_only_where_they_are_few() {
+        check(
+            "version: 1\nexemtion: []\n",
+            &["line 2, column 1: the policy has no key `exemtion`; did you mean `exemptions`?"],
+        );
+        for (n, expected) in [
+            (MAX_NAMES, "line 3, column 41: `x` is not in `tag_keys`; it has `key-0`, `key-1`, "),
+            (MAX_NAMES + 1, "line 3, column 41: `x` is not in `tag_keys`; look for a typo"),
+        ] {
+            let keys: Vec<_> = (0..n).map(|it| format!("key-{it}")).collect();
+            let rule = "{ id: a, when: { target_tags: { x: y } }, forbid: true }";
+            let text = format!("version: 1\ntag_keys: [{}]\nrules: [{rule}]\n", keys.join(", "));
+            let message = Policy::parse(&text).expect_err("a typo").to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
     }
 
     #[test]
@@ -765,6 +797,7 @@ paused: "yes"
             ("version: 1\nrules: [\n", "line 2, column 8: unclosed bracket '['"),
             ("version: 1\nrules: null\n", "`rules` must be a list, not nothing"),
             ("version: 1\nexemptions: []\n", "`exemptions` is an empty list"),
+            ("version: 18446744073709551615\n", "not `1.8446744073709552e19`"),
             ("version: 1.0\n", "`version` must be 1, not `1.0`"),
             ("version: 1\nrules: [{id: a, when: {document: ''}, forbid: true}]\n", "no document"),
             ("version: 1\nrules: [{id: a, when: {document: A B}, forbid: true}]\n", "no document"),
@@ -795,7 +828,10 @@ paused: "yes"
         }
     }
 
-    const WHOLE_GRAMMAR: &str = r#"
+    #[test]
+    fn the_whole_grammar_is_read() {
+        let policy = Policy::parse(
+            r#"
 version: 1
 tag_keys: [env, team, "reaper:exempt"]
 rules:
@@ -803,17 +839,25 @@ rules:
     description: Shells on production are short.
     when: { target_tags: { env: [prod, "prod-*"], team: payments }, target: "i-*" }
     unless: { owner: "role/batch-*" }
-    require: { max_age: 1h30m, owner: [role/sre-*, permission-set/Ops], target_tags: { team: "?*" } }
+    require:
+      max_age: 1h30m
+      owner: [role/sre-*, permission-set/Ops/jane, user/jane]
+      target_tags: { team: "?*" }
+      document: [SSM-*, A_b.c?]
+      access_type: JustInTime
+      reason: ^INC
+      hours: ["Mon-Fri 08:00-18:30 Europe/Berlin", "Sat 00:00-24:00 UTC"]
   - id: lab
-    when: { target: [mi-*, "ecs:lab_*"] }
+    when: { target: [mi-*, "ecs:lab_*"], document: "*", status: [Connected, Failed] }
     forbid: true
   - id: everybody
     when: all
+    unless: { access_type: [Standard, JustInTime], reason: [a, b] }
     require: { max_age: 1d }
 exemptions:
   - id: break-glass
     description: Two people know the password.
-    when: { owner: [role/BreakGlass, root, "arn:aws:sts::*:federated-user/x"] }
+    when: { owner: [role/BreakGlass/x, root, "arn:aws:sts::*:federated-user/x", federated-user/y] }
     until: 2027-06-30T00:00:00Z
   - id: tagged
     when: { target_tags: { "reaper:exempt": "true" } }
@@ -822,12 +866,55 @@ limits:
   trip_above: { percent: 20, at_least: 3 }
 untagged: no-tags
 paused: true
-"#;
-
-    #[test]
-    fn the_whole_grammar_is_read() {
-        let policy = Policy::parse(WHOLE_GRAMMAR).expect("a valid policy");
-        assert_eq!((policy.rules.len(), policy.exemptions.len()), (3, 2));
+"#,
+        );
+        let policy = policy.expect("a valid policy");
+        let mut lines = Vec::new();
+        for Rule { id, description, when, unless, demand } in &policy.rules {
+            lines.push(format!("{id}: {}", description.as_deref().unwrap_or("-")));
+            lines.extend(when.0.iter().map(|it| format!("  when {it}")));
+            lines.extend(unless.iter().flat_map(|it| &it.0).map(|it| format!("  unless {it}")));
+            match demand {
+                Demand::Forbid => lines.push("  forbid".into()),
+                Demand::Require(all) => {
+                    lines.extend(all.iter().map(|it| format!("  require {it}")));
+                }
+            }
+        }
+        for Exemption { id, description, when, until } in &policy.exemptions {
+            lines.push(format!("{id}: {}", description.as_deref().unwrap_or("-")));
+            lines.extend(when.0.iter().map(|it| format!("  when {it}")));
+            lines.extend(until.iter().map(|it| format!("  until {it}")));
+        }
+        let expected = [
+            "production: Shells on production are short.",
+            "  when target: i-*",
+            "  when target_tags: env: prod, prod-*; team: payments",
+            "  unless owner: role/batch-*",
+            "  require max_age: 1h 30m",
+            "  require owner: role/sre-*, permission-set/Ops/jane, user/jane",
+            "  require target_tags: team: ?*",
+            "  require document: SSM-*, A_b.c?",
+            "  require access_type: JustInTime",
+            "  require reason: ^INC",
+            "  require hours: Mon-Fri 08:00-18:30 Europe/Berlin, Sat 00:00-24:00 UTC",
+            "lab: -",
+            "  when target: mi-*, ecs:lab_*",
+            "  when document: *",
+            "  when status: Connected, Failed",
+            "  forbid",
+            "everybody: -",
+            "  unless access_type: Standard, JustInTime",
+            "  unless reason: a, b",
+            "  require max_age: 24h",
+            "break-glass: Two people know the password.",
+            "  when owner: role/BreakGlass/x, root, arn:aws:sts::*:federated-user/x, federated-user/y",
+            "  until 2027-06-30T00:00:00Z",
+            "tagged: -",
+            "  when target_tags: reaper:exempt: true",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(policy.tag_keys, ["env", "team", "reaper:exempt"]);
         assert_eq!(
             policy.limits,
             Limits { max_terminations: 7, trip_percent: 20, trip_at_least: 3 }

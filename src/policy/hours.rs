@@ -51,13 +51,17 @@ impl Hours {
     pub fn contains(&self, now: Timestamp) -> bool {
         let now = self.zone.to_datetime(now);
         let (day, time) = (now.date().weekday(), now.time());
-        let is_day = |day| self.days.contains(&day);
-        match self.end {
-            Some(end) if end < self.start => {
-                (is_day(day) && self.start <= time) || (is_day(day.previous()) && time < end)
-            }
-            end => is_day(day) && self.start <= time && end.is_none_or(|end| time < end),
+        let has_begun = self.days.contains(&day) && self.start <= time;
+        let is_before_end = self.end.is_none_or(|end| time < end);
+        if self.is_over_midnight() {
+            has_begun || (self.days.contains(&day.previous()) && is_before_end)
+        } else {
+            has_begun && is_before_end
         }
+    }
+
+    fn is_over_midnight(&self) -> bool {
+        self.end.is_some_and(|end| end < self.start)
     }
 }
 
@@ -159,6 +163,14 @@ mod tests {
     }
 
     #[test]
+    fn the_clock_shows_the_time_in_the_zone_of_the_hours() {
+        let hours: Hours = "Mon-Fri 08:00-18:30 Europe/Berlin".parse().expect("hours");
+        let at = |now: &str| hours.clock(now.parse().expect(now));
+        assert_eq!(at("2026-03-02T17:30:00Z"), "Mon 18:30 CET");
+        assert_eq!(at("2026-07-02T22:05:59Z"), "Fri 00:05 CEST");
+    }
+
+    #[test]
     fn what_are_no_hours_is_an_error_that_shows_the_way_out() {
         for (text, part) in [
             ("08:00-18:30", "`Mon-Fri 08:00-18:30 Europe/Berlin`"),
@@ -167,6 +179,8 @@ mod tests {
             ("Mon-Fri 08:00-18:30 Europe/Bonn", "`Europe/Bonn` is no time zone"),
             ("Mon-Fri 08:00-18:30 Etc/Unknown", "`Etc/Unknown` is no time zone"),
             ("Mon-Fri 8:00-18:30 UTC", "`8:00-18:30` must be a range"),
+            ("Mon-Fri 08:0-18:30 UTC", "must be a range"),
+            ("Mon-Fri +8:00-18:30 UTC", "must be a range"),
             ("Mon-Fri 08:00-08:00 UTC", "must be a range"),
             ("Mon-Fri 24:00-08:00 UTC", "must be a range"),
             ("Mon-Fri 08:00-25:00 UTC", "must be a range"),

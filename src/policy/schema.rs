@@ -237,3 +237,15 @@ pub(super) fn hours() -> Value {
         &text(&format!(r"^\s*{days}\s+{time}-({time}|24:00)\s+\S+\s*$")),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_is_the_one_that_editors_are_given() {
+        let committed = include_str!("../../policies/policy.schema.json");
+        let committed: Value = serde_json::from_str(committed).expect("JSON");
+        assert_eq!(schema(), committed);
+    }
+}

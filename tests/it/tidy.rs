@@ -21,11 +21,22 @@ const PURE: [&str; 16] = [
     "printable.rs",
 ];
 
+fn text(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+}
+
+#[test]
+fn all_of_the_pure_core_is_mutated() {
+    let config = text(".cargo/mutants.toml");
+    for file in PURE {
+        assert!(config.contains(&format!("    \"src/{file}\",\n")), "{file}");
+    }
+}
+
 #[test]
 fn the_pure_core_knows_no_async_clock_environment_sdk_or_logging() {
     for file in PURE {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
-        let text = fs::read_to_string(path).expect(file);
+        let text = text(&format!("src/{file}"));
         for word in [
             "async ",
             "tokio",
