@@ -6,6 +6,14 @@ use std::{
 };
 
 use aws_config::BehaviorVersion;
+use aws_smithy_http_client::{
+    Connector,
+    proxy::ProxyConfig,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
 use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
@@ -18,7 +26,7 @@ use crate::{
     metrics,
     report::{Failure, Report},
     source::PolicyUnusable,
-    ssm::{Ssm, Within},
+    ssm::{ATTEMPT_TIMEOUT, Ssm, Within},
     sweep::{Order, Swept, sweep},
     target::Scope,
     telemetry,
@@ -76,10 +84,23 @@ impl App {
     /// If the configuration is not valid.
     pub async fn new(variables: &Variables) -> Result<Self, ConfigErrors> {
         let config = Config::from_variables(variables)?;
-        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let ssm = Ssm::new(&aws, config.calls_per_second);
+        let aws = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client());
+        let ssm = Ssm::new(&aws.load().await, config.calls_per_second);
         Ok(Self { config, ssm, is_warm: AtomicBool::new(false) })
     }
+}
+
+/// One connector for all clients, made now: each client would make two of its own, one of them in its
+/// first call, and read and parse the system's root certificates for each.
+fn http_client() -> SharedHttpClient {
+    let connector = Connector::builder()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .proxy_config(ProxyConfig::from_env())
+        .connector_settings(
+            HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build(),
+        );
+    let connector = SharedHttpConnector::new(connector.build());
+    http_client_fn(move |_settings, _components| connector.clone())
 }
 
 /// Runs one sweep for one event. A configuration that is not valid fails every invocation.

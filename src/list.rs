@@ -32,6 +32,16 @@ pub struct Census {
 /// Complete means that the end was reached, not that it is a snapshot of one instant.
 /// What was seen before a listing began anew stays seen.
 pub async fn list(ssm: &Ssm, state: State, within: Within) -> Census {
+    list_those(ssm, state, within, |_| true).await
+}
+
+/// The same, keeping only the records that are wanted.
+pub async fn list_those(
+    ssm: &Ssm,
+    state: State,
+    within: Within,
+    is_wanted: impl Fn(&Record) -> bool,
+) -> Census {
     let mut census = Census::default();
     let mut ids = HashSet::new();
     let mut tokens = HashSet::new();
@@ -52,7 +62,7 @@ pub async fn list(ssm: &Ssm, state: State, within: Within) -> Census {
         census.pages += 1;
         // An empty page is no end: only the lack of a token is.
         let is_new = |it: &Record| it.id.as_ref().is_none_or(|id| ids.insert(id.clone()));
-        census.records.extend(page.records.into_iter().filter(is_new));
+        census.records.extend(page.records.into_iter().filter(&is_wanted).filter(is_new));
         let Some(next) = page.next_token else { break None };
         if !tokens.insert(next.clone()) {
             break Some("AWS repeated a page token, so the pages behind it were not seen".into());

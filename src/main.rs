@@ -7,6 +7,12 @@ use session_reaper::{
     telemetry,
 };
 
+// A build setting that got lost would cost every cold start tens of milliseconds, and nobody would see.
+const _: () = assert!(
+    option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY").is_some(),
+    "build in the repository, where .cargo/config.toml sets AWS_LC_SYS_NO_JITTER_ENTROPY"
+);
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let variables = config::environment();

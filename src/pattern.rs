@@ -1,6 +1,6 @@
 //! Patterns of the policy: IAM's globs, and what an owner is matched by.
 
-use std::{fmt, str::FromStr};
+use std::{cell::LazyCell, fmt, str::FromStr};
 
 use wildmatch::WildMatch;
 
@@ -77,13 +77,17 @@ enum Principal<'a> {
 impl<'a> Principal<'a> {
     /// Lenient about a missing `arn:`, as one of AWS's own examples shows it.
     fn of(owner: &'a str) -> Self {
-        let mut parts = owner.strip_prefix("arn:").unwrap_or(owner).splitn(5, ':').skip(1);
-        let (service, resource) = (parts.next(), parts.nth(2).unwrap_or_default());
+        let arn = owner.strip_prefix("arn:").unwrap_or(owner);
+        // By bytes, which is faster: this runs for every pattern and session.
+        let mut parts = arn.as_bytes().splitn(5, |it| *it == b':').skip(1);
+        let service = parts.next();
+        let resource = parts.nth(2).map_or(arn.len(), |it| arn.len() - it.len());
+        let resource = arn.get(resource..).unwrap_or_default();
         match (service, resource.split_once('/')) {
-            (Some("iam"), None) if resource == "root" => Self::Root,
-            (Some("iam"), Some(("user", name))) => Self::User(name),
-            (Some("sts"), Some(("federated-user", name))) => Self::FederatedUser(name),
-            (Some("sts"), Some(("assumed-role", rest))) => match rest.split_once('/') {
+            (Some(b"iam"), None) if resource == "root" => Self::Root,
+            (Some(b"iam"), Some(("user", name))) => Self::User(name),
+            (Some(b"sts"), Some(("federated-user", name))) => Self::FederatedUser(name),
+            (Some(b"sts"), Some(("assumed-role", rest))) => match rest.split_once('/') {
                 Some((name, session)) => Self::Role { name, session },
                 None => Self::Other,
             },
@@ -118,11 +122,24 @@ impl OwnerPattern {
     /// Whether the pattern means this owner, given by its ARN.
     #[must_use]
     pub fn is_match(&self, owner: &str) -> bool {
+        Self::any_is_match(std::slice::from_ref(self), owner)
+    }
+
+    /// Whether one or more of these patterns mean this owner.
+    #[must_use]
+    pub fn any_is_match(patterns: &[Self], owner: &str) -> bool {
+        let principal = LazyCell::new(|| Principal::of(owner));
+        let means = |it: &Self| {
+            if let Self::Arn(glob) = it { glob.is_match(owner) } else { it.means(&principal) }
+        };
+        patterns.iter().any(means)
+    }
+
+    fn means(&self, principal: &Principal<'_>) -> bool {
         let matches_pair = |(name, second): (&Glob, &Option<Glob>), actual: &str, session: &str| {
             name.is_match(actual) && second.as_ref().is_none_or(|it| it.is_match(session))
         };
-        match (self, Principal::of(owner)) {
-            (Self::Arn(glob), _) => glob.is_match(owner),
+        match (self, principal) {
             (Self::FederatedUser(glob), Principal::FederatedUser(name))
             | (Self::UserWithPath(glob), Principal::User(name)) => glob.is_match(name),
             (Self::PermissionSet(name, user), Principal::Role { name: role, session }) => {

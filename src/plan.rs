@@ -59,7 +59,7 @@ impl Action {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Judged {
     /// Who, where, since when.
-    pub session: Session,
+    pub session: Box<Session>,
     /// What is known of its target's tags: they are looked up only where they decide.
     pub tags: Tags,
     /// What the policy says.
@@ -70,7 +70,7 @@ pub struct Judged {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Step {
     /// Who, where, since when.
-    pub session: Session,
+    pub session: Box<Session>,
     /// What is known of its target's tags.
     pub tags: Tags,
     /// What the policy says.
@@ -100,7 +100,7 @@ pub fn plan(policy: &Policy, judged: Vec<Judged>) -> Plan {
     let is_tripped = is_tripped(policy, n_violators, judged.len());
 
     let mut judged = judged;
-    judged.sort_by(|a, b| oldest_first(&a.session, &b.session));
+    judged.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
 
     let mut n_left = policy.limits.max_terminations;
     let steps = judged.into_iter().map(|Judged { session, tags, verdict }| {
@@ -163,7 +163,7 @@ mod tests {
         };
         let violation = Verdict::Violation { rules: vec!["r".into()], unknown: None };
         let verdict = if is_violator { violation } else { Verdict::Compliant };
-        Judged { session, tags: Tags::Known(BTreeMap::new()), verdict }
+        Judged { session: Box::new(session), tags: Tags::Known(BTreeMap::new()), verdict }
     }
 
     #[test]

@@ -163,8 +163,9 @@ impl Rule {
     /// Whether the session is one that the rule is about and that does not fulfil its demand.
     #[must_use]
     pub fn is_violated(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
-        let unless = self.unless.as_ref().map_or(Truth::False, |it| it.holds(session, tags));
-        let in_scope = Truth::all([self.when.holds(session, tags), !unless]);
+        let when = std::iter::once_with(|| self.when.holds(session, tags));
+        let unless = self.unless.iter().map(|it| !it.holds(session, tags));
+        let in_scope = Truth::all(when.chain(unless));
         if in_scope == Truth::False {
             return Truth::False;
         }
@@ -263,7 +264,7 @@ impl Test {
         match (self, tags) {
             (Self::AccessType(any), _) => any.contains(&session.access_type.as_str()).into(),
             (Self::Document(any), _) => any.iter().any(|it| it.is_match(&session.document)).into(),
-            (Self::Owner(any), _) => any.iter().any(|it| it.is_match(&session.owner)).into(),
+            (Self::Owner(any), _) => OwnerPattern::any_is_match(any, &session.owner).into(),
             (Self::Reason(any), _) => {
                 let reason = session.reason.as_ref();
                 reason.is_some_and(|reason| any.iter().any(|it| it.is_match(reason))).into()

@@ -171,7 +171,7 @@ impl Row {
     /// A decision: what is going to be done, before anything is.
     #[must_use]
     pub fn of_step(step: &Step, now: Timestamp) -> Self {
-        let Session { id, owner, target, started_at, status, document, .. } = step.session.clone();
+        let Session { id, owner, target, started_at, status, document, .. } = *step.session.clone();
         Self {
             session_id: Some(id),
             owner: Some(owner),
@@ -581,7 +581,7 @@ pub(crate) mod tests {
         let settled = violators.chain(others).enumerate().map(|(i, (verdict, outcome))| {
             let session = session(&format!("s-{i:03}"), i64::try_from(i).unwrap_or(0));
             let tags = Tags::Unknown(unknown);
-            let step = Step { session, tags, verdict, action: Action::Leave };
+            let step = Step { session: Box::new(session), tags, verdict, action: Action::Leave };
             Settled { step, outcome, last_status: None, error: None }
         });
         let record = |id: &str| Record { id: Some(id.into()), ..Record::default() };
@@ -649,7 +649,7 @@ pub(crate) mod tests {
             ..session("s-1", 0)
         };
         let step = Step {
-            session,
+            session: Box::new(session),
             tags: Tags::Known([("env".into(), "prod".into()), ("team".into(), "a".into())].into()),
             verdict: Verdict::Violation {
                 rules: vec!["a".into(), "b".into()],

@@ -12,13 +12,13 @@ use crate::{
     plan::{Action, Hold, Judged, Plan, Step, oldest_first, plan},
     policy::Policy,
     report::{Coverage, Findings, Mode, Outcome, PolicyIdentity, Report, Row, Settled},
-    session::{Reading, Record, Session, State},
+    session::{Reading, Record, State},
     source::{PolicySource, PolicyUnusable},
     ssm::{Ssm, Within},
     tags::look_up,
     target::{Scope, Tags, Unknown},
     telemetry::facts,
-    verdict::{Verdict, judge},
+    verdict::judge,
     verify::verify,
 };
 
@@ -114,19 +114,23 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
     let calls_before = ssm.n_calls();
     let census = list(ssm, State::Active, listing_time(began, within)).await;
     let listed_for = began.elapsed().max(ssm.time_for(census.pages));
-    let mut sessions = Vec::new();
+    let mut judged = Vec::new();
     let mut unjudged = Vec::new();
     let mut ending = Vec::new();
     for record in census.records {
         match record.read(now) {
-            Reading::Session(session) => sessions.push(session),
+            Reading::Session(session) => {
+                let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
+                let verdict = judge(policy, now, &session, &tags);
+                judged.push(Judged { session: Box::new(session), tags, verdict });
+            }
             Reading::Unjudged(record, why) => unjudged.push((record, why)),
             Reading::Ending(record) => ending.push(record),
         }
     }
 
     let acting = acting_time(order, listed_for);
-    let (judged, warnings) = judge_all(order, acting, policy, sessions).await;
+    let warnings = judge_again(order, acting, policy, &mut judged).await;
     let plan = plan(policy, judged);
     log_decisions(&plan.steps, &unjudged, &ending, now);
     Survey {
@@ -196,43 +200,34 @@ fn acting_time(order: Order<'_>, listed_for: Duration) -> Within {
     }
 }
 
-/// Judges in two passes, and tells what went wrong on the way: only targets whose tags decide
-/// something are looked up.
+/// Judges a second time where tags decide, and tells what went wrong on the way: only the targets of
+/// those sessions are looked up.
 ///
 /// The look-up takes at most half of the time to act in: however slow it is, those whom the tags do
 /// not decide about are ended.
-async fn judge_all(
+async fn judge_again(
     order: Order<'_>,
     acting: Within,
     policy: &Policy,
-    sessions: Vec<Session>,
-) -> (Vec<Judged>, Vec<String>) {
+    judged: &mut [Judged],
+) -> Vec<String> {
     let Order { ssm, scope, now, .. } = order;
-    let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
-    let first: Vec<Verdict> =
-        sessions.iter().map(|it| judge(policy, now, it, &not_looked_up)).collect();
-
-    let needs_tags = |it: &Verdict| it.unknown() == Some(Unknown::TagsNotLookedUp);
-    let undetermined = sessions.iter().zip(&first).filter(|(_, it)| needs_tags(it));
-    let targets: BTreeSet<&str> = undetermined.map(|(it, _)| it.target.as_str()).collect();
+    let needs_tags = |it: &&Judged| it.verdict.unknown() == Some(Unknown::TagsNotLookedUp);
+    let undetermined = judged.iter().filter(needs_tags);
+    let targets: BTreeSet<&str> = undetermined.map(|it| it.session.target.as_str()).collect();
     let half = acting.start_by.saturating_duration_since(Instant::now()) / 2;
     let within = Within { start_by: acting.start_by - half, ..acting };
     let (tags, problems) = look_up(ssm, scope, policy, targets, within).await;
     for error in &problems {
         warn!(error, "tag look-up failed");
     }
-
-    let judge_again = |(session, verdict): (Session, Verdict)| match (
-        verdict.unknown(),
-        tags.get(&session.target),
-    ) {
-        (Some(_), Some(tags)) => {
-            let verdict = judge(policy, now, &session, tags);
-            Judged { session, tags: tags.clone(), verdict }
+    for Judged { session, tags: known, verdict } in judged {
+        if let (Some(_), Some(tags)) = (verdict.unknown(), tags.get(&session.target)) {
+            known.clone_from(tags);
+            *verdict = judge(policy, now, session, tags);
         }
-        _ => Judged { session, tags: not_looked_up.clone(), verdict },
-    };
-    (sessions.into_iter().zip(first).map(judge_again).collect(), problems)
+    }
+    problems
 }
 
 /// Carries the plan out, as far as the mode allows, and finds out what became of it.
@@ -262,7 +257,7 @@ async fn settle(
         let outcome = if step.action == Action::Leave { Outcome::Left } else { Outcome::Held };
         unacted(step, outcome)
     }));
-    settled.sort_by(|a, b| oldest_first(&a.step.session, &b.step.session));
+    settled.sort_unstable_by(|a, b| oldest_first(&a.step.session, &b.step.session));
     settled
 }
 

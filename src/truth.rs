@@ -12,9 +12,17 @@ pub enum Truth {
 }
 
 impl Truth {
-    /// Whether every one holds. An empty conjunction is true.
+    /// Whether every one holds. An empty conjunction is true; what stands behind one that does not
+    /// hold is not asked.
     pub fn all(truths: impl IntoIterator<Item = Self>) -> Self {
-        truths.into_iter().min().unwrap_or(Self::True)
+        let mut least = Self::True;
+        for truth in truths {
+            least = least.min(truth);
+            if least == Self::False {
+                break;
+            }
+        }
+        least
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     completions::{can_be_completed, completions},
-    policy::{Condition, Policy, Rule, Test},
+    policy::{Condition, Exemption, Policy, Rule, Test},
     session::Session,
     target::{Tags, Unknown},
     truth::Truth,
@@ -85,22 +85,45 @@ impl Verdict {
 /// well: what all agree on does not depend on them.
 #[must_use]
 pub fn judge(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
-    let verdict = judge_by_kleene(policy, now, session, tags);
-    let Verdict::Undetermined { rules, .. } = verdict else { return verdict };
-    let open = Open::of(policy, now, session, tags);
-    let asks_tags = open.tests().any(|it| matches!(it, Test::TargetTags(_)));
+    let mut possible = Vec::new();
+    for rule in &policy.rules {
+        let truth = rule.is_violated(now, session, tags);
+        if truth != Truth::False {
+            possible.push((rule, truth));
+        }
+    }
+    if possible.is_empty() {
+        return Verdict::Compliant;
+    }
+    let mut exemptions = Vec::new();
+    for exemption in &policy.exemptions {
+        match exemption.holds(now, session, tags) {
+            Truth::True => return Verdict::Exempt { by: Arc::clone(&exemption.id) },
+            Truth::Unknown => exemptions.push(exemption),
+            Truth::False => {}
+        }
+    }
+    let violated = possible.iter().filter(|(_, truth)| *truth == Truth::True);
+    let violated: Vec<_> = violated.map(|(rule, _)| Arc::clone(&rule.id)).collect();
+    if !violated.is_empty() && exemptions.is_empty() {
+        return Verdict::Violation { rules: violated, unknown: None };
+    }
+
+    let open = || Open::of(&possible, &exemptions, now, session, tags);
+    let asks_tags = || open().tests().any(|it| matches!(it, Test::TargetTags(_)));
     let unknown = match tags {
-        Tags::Unknown(unknown) if asks_tags => *unknown,
+        Tags::Unknown(unknown) if session.status.is_some() || asks_tags() => *unknown,
         Tags::Known(_) | Tags::Unknown(_) => Unknown::StatusNotReturned, // Nothing else is left.
     };
     let agreed = match unknown {
         // They have been, or will be, asked for again.
         Unknown::TagsNotLookedUp | Unknown::TagsLookupFailed => None,
         Unknown::StatusNotReturned | Unknown::TagsNoArn | Unknown::TagsNotReturned => {
-            open.agreed(now, session, tags, unknown)
+            open().agreed(now, session, tags, unknown)
         }
     };
-    agreed.unwrap_or(Verdict::Undetermined { rules, unknown })
+    let rules = possible.iter().map(|(rule, _)| Arc::clone(&rule.id));
+    agreed.unwrap_or_else(|| Verdict::Undetermined { rules: rules.collect(), unknown })
 }
 
 /// What is left of a policy when all that is known of a session is put into it.
@@ -112,16 +135,19 @@ struct Open {
 }
 
 impl Open {
-    fn of(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Self {
-        let truths: Vec<_> =
-            policy.rules.iter().map(|it| it.is_violated(now, session, tags)).collect();
-        let rules = policy.rules.iter().zip(&truths).filter(|(_, it)| **it == Truth::Unknown);
-        let exemptions = policy.exemptions.iter();
-        let exemptions = exemptions.filter(|it| it.holds(now, session, tags) == Truth::Unknown);
+    /// Of the rules that are or may be violated, and of the exemptions that may hold.
+    fn of(
+        possible: &[(&Rule, Truth)],
+        exemptions: &[&Exemption],
+        now: Timestamp,
+        session: &Session,
+        tags: &Tags,
+    ) -> Self {
+        let rules = possible.iter().filter(|(_, truth)| *truth == Truth::Unknown);
         Self {
-            is_violated: truths.contains(&Truth::True),
+            is_violated: possible.iter().any(|(_, truth)| *truth == Truth::True),
             rules: rules.map(|(it, _)| it.open_part(now, session, tags)).collect(),
-            exemptions: exemptions.map(|it| it.when.open_part(session, tags)).collect(),
+            exemptions: exemptions.iter().map(|it| it.when.open_part(session, tags)).collect(),
         }
     }
 
@@ -175,35 +201,6 @@ impl Open {
             (false, false) => Some(Verdict::Violation { rules: in_order(&always), unknown: None }),
         }
     }
-}
-
-fn judge_by_kleene(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
-    let mut violated = Vec::new();
-    let mut possible = Vec::new();
-    for rule in &policy.rules {
-        let truth = rule.is_violated(now, session, tags);
-        if truth == Truth::True {
-            violated.push(Arc::clone(&rule.id));
-        }
-        if truth != Truth::False {
-            possible.push(Arc::clone(&rule.id));
-        }
-    }
-    if possible.is_empty() {
-        return Verdict::Compliant;
-    }
-    let mut exempt = Truth::False;
-    for exemption in &policy.exemptions {
-        match exemption.holds(now, session, tags) {
-            Truth::True => return Verdict::Exempt { by: Arc::clone(&exemption.id) },
-            Truth::Unknown => exempt = Truth::Unknown,
-            Truth::False => {}
-        }
-    }
-    if !violated.is_empty() && exempt == Truth::False {
-        return Verdict::Violation { rules: violated, unknown: None };
-    }
-    Verdict::Undetermined { rules: possible, unknown: Unknown::StatusNotReturned } // `judge` tells.
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Checks that sessions are really gone: lists again, for a 200 proves nothing.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep};
 
 use crate::{
     act::{Answer, Tried},
-    list::list,
+    list::list_those,
     report::{Outcome, Settled},
     session::{Record, State, is_ending},
     ssm::{Ssm, Within},
@@ -47,7 +50,10 @@ pub async fn verify(
             break;
         }
         sleep(pause).await;
-        let census = list(ssm, State::Active, within).await;
+        let ids: HashSet<&str> =
+            watched.iter().map(|(it, _)| it.step.session.id.as_str()).collect();
+        let is_wanted = |it: &Record| it.id.as_deref().is_none_or(|id| ids.contains(id));
+        let census = list_those(ssm, State::Active, within, is_wanted).await;
         let (named, mut nameless): (Vec<_>, Vec<_>) =
             census.records.into_iter().partition(|it| it.id.is_some());
         for (stranger, _why) in unjudged.iter().filter(|(it, _)| it.id.is_none()) {

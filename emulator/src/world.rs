@@ -1,6 +1,10 @@
 //! The account's own truth: which sessions live, which have ended, what carries which tags.
 
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -23,16 +27,21 @@ pub(crate) struct World {
     pub(crate) partition: String,
     pub(crate) region: String,
     callers: BTreeMap<String, String>,
-    sessions: Vec<Session>,
+    /// In the order of a listing, backwards.
+    sessions: BTreeMap<Position, Session>,
+    /// The first session of each id.
+    by_id: HashMap<String, Position>,
+    order: Order,
     n_started: usize,
     tags: BTreeMap<String, BTreeMap<String, String>>,
     parameters: BTreeMap<String, (String, i64)>,
 }
 
+/// Where a session stands in a listing: its start, and a number for those of the same instant.
+type Position = (i64, usize);
+
 #[derive(Debug)]
 struct Session {
-    /// Tells apart what started in the same instant.
-    number: usize,
     seed: Seed,
     started_at: Option<Timestamp>,
     terminated_at: Option<Timestamp>,
@@ -55,7 +64,9 @@ impl World {
             partition: fleet.partition,
             region: fleet.region,
             callers: fleet.callers,
-            sessions: Vec::new(),
+            sessions: BTreeMap::new(),
+            by_id: HashMap::new(),
+            order: fleet.behaviour.order,
             n_started: 0,
             tags: BTreeMap::new(),
             parameters: BTreeMap::new(),
@@ -75,9 +86,19 @@ impl World {
     pub(crate) fn start(&mut self, seed: Seed, now: Timestamp) {
         let started_at = seed.age.map(|it| now - it);
         let over_at = seed.ended.map(|it| now - it);
-        let number = self.n_started;
+        let place = match self.order {
+            Order::NewestFirst => started_at.map_or(i64::MIN, Timestamp::as_millisecond),
+            // Fibonacci hashing: far apart, and the same on every page.
+            Order::Shuffled => {
+                (self.n_started as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed()
+            }
+        };
+        let position = (place, self.n_started);
         self.n_started += 1;
-        self.sessions.push(Session { number, seed, started_at, terminated_at: None, over_at });
+        if let Some(id) = &seed.id {
+            self.by_id.entry(id.clone()).or_insert(position);
+        }
+        self.sessions.insert(position, Session { seed, started_at, terminated_at: None, over_at });
     }
 
     /// Starts a session as `StartSession` does, with an id as AWS makes them; the id.
@@ -113,7 +134,8 @@ impl World {
     }
 
     pub(crate) fn vanish(&mut self, id: &str) {
-        self.sessions.retain(|it| it.seed.id.as_deref() != Some(id));
+        self.by_id.remove(id);
+        self.sessions.retain(|_, it| it.seed.id.as_deref() != Some(id));
     }
 
     pub(crate) fn end(&mut self, id: &str, now: Timestamp) {
@@ -153,7 +175,7 @@ impl World {
     /// Ids of the sessions that a listing of the active ones would show.
     pub(crate) fn active_ids(&self, now: Timestamp, terminating_for: Duration) -> Vec<String> {
         let is_active = |it: &&Session| it.ended_at(terminating_for).is_none_or(|at| now < at);
-        self.sessions.iter().filter(is_active).filter_map(|it| it.seed.id.clone()).collect()
+        self.sessions.values().filter(is_active).filter_map(|it| it.seed.id.clone()).collect()
     }
 
     /// Ends a session; `false` if there is none to end.
@@ -171,7 +193,7 @@ impl World {
     }
 
     fn session(&mut self, id: &str) -> Option<&mut Session> {
-        self.sessions.iter_mut().find(|it| it.seed.id.as_deref() == Some(id))
+        self.by_id.get(id).and_then(|it| self.sessions.get_mut(it))
     }
 
     /// One page, newest first unless told otherwise, and the token of the next.
@@ -182,24 +204,25 @@ impl World {
         behaviour: &Behaviour,
     ) -> Result<(Vec<Value>, Option<String>), ApiError> {
         let terminating_for = behaviour.terminating_for;
-        let after = match &query.token {
-            None => None,
-            Some(token) => Some(decode(token).ok_or_else(ApiError::invalid_token)?),
+        let behind = match &query.token {
+            None => Bound::Unbounded,
+            Some(token) => Bound::Excluded(decode(token).ok_or_else(ApiError::invalid_token)?),
         };
-        let is_asked_for = |it: &&Session| match it.ended_at(terminating_for) {
+        let is_asked_for = |it: &Session| match it.ended_at(terminating_for) {
             Some(at) if at <= now => query.is_history && now.duration_since(at) <= HISTORY,
             _ => !query.is_history,
         };
         let passes = |row: &Value| query.filters.iter().all(|it| it.passes(row));
-        let mut rows: Vec<_> = self.sessions.iter().filter(is_asked_for).collect();
-        rows.sort_by_key(|it| Reverse(it.position(behaviour.order)));
-        let mut rows: Vec<_> = rows
-            .into_iter()
-            .map(|it| (it.position(behaviour.order), it.row(now, terminating_for)))
-            .filter(|(_, row)| behaviour.filters == Filters::AfterPaging || passes(row))
-            .filter(|(position, _)| after.is_none_or(|it| *position < it))
-            .collect();
         let size = query.max_results.unwrap_or(DEFAULT_PAGE_SIZE);
+        let mut rows: Vec<_> = self
+            .sessions
+            .range((Bound::Unbounded, behind))
+            .rev()
+            .filter(|(_, it)| is_asked_for(it))
+            .map(|(position, it)| (*position, it.row(now, terminating_for)))
+            .filter(|(_, row)| behaviour.filters == Filters::AfterPaging || passes(row))
+            .take(size.saturating_add(1))
+            .collect();
         let is_last = rows.len() <= size;
         rows.truncate(size);
         let next = rows.last().filter(|_| !is_last).map(|(position, _)| encode(*position));
@@ -233,18 +256,6 @@ impl Session {
             OnTerminate::Ends => self.terminated_at.map(|it| it + terminating_for),
             OnTerminate::Lingers | OnTerminate::Stays => None,
         }
-    }
-
-    /// Where the session stands in a listing.
-    fn position(&self, order: Order) -> (i64, usize) {
-        let at = match order {
-            Order::NewestFirst => self.started_at.map_or(i64::MIN, Timestamp::as_millisecond),
-            // Fibonacci hashing: far apart, and the same on every page.
-            Order::Shuffled => {
-                (self.number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed()
-            }
-        };
-        (at, self.number)
     }
 
     fn row(&self, now: Timestamp, terminating_for: Duration) -> Value {
@@ -291,7 +302,7 @@ pub(crate) fn epoch_seconds(at: Timestamp) -> Value {
 }
 
 /// A token: the position behind which the next page begins. Opaque to callers.
-fn encode((at, number): (i64, usize)) -> String {
+fn encode((at, number): Position) -> String {
     format!("AAEAA{:016x}{number:016x}", at.cast_unsigned())
 }
 
@@ -301,7 +312,7 @@ pub(crate) fn same_place(token: Option<&str>, nonce: usize) -> String {
     format!("{}-{nonce}", encode(position))
 }
 
-fn decode(token: &str) -> Option<(i64, usize)> {
+fn decode(token: &str) -> Option<Position> {
     let (token, _nonce) = token.split_once('-').unwrap_or((token, ""));
     let (at, number) = token.strip_prefix("AAEAA")?.split_at_checked(16)?;
     let at = u64::from_str_radix(at, 16).ok()?.cast_signed();

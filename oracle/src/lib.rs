@@ -17,7 +17,6 @@ mod core {
     pub mod verdict;
 }
 
-pub use self::core::{completions, pattern, policy, printable, session, target, truth, verdict};
 pub use self::core::{
-    completions, metrics, pattern, plan, policy, report, session, target, truth, verdict,
+    completions, metrics, pattern, plan, policy, printable, report, session, target, truth, verdict,
 };

@@ -1,0 +1,206 @@
+"""Tables and chart of bench/results.json, between the markers in docs/performance.md and README.md.
+
+    python bench/render.py [RESULTS]
+"""
+
+import json
+import pathlib
+import re
+import statistics
+import sys
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = json.loads(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "bench/results.json").read_text())
+OURS = "session-reaper (Lambda)"
+
+
+def table(header, rows):
+    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
+    return "\n".join(f"| {' | '.join(map(str, it))} |" for it in lines)
+
+
+def number(value):
+    """Three significant digits."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value >= 0.01 else f"{value:.1g}"
+
+
+def groups():
+    """The runs of the matrix by what was run where."""
+    found = {}
+    for it in RESULTS["sweeps"]:
+        key = it["quota"], it["latency_ms"], it["sessions"], it["name"]
+        found.setdefault(key, []).append(it)
+    return found
+
+
+def median(runs, key):
+    return statistics.median(it[key] for it in runs)
+
+
+def ended(runs):
+    worst = min(runs, key=lambda it: it["ended"] - it["wrongly"])
+    text = f"{worst['ended']:,} of {worst['violators']:,}"
+    return text + (f", and {worst['wrongly']} others" if worst["wrongly"] else "")
+
+
+def machine():
+    it, versions = RESULTS["machine"], RESULTS["versions"]
+    names = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"Measured on {RESULTS['date']} on {it['cores']} cores of an {it['cpu']} with"
+        f" {it['memory_gib']} GiB, load {it['load']:.1f} at the start, in {RESULTS['minutes']}"
+        f" minutes: {names}."
+    )
+
+
+def sweeps():
+    parts = []
+    titles = {
+        (0, 30): "Without a quota, every answer after 30 ms",
+        (0, 0): "Without a quota, every answer at once",
+        (6, 30): "With AWS's quota of 6 calls a second, every answer after 30 ms",
+    }
+    found = groups()
+    for (quota, latency_ms), title in titles.items():
+        rows = []
+        for (*where, sessions, name), runs in sorted(found.items(), key=lambda it: it[0][2]):
+            if where == [quota, latency_ms]:
+                calls = statistics.median(sum(it["calls"].values()) for it in runs)
+                rows.append([
+                    f"{sessions:,}", name, number(median(runs, "wall_s")), number(median(runs, "cpu_s")),
+                    number(max(it["peak_mib"] for it in runs)), f"{calls:,.0f}",
+                    f"{median(runs, 'throttled'):,.0f}", ended(runs), len(runs),
+                ])
+        header = ["sessions", "", "time, s", "CPU, s", "peak, MiB", "calls", "throttled", "violators ended, in the worst run", "runs"]
+        parts += [f"**{title}**", table(header, rows)]
+    return "\n\n".join(parts)
+
+
+def cold():
+    it = RESULTS["cold"]
+    floor = it["subjects"]["empty function with one call"]
+    rows = [
+        [
+            name, number(used["next_s"] * 1000), number(used["wall_s"] * 1000),
+            number(used["wall_s"] / floor["wall_s"]), number(used["cpu_s"] * 1000),
+            number(used["peak_mib"]),
+            f"{used['zip_bytes'] / 1e6:.2f}" if used["zip_bytes"] else "–",
+        ]
+        for name, used in it["subjects"].items()
+    ]
+    header = ["", "first poll, ms", "first reply, ms", "to one call", "CPU, ms", "peak, MiB", "zip, MB"]
+    return f"Medians of {it['starts']} starts each, interleaved, {it['roots']} root certificates.\n\n" + table(header, rows)
+
+
+def goals():
+    """What the project holds itself to: goal, measured, whether it is met."""
+    cold, limits, found = RESULTS["cold"]["subjects"], RESULTS["limits"], groups()
+    start = cold["session-reaper"]["wall_s"]
+    careful_cpu = median(found[0, 0, 10_000, "boto3, careful"], "cpu_s")
+    cpu = max(median(found[0, 0, 10_000, it], "cpu_s") for it in [OURS])
+    peak = max(it["peak_mib"] for key, runs in found.items() if key[2:] == (100_000, OURS) for it in runs)
+    judged = RESULTS["judging"]["judge_sessions 1000"]["fastest"]
+    lines = RESULTS["command_lines"]
+    aws = lines["aws ssm describe-sessions"]["wall_s"]
+    of_limit = [it["seconds"] / it["limit"] for it in limits["latency"] if it["sessions"] == 10_000 and it["name"] == OURS]
+    slowest = statistics.median(of_limit)
+    wrong = sum(it["wrongly"] + it["violators"] - it["ended"] for it in RESULTS["sweeps"] if it["name"] in [OURS, "reapctl sweep"])
+    listed = [
+        ("violators that were left, and others that were ended, in all of our runs", "0", wrong, wrong == 0),
+        ("calls beyond pages + violators + one verification", "0", limits["calls_beyond"], limits["calls_beyond"] == 0),
+        ("the same, where the tags of one target in ten matter", "0", limits["tags"]["calls"] - limits["tags"]["limit"], limits["tags"]["calls"] == limits["tags"]["limit"]),
+        ("with the quota: throttled calls", "0", limits["throttled"], limits["throttled"] == 0),
+        ("with the quota: time to end V violators, to V ÷ rate", "≤ 1.05", f"{limits['quota']:.3f}", limits["quota"] <= 1.05),
+        ("without it, 30 ms: time to end 1,000 of 10,000, to pages × L + ⌈V ÷ 8⌉ × L", "≤ 1.1", f"{slowest:.3f}", slowest <= 1.1),
+        ("peak memory at 100,000 sessions", "≤ 64 MiB", f"{peak:.0f} MiB", peak <= 64),
+        ("CPU time of a sweep of 10,000, to the careful script's", "≤ 1/10", f"1/{careful_cpu / cpu:.1f}", 10 * cpu <= careful_cpu),
+        ("sessions judged a second and core, 20 rules", "≥ 1 million", f"{judged / 1e6:.2f} million", judged >= 1e6),
+        ("first reply over TLS, to the empty function with one call", "≤ 1.5", f"{start / cold['empty function with one call']['wall_s']:.2f}", start <= 1.5 * cold["empty function with one call"]["wall_s"]),
+        ("first reply over TLS, sooner than boto3's", "≥ 30 ×", f"{cold['boto3 function with one call']['wall_s'] / start:.0f} ×", 30 * start <= cold["boto3 function with one call"]["wall_s"]),
+        ("`reapctl --help`, to `aws ssm describe-sessions` of 10 sessions", "≥ 10 ×", f"{aws / lines['reapctl --help']['wall_s']:.0f} ×", 10 * lines["reapctl --help"]["wall_s"] <= aws),
+        ("`reapctl plan` of the same", "≥ 10 ×", f"{aws / lines['reapctl plan']['wall_s']:.0f} ×", 10 * lines["reapctl plan"]["wall_s"] <= aws),
+    ]
+    rows = [[what, goal, value, "yes" if is_met else "**no**"] for what, goal, value, is_met in listed]
+    return table(["", "goal", "measured", "met"], rows)
+
+
+def judging():
+    rows = []
+    for name, it in RESULTS["judging"].items():
+        kind, case = name.rsplit(" ", 1)
+        case = f"20 rules, {case} sessions" if kind == "judge_sessions" else f"{case} rules"
+        rows.append([kind.replace("_", " "), case, number(it["fastest"] / 1e3), number(it["median"] / 1e3)])
+    return table(["", "", "fastest, thousand/s", "median, thousand/s"], rows)
+
+
+def command_lines():
+    rows = [
+        [f"`{name}`", number(it["wall_s"] * 1000), number(it["cpu_s"] * 1000)]
+        for name, it in RESULTS["command_lines"].items()
+    ]
+    return table(["", "time, ms", "CPU, ms"], rows)
+
+
+def readme():
+    """One line a tool: 1,000 sessions, 30 ms, no quota."""
+    found = groups()
+    rows = []
+    for key, runs in found.items():
+        if key[:3] == (0, 30, 1_000):
+            calls = statistics.median(sum(it["calls"].values()) for it in runs)
+            rows.append([
+                key[3], number(median(runs, "wall_s")), number(median(runs, "cpu_s")),
+                number(max(it["peak_mib"] for it in runs)), f"{calls:,.0f}",
+            ])
+    return machine() + "\n\n" + table(["", "time, s", "CPU, s", "peak, MiB", "calls"], rows)
+
+
+def chart():
+    grey = "#808080"  # Readable on white and on black.
+    plt.rcParams.update({
+        "svg.fonttype": "none", "svg.hashsalt": "bench", "text.color": grey, "axes.labelcolor": grey,
+        "axes.edgecolor": grey, "xtick.color": grey, "ytick.color": grey, "font.size": 11,
+        "font.family": "sans-serif", "lines.linewidth": 2, "lines.markersize": 6,
+    })
+    colours = dict(zip(
+        ["AWS CLI in a shell loop", "boto3, naive", "boto3, careful", "Cloud Custodian", "reapctl sweep", OURS],
+        ["#b07aa1", "#f28e2b", "#edc948", "#e15759", "#76b7b2", "#4e9f50"],
+    ))
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2))
+    found = groups()
+    for axis, key, title in zip(axes, ["wall_s", "cpu_s", "peak_mib"], ["time, s", "CPU time, s", "peak memory, MiB"]):
+        for name, colour in colours.items():
+            of_name = sorted((at[2], median(runs, key)) for at, runs in found.items() if at[:2] == (0, 30) and at[3] == name)
+            if of_name:
+                axis.loglog(*zip(*of_name), marker="o", color=colour, label=name)
+        axis.set(title=title, xlabel="sessions")
+        axis.title.set_color(grey)
+        axis.grid(color=grey, alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=6, loc="lower center", frameon=False)
+    figure.tight_layout(rect=(0, 0.09, 1, 1))
+    figure.savefig(ROOT / "docs/performance.svg", transparent=True, metadata={"Date": None})
+
+
+def insert(path, name, text):
+    """Puts a text between its markers, which must be there."""
+    old = path.read_text(encoding="utf-8")
+    begin, end = f"<!-- bench: {name} -->", "<!-- bench: end -->"
+    pattern = re.compile(f"({re.escape(begin)}\n)(?:(?!<!--).*\n)*({re.escape(end)})")
+    new, n = pattern.subn(lambda it: f"{it[1]}{text}\n{it[2]}", old)
+    assert n == 1, f"{path}: {name}"
+    path.write_text(new, encoding="utf-8")
+
+
+for name in ["machine", "goals", "sweeps", "cold", "judging", "command_lines"]:
+    insert(ROOT / "docs/performance.md", name, globals()[name]())
+insert(ROOT / "README.md", "readme", readme())
+chart()
