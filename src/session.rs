@@ -189,6 +189,35 @@ mod tests {
     }
 
     #[test]
+    fn a_record_without_an_id_may_be_whosever_it_does_not_deny() {
+        let Reading::Session(session) = record().read(NOW) else { panic!("a session") };
+        let other = || Some("other".to_owned());
+        let later = Some(NOW + SignedDuration::from_secs(1));
+        for (it, may_be) in [
+            (record(), true),
+            (Record { id: None, status: None, ..record() }, true),
+            (Record { owner: None, ..record() }, true),
+            (Record { target: None, ..record() }, true),
+            (Record { started_at: None, ..record() }, true),
+            (Record::default(), true),
+            (Record { owner: other(), ..record() }, false),
+            (Record { target: other(), ..record() }, false),
+            (Record { started_at: later, ..record() }, false),
+        ] {
+            assert_eq!(it.may_be(&session), may_be, "{it:?}");
+        }
+    }
+
+    #[test]
+    fn records_without_ids_are_alike_if_they_tell_the_same_but_for_the_status() {
+        let other = || Some("other".to_owned());
+        assert!(record().is_like(&Record { id: None, status: other(), ..record() }));
+        assert!(!record().is_like(&Record { owner: other(), ..record() }));
+        assert!(!record().is_like(&Record { target: None, ..record() }));
+        assert!(!record().is_like(&Record { started_at: None, ..record() }));
+    }
+
+    #[test]
     fn a_session_on_its_way_out_is_not_judged_even_if_it_lacks_fields() {
         for status in ["Terminating", "Terminated"] {
             let record = Record { status: Some(status.into()), owner: None, ..record() };

@@ -187,7 +187,7 @@ async fn every_other_refusal_is_told_in_one_line_with_the_way_out() {
     let late = "Signature expired: 20261123T010000Z is now earlier than 20261123T013000Z";
     let hostile = error("Odd", r"a\nb\e[31m\u009b\u202ec");
     let in_xml = error("Odd", r"a\nb\u009b\u202ec"); // Which has no escape character.
-    let harmless = r"Odd: a\u{a}b\u{1b}[31m\u{9b}\u{202e}c";
+    let harmless = r"Odd: a b\u{1b}[31m\u{9b}\u{202e}c";
     let clock = "the clock of this machine is wrong: set it";
     let region =
         "the Region `eu-central-1` is not enabled for the account; see `aws configure list`";
@@ -197,11 +197,16 @@ async fn every_other_refusal_is_told_in_one_line_with_the_way_out() {
         ("AssumeRole", &error("ExpiredToken", "x"), &role, "renew them, as `aws sso login` does"),
         ("DescribeSessions", &error("ExpiredTokenException", "x"), &PLAN, "expired: renew them)"),
         ("GetCallerIdentity", &error("InvalidClientTokenId", "x"), &PLAN, region),
-        ("DescribeSessions", &error("UnrecognizedClientException", "x"), &PLAN, "is not enabled"),
+        (
+            "DescribeSessions",
+            &error("UnrecognizedClientException", "x"),
+            &PLAN,
+            "enable the Region",
+        ),
         ("GetCallerIdentity", &error("SignatureDoesNotMatch", late), &PLAN, clock),
         ("DescribeSessions", &error("InvalidSignatureException", late), &PLAN, clock),
         ("DescribeSessions", &error("RequestTimeTooSkewed", "x"), &PLAN, clock),
-        ("GetCallerIdentity", &error("SignatureDoesNotMatch", "x"), &PLAN, "the secret key is"),
+        ("GetCallerIdentity", &error("SignatureDoesNotMatch", "x"), &PLAN, "the secret key does"),
         ("GetCallerIdentity", "unavailable", &PLAN, "HTTP status 503, and no answer of AWS's"),
         ("GetCallerIdentity", &in_xml, &PLAN, r"Odd: a\u{a}b\u{9b}\u{202e}c"),
         ("AssumeRole", &in_xml, &role, r"Odd: a\u{a}b\u{9b}\u{202e}c"),
