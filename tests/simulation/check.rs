@@ -28,7 +28,7 @@ pub(crate) const CONCURRENCY: usize = 8;
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// How long a termination may wait for its turn: behind all the others, each held back.
-const SLACK: Duration = Duration::from_secs(60);
+const SLACK: Duration = Duration::from_mins(1);
 
 /// The first pause after a throttled call.
 const PAUSE: Duration = Duration::from_millis(200);

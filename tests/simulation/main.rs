@@ -35,6 +35,7 @@ use day::{Tally, day};
 /// What `cargo test` has time for; `.ci/run` asks for more.
 const DAYS: u64 = 60;
 
+#[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
 fn variable(name: &str) -> Option<u64> {
     env::var(name).ok().map(|it| it.parse().unwrap_or_else(|err| panic!("{name}: {err}")))
 }

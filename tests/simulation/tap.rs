@@ -90,7 +90,7 @@ impl Tap {
 
     async fn die(&self) {
         self.0.killed.notify_one();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

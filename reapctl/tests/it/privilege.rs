@@ -6,7 +6,7 @@ use serde_json::Value;
 use session_manager_emulator::{Emulator, Fleet, serve};
 use tokio::net::TcpListener;
 
-use crate::{STARTER, reapctl};
+use crate::{STARTER, reapctl, write};
 
 /// What looking needs, and what ending sessions needs besides.
 fn documented() -> [BTreeSet<String>; 2] {
@@ -59,13 +59,14 @@ async fn operators_may_do_exactly_what_their_commands_call() {
     let [looking, ending] = documented();
     let all: BTreeSet<String> = looking.union(&ending).cloned().collect();
     let session = "amara-0a1b2c3d4e5f60001";
+    let log = write("privilege.jsonl", "");
     for (arguments, expected) in [
         (vec!["plan"], &looking),
         (vec!["explain", session], &looking),
         (vec!["sweep"], &looking),
         (vec!["lock", "user/amara"], &looking),
         (vec!["sweep", "--enforce", "--yes"], &all),
-        (vec!["lock", "user/amara", "--enforce", "--yes"], &all),
+        (vec!["lock", "user/amara", "--enforce", "--yes", "--log", &log], &all),
     ] {
         let actual = called(&[&arguments[..], &POLICY, &PACE].concat()).await;
         let is_whole = arguments.len() == 1 || arguments[0] == "sweep";
