@@ -243,14 +243,22 @@ fn read_tags<'a>(
 
 /// Checks one sweep.
 pub(crate) fn check(run: &Run, policies: &HashMap<String, Model>) -> Result<(), String> {
+    check_served(run, policies).map(drop)
+}
+
+/// The same; what the sweep was served.
+fn check_served<'a>(
+    run: &'a Run,
+    policies: &'a HashMap<String, Model>,
+) -> Result<Served<'a>, String> {
     let served = Served::read(run, policies);
     check_calls(run, &served)?;
     check_endings(run, &served)?;
     let swept = match &run.end {
-        End::Killed => return Ok(()),
+        End::Killed => return Ok(served),
         End::Unusable => {
             ensure!(served.model.is_none(), "a policy that can be read was not used");
-            return Ok(());
+            return Ok(served);
         }
         End::Swept(swept) => swept,
     };
@@ -264,7 +272,7 @@ pub(crate) fn check(run: &Run, policies: &HashMap<String, Model>) -> Result<(), 
     for it in &swept.findings.settled {
         check_outcome(run, &served, it).map_err(|err| format!("{}: {err}", it.step.session.id))?;
     }
-    Ok(())
+    Ok(served)
 }
 
 /// Deadlines hold, and without a policy nothing is even listed.
@@ -594,8 +602,7 @@ pub(crate) fn check_undisturbed(
     terminating_for: Duration,
     never_ends: impl Fn(&str) -> bool,
 ) -> Result<usize, String> {
-    check(run, policies)?;
-    let served = Served::read(run, policies);
+    let served = check_served(run, policies)?;
     let (End::Swept(swept), Some(model)) = (&run.end, served.model) else {
         return Err(format!("undisturbed, and yet {:?}", run.end));
     };

@@ -42,8 +42,7 @@ struct Exemption {
 enum Requirement {
     Nothing,
     MaxAge { seconds: i64 },
-    Owner(Vec<Role>),
-    Tag(&'static str, Vec<&'static str>),
+    Test(Test),
 }
 
 /// All of these hold; of none, all sessions.
@@ -136,11 +135,6 @@ fn roles(rng: &mut Rng) -> Vec<Role> {
     (0..rng.usize(1..3)).map(|_| Role::any(rng)).collect()
 }
 
-fn tag(rng: &mut Rng) -> (&'static str, Vec<&'static str>) {
-    let key = KEYS[rng.usize(..KEYS.len())];
-    (key, VALUES[..rng.usize(1..=VALUES.len())].to_vec())
-}
-
 /// Kleene's conjunction.
 fn all(truths: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
     let truths: Vec<_> = truths.into_iter().collect();
@@ -161,6 +155,20 @@ fn list(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
 }
 
 impl Test {
+    fn tag(rng: &mut Rng) -> Self {
+        let key = KEYS[rng.usize(..KEYS.len())];
+        Self::Tag(key, VALUES[..rng.usize(1..=VALUES.len())].to_vec())
+    }
+
+    fn yaml(&self) -> String {
+        match self {
+            Self::Document(name) => format!("document: [{name}]"),
+            Self::Owner(roles) => format!("owner: {}", list(roles.iter().map(|it| it.yaml()))),
+            Self::Status(name) => format!("status: {name}"),
+            Self::Tag(key, values) => format!("target_tags: {{ \"{key}\": {} }}", list(values)),
+        }
+    }
+
     /// `None` where nobody knows.
     fn holds(&self, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         match self {
@@ -181,8 +189,7 @@ impl Condition {
             tests.push(Test::Owner(roles(rng)));
         }
         if rng.u8(..3) == 0 {
-            let (key, values) = tag(rng);
-            tests.push(Test::Tag(key, values));
+            tests.push(Test::tag(rng));
         }
         if rng.u8(..6) == 0 {
             tests.push(Test::Status(STATUSES[rng.usize(..STATUSES.len())]));
@@ -201,13 +208,7 @@ impl Condition {
         if self.0.is_empty() {
             return "all".into();
         }
-        let test = |it: &Test| match it {
-            Test::Document(name) => format!("document: [{name}]"),
-            Test::Owner(roles) => format!("owner: {}", list(roles.iter().map(|it| it.yaml()))),
-            Test::Status(name) => format!("status: {name}"),
-            Test::Tag(key, values) => format!("target_tags: {{ \"{key}\": {} }}", list(values)),
-        };
-        format!("{{ {} }}", self.0.iter().map(test).collect::<Vec<_>>().join(", "))
+        format!("{{ {} }}", self.0.iter().map(Test::yaml).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -219,11 +220,8 @@ impl Model {
             unless: Some(Condition::any(rng)).filter(|it| !it.0.is_empty() && rng.bool()),
             require: match rng.u8(..8) {
                 0 => Requirement::Nothing,
-                1 => Requirement::Owner(roles(rng)),
-                2 => {
-                    let (key, values) = tag(rng);
-                    Requirement::Tag(key, values)
-                }
+                1 => Requirement::Test(Test::Owner(roles(rng))),
+                2 => Requirement::Test(Test::tag(rng)),
                 _ => Requirement::MaxAge { seconds: 60 * rng.i64(5..1_800) },
             },
         });
@@ -258,13 +256,7 @@ impl Model {
             let require = match require {
                 Requirement::Nothing => "forbid: true".into(),
                 Requirement::MaxAge { seconds } => format!("require: {{ max_age: {seconds}s }}"),
-                Requirement::Owner(roles) => {
-                    let roles = list(roles.iter().map(|it| it.yaml()));
-                    format!("require: {{ owner: {roles} }}")
-                }
-                Requirement::Tag(key, values) => {
-                    format!("require: {{ target_tags: {{ \"{key}\": {} }} }}", list(values))
-                }
+                Requirement::Test(it) => format!("require: {{ {} }}", it.yaml()),
             };
             writeln!(text, "  - {{ id: r{i}, when: {when}{unless}, {require} }}").unwrap();
         }
@@ -373,10 +365,7 @@ impl Model {
             let fails = match &rule.require {
                 Requirement::Nothing => Some(true),
                 Requirement::MaxAge { seconds } => Some(seconds * 1_000 < now_ms - it.started_ms),
-                Requirement::Owner(roles) => not(Test::Owner(roles.clone()).holds(it, tags)),
-                Requirement::Tag(key, values) => {
-                    not(Test::Tag(key, values.clone()).holds(it, tags))
-                }
+                Requirement::Test(test) => not(test.holds(it, tags)),
             };
             all([rule.when.holds(it, tags), not(unless), fails])
         };
