@@ -1,8 +1,6 @@
 //! Texts that anybody may have written, for terminals and logs: whoever shows them may obey control and
 //! bidirectional characters, or take some for the end of a line.
 
-use std::fmt;
-
 /// Whether a terminal may obey the character instead of showing it: control and bidirectional ones.
 #[must_use]
 pub fn is_unsafe(it: char) -> bool {
@@ -29,17 +27,16 @@ pub fn printable_lines(text: &str) -> String {
 
 /// JSON that says the same, with those characters as `\u` escapes. Line ends are not in strings.
 #[must_use]
-pub fn printable_json(json: &impl fmt::Display) -> String {
-    let text = json.to_string();
+pub fn printable_json(json: String) -> String {
     let is_escaped = |it: char| it != '\n' && is_unsafe(it);
-    if !text.contains(is_escaped) {
-        return text;
+    if !json.contains(is_escaped) {
+        return json;
     }
     let escape = |it: char| match it {
         it if is_escaped(it) => format!("\\u{:04x}", u32::from(it)),
         it => it.to_string(),
     };
-    text.chars().map(escape).collect()
+    json.chars().map(escape).collect()
 }
 
 #[cfg(test)]
@@ -51,7 +48,7 @@ mod tests {
         let hostile = "a\u{1b}[31m\n\t\u{0}\u{9b}\u{202e}\u{2066}é";
         assert_eq!(printable(hostile), r"a\u{1b}[31m\u{a}\u{9}\u{0}\u{9b}\u{202e}\u{2066}é");
         let json = serde_json::json!([hostile]);
-        let printed = printable_json(&format_args!("{json:#}"));
+        let printed = printable_json(format!("{json:#}"));
         assert!(printed.contains(r"\u0000\u009b\u202e\u2066é"), "{printed}");
         let read: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
         assert_eq!(read, json);

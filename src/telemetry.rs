@@ -123,7 +123,7 @@ where
             text.push_str(facts.strip_prefix('{').unwrap_or_default());
         }
         // There is nobody to tell that standard output is closed.
-        let text = printable_json(&text) + "\n";
+        let text = printable_json(text) + "\n";
         let _ = self.writer.make_writer_for(metadata).write_all(text.as_bytes());
     }
 }

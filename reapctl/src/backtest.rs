@@ -134,7 +134,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args.output {
         Output::Json => {
             let json = new.json(old.as_ref());
-            println!("{}", printable_json(&format_args!("{json:#}")));
+            println!("{}", printable_json(format!("{json:#}")));
         }
         Output::Text => new.print(old.as_ref()),
     }

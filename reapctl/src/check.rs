@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 .map(|it| json!({"line": it.line, "column": it.column, "message": it.message}))
                 .collect();
             let result = json!({"policy": name, "errors": errors, "warnings": warnings});
-            println!("{}", printable_json(&result));
+            println!("{}", printable_json(result.to_string()));
         }
         Output::Text => {
             for error in &errors {

@@ -146,7 +146,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     };
     let explanation = Explanation::new(&policy, now, &session, &tags);
     match args.output {
-        Output::Json => println!("{}", printable_json(&explanation.json(&session.id, now))),
+        Output::Json => {
+            println!("{}", printable_json(explanation.json(&session.id, now).to_string()));
+        }
         Output::Text => {
             let Session { id, owner, target, document, .. } = &session;
             println!("session  {}", printable(id));

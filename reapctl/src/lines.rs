@@ -12,13 +12,12 @@ use session_reaper::{
     report::{Report, Row, Settled},
     session::Record,
 };
-use terminal_size::{Width, terminal_size_of};
 
 use crate::{
     explain::name,
     printable::{printable, printable_json},
     stdio::{print, println},
-    table::{age, cell, coloured, fitting_table},
+    table::{age, cell, coloured, fitting_table, terminal_width},
 };
 
 /// Which sessions to show, and how.
@@ -130,11 +129,11 @@ impl Shown {
                 let fields = report.as_object_mut().context("a report is an object")?;
                 fields.insert("sessions".into(), json!(rows));
                 fields.insert("truncated".into(), false.into());
-                println!("{}", printable_json(&format_args!("{report:#}")));
+                println!("{}", printable_json(format!("{report:#}")));
             }
             Output::Ndjson => {
                 for row in &rows {
-                    println!("{}", printable_json(&json!(row)));
+                    println!("{}", printable_json(json!(row).to_string()));
                 }
             }
             Output::Table => {
@@ -173,7 +172,7 @@ pub(crate) fn to_table(rows: &[Row], columns: &[Column]) -> Table {
 /// these any more, what is still too wide is broken into lines.
 pub(crate) fn fitting(rows: &[Row]) -> Vec<Column> {
     let mut columns = ALL.to_vec();
-    let Some((Width(width), _)) = terminal_size_of(std::io::stdout()) else { return columns };
+    let Some(width) = terminal_width() else { return columns };
     let needs = |it: &Column| {
         let cells = rows.iter().map(|row| it.of(row).content().chars().count());
         cells.chain([it.name().len()]).max().unwrap_or_default() + 2 // Its margins.

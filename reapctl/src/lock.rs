@@ -373,7 +373,7 @@ fn revocation(owner: &str, now: Timestamp) -> String {
             "{each}aws iam put-role-policy --role-name {} --policy-name session-reaper-lock \
              --policy-document {}",
             quoted(&printable(name)),
-            quoted(&printable_json(&started_until_now()))
+            quoted(&printable_json(started_until_now().to_string()))
         ),
         "permission-set" => format!(
             "{each}# Add this statement to the inline policy of the permission set {}, and \
@@ -381,13 +381,13 @@ fn revocation(owner: &str, now: Timestamp) -> String {
              aws sso-admin provision-permission-set --instance-arn INSTANCE_ARN \
              --permission-set-arn PERMISSION_SET_ARN --target-type ALL_PROVISIONED_ACCOUNTS",
             printable(name),
-            printable_json(&started_until_now())
+            printable_json(started_until_now().to_string())
         ),
         "user" => format!(
             "{each}aws iam put-user-policy --user-name {} --policy-name session-reaper-lock \
              --policy-document {}",
             quoted(&printable(rest.rsplit('/').next().unwrap_or_default())),
-            quoted(&printable_json(&policy(json!(null))))
+            quoted(&printable_json(policy(json!(null)).to_string()))
         ),
         "root" => "# The root user: change its password, and delete its access keys.".into(),
         _ => format!("# {owner}: revoke the credentials with which its sessions were started."),

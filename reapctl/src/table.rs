@@ -23,10 +23,15 @@ pub(crate) fn table(header: &[&str]) -> Table {
 /// A table with this header, whose cells are broken into lines where the terminal is too narrow.
 pub(crate) fn fitting_table(header: &[&str]) -> Table {
     let mut table = table(header);
-    if let Some((Width(width), _)) = terminal_size_of(std::io::stdout()) {
+    if let Some(width) = terminal_width() {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     table
+}
+
+/// Characters in a line of the terminal; `None` if there is none, as in a pipe.
+pub(crate) fn terminal_width() -> Option<u16> {
+    terminal_size_of(std::io::stdout()).map(|(Width(width), _)| width)
 }
 
 /// A cell with a text that anybody may have written.

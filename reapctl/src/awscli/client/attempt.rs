@@ -17,6 +17,7 @@ use aws_sdk_ssm::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
+use session_reaper::ssm::sources;
 
 use crate::awscli::{
     json,
@@ -165,15 +166,8 @@ struct Failure {
     chain: String,
 }
 
-fn describe<E: Error + 'static, R: std::fmt::Debug>(error: &SdkError<E, R>) -> Failure {
-    let mut chain = error.to_string();
-    let mut source = error.source();
-    while let Some(it) = source {
-        chain.push_str(": ");
-        chain.push_str(&it.to_string());
-        source = it.source();
-    }
-    Failure { chain }
+fn describe<E: Error + 'static, R: std::fmt::Debug + 'static>(error: &SdkError<E, R>) -> Failure {
+    Failure { chain: sources(error).map(ToString::to_string).collect::<Vec<_>>().join(": ") }
 }
 
 impl Failure {
