@@ -40,10 +40,10 @@ pub enum Play {
     Deny,
     /// Every row of the page stands there twice.
     DuplicateRows,
-    /// The last page has a token that is empty.
-    EmptyToken,
     /// A page without rows, though with a token that leads to them.
     EmptyPage,
+    /// The last page has a token that is empty.
+    EmptyToken,
     /// Any error.
     Error {
         /// HTTP status.
