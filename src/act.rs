@@ -1,5 +1,7 @@
 //! Asks AWS to end sessions: each on its own, so that an error on one never stops the rest.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, stream};
 
 use crate::{
@@ -32,7 +34,7 @@ pub struct Tried {
     /// What AWS said of it.
     pub answer: Answer,
     /// What went wrong, if something did.
-    pub error: Option<String>,
+    pub error: Option<Arc<str>>,
 }
 
 /// Asks AWS to end these sessions, in this order, so many at a time.
@@ -57,7 +59,11 @@ pub async fn act(
             Ok(()) => tried.push(Tried { step, answer: Answer::Accepted, error: None }),
             Err(err) if err.kind == CallErrorKind::NoTime => untried.push(step),
             Err(err) => {
-                tried.push(Tried { step, answer: answer(&err), error: Some(err.to_string()) });
+                tried.push(Tried {
+                    step,
+                    answer: answer(&err),
+                    error: Some(err.to_string().into()),
+                });
             }
         }
     }

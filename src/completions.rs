@@ -1,6 +1,9 @@
 //! Every way in which what is not known of a session may turn out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     pattern::Glob,
@@ -14,7 +17,7 @@ const MAX_COMPLETIONS: usize = 256;
 
 /// What may be unknown, with every value that the tests can tell apart.
 enum Open<'a> {
-    Status(Vec<String>),
+    Status(Vec<Arc<str>>),
     /// The value is `None` where the target does not carry the key.
     Tag(&'a str, Vec<Option<String>>),
 }
@@ -121,13 +124,13 @@ mod tests {
         let policy = Policy::parse(&policy).expect(when);
         let session = Session {
             id: "x-1".into(),
-            owner: String::new(),
-            target: String::new(),
+            owner: "".into(),
+            target: "".into(),
             started_at: Timestamp::UNIX_EPOCH,
             status: status.map(Into::into),
-            document: String::new(),
+            document: "".into(),
             reason: None,
-            access_type: String::new(),
+            access_type: "".into(),
         };
         let tags = Tags::Unknown(Unknown::TagsNotReturned);
         let all = completions(policy.rules.iter().flat_map(Rule::tests), &session, &tags)?;

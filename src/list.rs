@@ -2,15 +2,15 @@
 //!
 //! The SDK's paginator is not used: it ends silently, as a success, on a repeated token.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
-    session::{Record, State},
+    session::{CommonTexts, Record, State},
     ssm::{CallErrorKind, Ssm, Within},
 };
 
 /// More pages than a function can read in its time at the default pace.
-const MAX_PAGES: u32 = 2_000;
+const MAX_PAGES: usize = 2_000;
 
 /// How often a listing begins anew after `InvalidNextToken`.
 const MAX_RESTARTS: u32 = 2;
@@ -18,10 +18,9 @@ const MAX_RESTARTS: u32 = 2;
 /// What one listing saw.
 #[derive(Debug, Default)]
 pub struct Census {
-    /// Each session once, in the API's order, and every record without an id.
-    pub records: Vec<Record>,
-    /// Pages read.
-    pub pages: u32,
+    /// The pages read: each session once, in the API's order, and every record without an id. Page by
+    /// page, so that the memory of each is free as soon as it has been gone through.
+    pub pages: Vec<Vec<Record>>,
     /// Why the listing did not reach its end; `None` if it is complete.
     pub problem: Option<String>,
 }
@@ -43,31 +42,35 @@ pub async fn list_those(
     is_wanted: impl Fn(&Record) -> bool,
 ) -> Census {
     let mut census = Census::default();
+    let mut common = CommonTexts::default();
     let mut ids = HashSet::new();
     let mut tokens = HashSet::new();
     let mut token = None;
     let mut restarts = 0;
     census.problem = loop {
-        let page = match ssm.sessions(state, token.clone(), within).await {
+        let page = match ssm.sessions(state, token.clone(), &mut common, within).await {
             Ok(page) => page,
             Err(err) if err.kind == CallErrorKind::InvalidToken && restarts < MAX_RESTARTS => {
                 restarts += 1;
-                census.records.retain(|it| it.id.is_some()); // The others will be seen again.
+                // The others will be seen again.
+                census.pages.iter_mut().for_each(|it| it.retain(|it| it.id.is_some()));
                 token = None;
                 tokens.clear();
                 continue;
             }
             Err(err) => break Some(err.to_string()),
         };
-        census.pages += 1;
+        let mut is_new = |it: &Record| it.id.as_ref().is_none_or(|id| ids.insert(Arc::clone(id)));
+        let mut records = page.records;
+        records.retain(|it| is_wanted(it) && is_new(it));
+        records.shrink_to_fit();
+        census.pages.push(records);
         // An empty page is no end: only the lack of a token is.
-        let is_new = |it: &Record| it.id.as_ref().is_none_or(|id| ids.insert(id.clone()));
-        census.records.extend(page.records.into_iter().filter(&is_wanted).filter(is_new));
         let Some(next) = page.next_token else { break None };
         if !tokens.insert(next.clone()) {
             break Some("AWS repeated a page token, so the pages behind it were not seen".into());
         }
-        if census.pages == MAX_PAGES {
+        if census.pages.len() == MAX_PAGES {
             break Some(format!("there are more than {MAX_PAGES} pages"));
         }
         token = Some(next);

@@ -152,14 +152,14 @@ mod tests {
 
     fn session(second: i64, id: usize, is_violator: bool) -> Judged {
         let session = Session {
-            id: format!("s-{id}"),
-            owner: String::new(),
-            target: String::new(),
+            id: format!("s-{id}").into(),
+            owner: "".into(),
+            target: "".into(),
             started_at: Timestamp::from_second(second).expect("an instant"),
             status: None,
-            document: String::new(),
+            document: "".into(),
             reason: None,
-            access_type: String::new(),
+            access_type: "".into(),
         };
         let violation = Verdict::Violation { rules: vec!["r".into()], unknown: None };
         let verdict = if is_violator { violation } else { Verdict::Compliant };

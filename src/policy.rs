@@ -262,7 +262,7 @@ impl Test {
     #[must_use]
     pub fn holds(&self, session: &Session, tags: &Tags) -> Truth {
         match (self, tags) {
-            (Self::AccessType(any), _) => any.contains(&session.access_type.as_str()).into(),
+            (Self::AccessType(any), _) => any.contains(&&*session.access_type).into(),
             (Self::Document(any), _) => any.iter().any(|it| it.is_match(&session.document)).into(),
             (Self::Owner(any), _) => OwnerPattern::any_is_match(any, &session.owner).into(),
             (Self::Reason(any), _) => {
@@ -270,7 +270,7 @@ impl Test {
                 reason.is_some_and(|reason| any.iter().any(|it| it.is_match(reason))).into()
             }
             (Self::Status(any), _) => match &session.status {
-                Some(status) => any.contains(&status.as_str()).into(),
+                Some(status) => any.contains(&&**status).into(),
                 None => Truth::Unknown,
             },
             (Self::Target(any), _) => any.iter().any(|it| it.is_match(&session.target)).into(),

@@ -125,26 +125,26 @@ pub struct Settled {
     /// What really happened.
     pub outcome: Outcome,
     /// The status in which the session was last listed after it had been asked to end.
-    pub last_status: Option<String>,
+    pub last_status: Option<Arc<str>>,
     /// What AWS answered instead of ending it.
-    pub error: Option<String>,
+    pub error: Option<Arc<str>>,
 }
 
 /// One session in a log line or a reply. `None`: not known, or not applicable.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Row {
     /// `SessionId`.
-    pub session_id: Option<String>,
+    pub session_id: Option<Arc<str>>,
     /// `Owner`: the ARN.
-    pub owner: Option<String>,
+    pub owner: Option<Arc<str>>,
     /// `Target`.
-    pub target: Option<String>,
+    pub target: Option<Arc<str>>,
     /// The target's tags, as `KEY=VALUE`: they are looked up only where they decide.
     pub tags: Option<Vec<String>>,
     /// `DocumentName`, or the default document's.
-    pub document: Option<String>,
+    pub document: Option<Arc<str>>,
     /// `Status`.
-    pub status: Option<String>,
+    pub status: Option<Arc<str>>,
     /// `StartDate`.
     pub started_at: Option<Timestamp>,
     /// In seconds.
@@ -162,16 +162,17 @@ pub struct Row {
     /// What really happened, once it has.
     pub outcome: Option<&'static str>,
     /// The status in which it was last listed after it had been asked to end.
-    pub last_status: Option<String>,
+    pub last_status: Option<Arc<str>>,
     /// Why it was not judged, or what AWS answered instead of ending it.
-    pub error: Option<String>,
+    pub error: Option<Arc<str>>,
 }
 
 impl Row {
     /// A decision: what is going to be done, before anything is.
     #[must_use]
     pub fn of_step(step: &Step, now: Timestamp) -> Self {
-        let Session { id, owner, target, started_at, status, document, .. } = *step.session.clone();
+        let Session { id, owner, target, started_at, status, document, .. } =
+            Session::clone(&step.session);
         Self {
             session_id: Some(id),
             owner: Some(owner),
@@ -450,8 +451,8 @@ impl Report {
         if let Some(problem) = self.coverage.problem.clone() {
             Some(Failure::ListingIncomplete { problem, counts: self.counts() })
         } else if 0 < denied && others == [0; 5] {
-            let error = self.sessions.iter().find_map(|it| it.error.clone()).unwrap_or_default();
-            Some(Failure::AllDenied { error, counts: self.counts() })
+            let error = self.sessions.iter().find_map(|it| it.error.as_deref()).unwrap_or_default();
+            Some(Failure::AllDenied { error: error.into(), counts: self.counts() })
         } else {
             None
         }
@@ -528,7 +529,7 @@ fn rows(findings: &Findings) -> (Vec<Row>, bool) {
 }
 
 fn hash_of_ids(settled: &[Settled], unjudged: &[(Record, &str)], ending: &[Record]) -> String {
-    let settled = settled.iter().map(|it| it.step.session.id.as_str());
+    let settled = settled.iter().map(|it| &*it.step.session.id);
     let records = unjudged.iter().map(|(it, _)| it).chain(ending);
     let mut ids: Vec<&str> = settled.chain(records.filter_map(|it| it.id.as_deref())).collect();
     ids.sort_unstable();
@@ -610,7 +611,7 @@ pub(crate) mod tests {
             status: None,
             document: "d".into(),
             reason: None,
-            access_type: String::new(),
+            access_type: "".into(),
         }
     }
 
@@ -676,7 +677,7 @@ pub(crate) mod tests {
         }
         assert_eq!(json!(Row::of_step(&settled.step, NOW)), expected);
 
-        let text = |it: &str| Some(it.to_owned());
+        let text = |it: &str| Some(it.into());
         let record = Record {
             id: text("s-1"),
             owner: text("o"),
@@ -787,7 +788,7 @@ pub(crate) mod tests {
         assert_eq!((report.sessions.len(), report.truncated), (1_000, true));
 
         for settled in &mut findings.settled {
-            settled.step.session.owner = "\u{0}".repeat(2_000); // Six bytes each in JSON.
+            settled.step.session.owner = "\u{0}".repeat(2_000).into(); // Six bytes each in JSON.
         }
         let report = Report::new(&findings);
         assert!(report.truncated);
@@ -799,7 +800,7 @@ pub(crate) mod tests {
         findings.unjudged.clear();
         findings.ending.clear();
         let mut with_owner = |length| {
-            findings.settled[0].step.session.owner = "o".repeat(length);
+            findings.settled[0].step.session.owner = "o".repeat(length).into();
             Report::new(&findings)
         };
         let n_others = json!(with_owner(0).sessions[0]).to_string().len();

@@ -1,12 +1,17 @@
 //! A session as the API returns it (`Record`), and as the rest of the program knows it (`Session`).
 
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+};
+
 use jiff::{SignedDuration, Timestamp};
 
 /// The document of a session whose record names none.
-const DEFAULT_DOCUMENT: &str = "SSM-SessionManagerRunShell";
+static DEFAULT_DOCUMENT: LazyLock<Arc<str>> = LazyLock::new(|| "SSM-SessionManagerRunShell".into());
 
 /// The access type of a session whose record names none: records are older than the field.
-const DEFAULT_ACCESS_TYPE: &str = "Standard";
+static DEFAULT_ACCESS_TYPE: LazyLock<Arc<str>> = LazyLock::new(|| "Standard".into());
 
 /// How far in the future a start may lie: clocks differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -20,27 +25,43 @@ pub enum State {
     History,
 }
 
+/// Texts that most sessions have in common, such as the document's name: each is kept once.
+#[derive(Debug, Default)]
+pub struct CommonTexts(HashSet<Arc<str>>);
+
+impl CommonTexts {
+    /// The one copy of this text.
+    pub fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&text));
+        text
+    }
+}
+
 /// One row of `DescribeSessions`: every field may be absent, and an empty one counts as absent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Record {
     /// `SessionId`.
-    pub id: Option<String>,
+    pub id: Option<Arc<str>>,
     /// `Owner`: the ARN of the principal that started the session.
-    pub owner: Option<String>,
+    pub owner: Option<Arc<str>>,
     /// `Target`: a managed node, or a container of an ECS task.
-    pub target: Option<String>,
+    pub target: Option<Arc<str>>,
     /// `StartDate`.
     pub started_at: Option<Timestamp>,
     /// `EndDate`: of sessions that have ended.
     pub ended_at: Option<Timestamp>,
     /// `Status`, also one that this program has never heard of.
-    pub status: Option<String>,
+    pub status: Option<Arc<str>>,
     /// `DocumentName`.
-    pub document: Option<String>,
+    pub document: Option<Arc<str>>,
     /// `Reason`: what the user typed.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
     /// `AccessType`.
-    pub access_type: Option<String>,
+    pub access_type: Option<Arc<str>>,
 }
 
 /// A session of which everything is known that a verdict may need, but for its target's tags and,
@@ -48,21 +69,21 @@ pub struct Record {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Session {
     /// `SessionId`: unique in its account and Region.
-    pub id: String,
+    pub id: Arc<str>,
     /// `Owner`: the ARN of the principal that started the session.
-    pub owner: String,
+    pub owner: Arc<str>,
     /// `Target`: `i-…`, `mi-…` or `ecs:CLUSTER_TASK_RUNTIME`.
-    pub target: String,
+    pub target: Arc<str>,
     /// `StartDate`.
     pub started_at: Timestamp,
     /// `Status`, if the record has one.
-    pub status: Option<String>,
+    pub status: Option<Arc<str>>,
     /// `DocumentName`, or the default document's.
-    pub document: String,
+    pub document: Arc<str>,
     /// `Reason`: what the user typed; `None` if no reason was given.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
     /// `AccessType`, or `Standard`.
-    pub access_type: String,
+    pub access_type: Arc<str>,
 }
 
 /// What one record turned out to be.
@@ -102,9 +123,11 @@ impl Record {
                     target: target.clone(),
                     started_at: *at,
                     status: self.status,
-                    document: self.document.unwrap_or_else(|| DEFAULT_DOCUMENT.into()),
+                    document: self.document.unwrap_or_else(|| Arc::clone(&DEFAULT_DOCUMENT)),
                     reason: self.reason,
-                    access_type: self.access_type.unwrap_or_else(|| DEFAULT_ACCESS_TYPE.into()),
+                    access_type: self
+                        .access_type
+                        .unwrap_or_else(|| Arc::clone(&DEFAULT_ACCESS_TYPE)),
                 });
             }
         };
@@ -148,7 +171,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn record() -> Record {
-        let text = |it: &str| Some(it.to_owned());
+        let text = |it: &str| Some(it.into());
         Record {
             id: text("a-1"),
             owner: text("arn:aws:iam::123456789012:user/a"),
@@ -177,8 +200,8 @@ mod tests {
         for (record, expected) in table {
             let actual = match record.clone().read(NOW) {
                 Reading::Session(session) => {
-                    assert_eq!(session.document, "SSM-SessionManagerRunShell");
-                    assert_eq!((session.access_type.as_str(), session.reason), ("Standard", None));
+                    assert_eq!(&*session.document, "SSM-SessionManagerRunShell");
+                    assert_eq!((&*session.access_type, session.reason), ("Standard", None));
                     Ok(())
                 }
                 Reading::Unjudged(_, why) => Err(why),
@@ -191,7 +214,7 @@ mod tests {
     #[test]
     fn a_record_without_an_id_may_be_whosever_it_does_not_deny() {
         let Reading::Session(session) = record().read(NOW) else { panic!("a session") };
-        let other = || Some("other".to_owned());
+        let other = || Some("other".into());
         let later = Some(NOW + SignedDuration::from_secs(1));
         for (it, may_be) in [
             (record(), true),
@@ -210,7 +233,7 @@ mod tests {
 
     #[test]
     fn records_without_ids_are_alike_if_they_tell_the_same_but_for_the_status() {
-        let other = || Some("other".to_owned());
+        let other = || Some("other".into());
         assert!(record().is_like(&Record { id: None, status: other(), ..record() }));
         assert!(!record().is_like(&Record { owner: other(), ..record() }));
         assert!(!record().is_like(&Record { target: None, ..record() }));

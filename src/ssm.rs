@@ -21,7 +21,7 @@ use aws_sdk_ssm::{
     self as ssm,
     config::{StalledStreamProtectionConfig, http::HttpResponse},
     error::{ConnectorError, ProvideErrorMetadata, SdkError},
-    types::SessionState,
+    types::{AccessType, SessionState, SessionStatus},
 };
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -30,7 +30,7 @@ pub use self::advice::way_out;
 use self::{advice::detail, bounded::Bounded};
 use crate::{
     pacer::Pacer,
-    session::{Record, State},
+    session::{CommonTexts, Record, State},
 };
 
 /// Rows asked for on a page: the most that the API allows.
@@ -211,7 +211,8 @@ impl Ssm {
         self.n_terminations.load(Ordering::Relaxed)
     }
 
-    /// One page of the sessions: `DescribeSessions`.
+    /// One page of the sessions: `DescribeSessions`. What they have in common with those of other
+    /// pages is kept once.
     ///
     /// # Errors
     /// `InvalidToken` if the listing must begin anew, or any other kind.
@@ -219,6 +220,7 @@ impl Ssm {
         &self,
         state: State,
         token: Option<String>,
+        common: &mut CommonTexts,
         within: Within,
     ) -> Result<Page, CallError> {
         let request = self
@@ -231,9 +233,10 @@ impl Ssm {
             .max_results(PAGE_SIZE)
             .set_next_token(token);
         let page = self.call(&self.describe_sessions, within, || request.clone().send()).await?;
+        let sessions = page.sessions.unwrap_or_default().into_iter();
         Ok(Page {
             next_token: page.next_token.filter(|it| !it.is_empty()),
-            records: page.sessions.unwrap_or_default().into_iter().map(record).collect(),
+            records: sessions.map(|it| record(&it, common)).collect(),
         })
     }
 
@@ -425,17 +428,18 @@ fn instant(at: aws_sdk_ssm::primitives::DateTime) -> Option<Timestamp> {
 }
 
 /// A field that is there and empty tells as little as one that is not.
-fn record(session: ssm::types::Session) -> Record {
-    let present = |field: Option<String>| field.filter(|it| !it.is_empty());
+fn record(session: &ssm::types::Session, common: &mut CommonTexts) -> Record {
+    let own = |text: Option<&str>| text.filter(|it| !it.is_empty()).map(Into::into);
+    let mut shared = |text: Option<&str>| Some(common.share(text.filter(|it| !it.is_empty())?));
     Record {
-        id: present(session.session_id),
-        owner: present(session.owner),
-        target: present(session.target),
+        id: own(session.session_id()),
+        owner: shared(session.owner()),
+        target: own(session.target()),
         started_at: session.start_date.and_then(instant),
         ended_at: session.end_date.and_then(instant),
-        status: present(session.status.map(|it| it.as_str().to_owned())),
-        document: present(session.document_name),
-        reason: present(session.reason),
-        access_type: present(session.access_type.map(|it| it.as_str().to_owned())),
+        status: shared(session.status().map(SessionStatus::as_str)),
+        document: shared(session.document_name()),
+        reason: own(session.reason()),
+        access_type: shared(session.access_type().map(AccessType::as_str)),
     }
 }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::{
     act::act,
-    list::list,
+    list::{Census, list},
     plan::{Action, Hold, Judged, Plan, Step, oldest_first, plan},
     policy::Policy,
     report::{Coverage, Findings, Mode, Outcome, PolicyIdentity, Report, Row, Settled},
@@ -112,12 +112,13 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
     let Order { ssm, now, within, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
-    let census = list(ssm, State::Active, listing_time(began, within)).await;
-    let listed_for = began.elapsed().max(ssm.time_for(census.pages));
+    let Census { pages, problem } = list(ssm, State::Active, listing_time(began, within)).await;
+    let n_pages = u32::try_from(pages.len()).unwrap_or(u32::MAX);
+    let listed_for = began.elapsed().max(ssm.time_for(n_pages));
     let mut judged = Vec::new();
     let mut unjudged = Vec::new();
     let mut ending = Vec::new();
-    for record in census.records {
+    for record in pages.into_iter().flatten() {
         match record.read(now) {
             Reading::Session(session) => {
                 let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
@@ -137,11 +138,7 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
         plan,
         unjudged,
         ending,
-        coverage: Coverage {
-            complete: census.problem.is_none(),
-            problem: census.problem,
-            pages: census.pages,
-        },
+        coverage: Coverage { complete: problem.is_none(), problem, pages: n_pages },
         warnings,
         policy: identity,
         is_paused: policy.paused,
@@ -214,7 +211,7 @@ async fn judge_again(
     let Order { ssm, scope, now, .. } = order;
     let needs_tags = |it: &&Judged| it.verdict.unknown() == Some(Unknown::TagsNotLookedUp);
     let undetermined = judged.iter().filter(needs_tags);
-    let targets: BTreeSet<&str> = undetermined.map(|it| it.session.target.as_str()).collect();
+    let targets: BTreeSet<&str> = undetermined.map(|it| &*it.session.target).collect();
     let half = acting.start_by.saturating_duration_since(Instant::now()) / 2;
     let within = Within { start_by: acting.start_by - half, ..acting };
     let (tags, problems) = look_up(ssm, scope, policy, targets, within).await;
@@ -222,7 +219,7 @@ async fn judge_again(
         warn!(error, "tag look-up failed");
     }
     for Judged { session, tags: known, verdict } in judged {
-        if let (Some(_), Some(tags)) = (verdict.unknown(), tags.get(&session.target)) {
+        if let (Some(_), Some(tags)) = (verdict.unknown(), tags.get(&*session.target)) {
             known.clone_from(tags);
             *verdict = judge(policy, now, session, tags);
         }

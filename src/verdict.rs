@@ -231,13 +231,13 @@ exemptions:
         };
         Session {
             id: "x-1".into(),
-            owner,
+            owner: owner.into(),
             target: "i-0123456789abcdef0".into(),
             started_at: NOW - age,
             status: None,
-            document: String::new(),
+            document: "".into(),
             reason: None,
-            access_type: String::new(),
+            access_type: "".into(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,7 +29,7 @@ enum Sighting {
     /// Absent in a complete listing.
     Absent,
     /// Listed, in this status.
-    Listed(Option<String>),
+    Listed(Option<Arc<str>>),
     /// In no listing that proves anything.
     Unseen,
 }
@@ -50,19 +51,18 @@ pub async fn verify(
             break;
         }
         sleep(pause).await;
-        let ids: HashSet<&str> =
-            watched.iter().map(|(it, _)| it.step.session.id.as_str()).collect();
+        let ids: HashSet<&str> = watched.iter().map(|(it, _)| &*it.step.session.id).collect();
         let is_wanted = |it: &Record| it.id.as_deref().is_none_or(|id| ids.contains(id));
         let census = list_those(ssm, State::Active, within, is_wanted).await;
         let (named, mut nameless): (Vec<_>, Vec<_>) =
-            census.records.into_iter().partition(|it| it.id.is_some());
+            census.pages.into_iter().flatten().partition(|it| it.id.is_some());
         for (stranger, _why) in unjudged.iter().filter(|(it, _)| it.id.is_none()) {
             if let Some(i) = nameless.iter().position(|it| it.is_like(stranger)) {
                 nameless.swap_remove(i);
             }
         }
         let with_id = named.into_iter().filter_map(|it| Some((it.id?, it.status)));
-        let mut statuses: HashMap<String, Option<String>> = with_id.collect();
+        let mut statuses: HashMap<Arc<str>, Option<Arc<str>>> = with_id.collect();
         for (tried, sighting) in &mut watched {
             let session = &tried.step.session;
             let may_be_it = |it: &Record| it.may_be(session);

@@ -56,10 +56,11 @@ fn now() -> Timestamp {
 
 /// Sessions of several owners, documents and ages, most of them compliant.
 fn sessions(n: usize) -> Vec<Session> {
-    let role =
-        |name: &str| format!("arn:aws:sts::123456789012:assumed-role/{name}/jane.doe@example.com");
+    let role = |name: &str| {
+        format!("arn:aws:sts::123456789012:assumed-role/{name}/jane.doe@example.com").into()
+    };
     let session = |i: usize| Session {
-        id: format!("jane.doe@example.com-{i:017x}"),
+        id: format!("jane.doe@example.com-{i:017x}").into(),
         owner: match i % 5 {
             0 => role("AWSReservedSSO_ContractorEU_2b03e7d876722882"),
             1 => role("sre-oncall"),
@@ -68,9 +69,9 @@ fn sessions(n: usize) -> Vec<Session> {
             _ => role("developer"),
         },
         target: if i.is_multiple_of(4) {
-            format!("ecs:lab_{i:032x}_{i:032x}-1")
+            format!("ecs:lab_{i:032x}_{i:032x}-1").into()
         } else {
-            format!("i-{i:017x}")
+            format!("i-{i:017x}").into()
         },
         started_at: now() - SignedDuration::from_mins(i64::try_from(i % 50 * 10).expect("few")),
         status: Some("Connected".into()),

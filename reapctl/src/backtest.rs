@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::Serialize;
 use serde_json::json;
 use session_reaper::{
-    list::list,
+    list::{Census, list},
     pattern::short_owner,
     policy::{Policy, Untagged, duration},
     session::{Reading, Session, State},
@@ -83,9 +83,9 @@ pub(crate) struct Life {
 /// What would have become of a session.
 #[derive(Clone, Serialize)]
 pub(crate) struct Fate {
-    pub(crate) session_id: String,
-    pub(crate) owner: String,
-    pub(crate) target: String,
+    pub(crate) session_id: Arc<str>,
+    pub(crate) owner: Arc<str>,
+    pub(crate) target: Arc<str>,
     pub(crate) started_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
     /// The first sweep that would have ended it.
@@ -147,11 +147,11 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
     let mut n_unjudged = 0;
     let mut seen = HashSet::new();
     for state in [State::Active, State::History] {
-        let census = list(&aws.ssm, state, within()).await;
-        if let Some(problem) = census.problem {
+        let Census { pages, problem } = list(&aws.ssm, state, within()).await;
+        if let Some(problem) = problem {
             bail!("the listing is incomplete: {problem}");
         }
-        for mut record in census.records {
+        for mut record in pages.into_iter().flatten() {
             let ended_at = record.ended_at.or((state == State::History).then_some(now));
             record.status = None; // It is that of the end.
             if record.id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
@@ -165,13 +165,13 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
     }
     let targets: BTreeSet<&str> = match policy.tag_keys.as_slice() {
         [] => BTreeSet::new(),
-        _ => found.iter().map(|(it, _)| it.target.as_str()).collect(),
+        _ => found.iter().map(|(it, _)| &*it.target).collect(),
     };
     let (tags, problems) = look_up(&aws.ssm, Some(&aws.scope), policy, targets, within()).await;
     warn(&problems);
     let life = |(session, ended_at): (Session, _)| {
         let unknown = Tags::Unknown(Unknown::TagsNotReturned);
-        let tags = tags.get(&session.target).cloned().unwrap_or(unknown);
+        let tags = tags.get(&*session.target).cloned().unwrap_or(unknown);
         Life { session, ended_at, tags }
     };
     let mut lives: Vec<Life> = found.into_iter().map(life).collect();

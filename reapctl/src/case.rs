@@ -1,6 +1,6 @@
 //! Cases: sessions, and what a policy must say of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::bail;
 use jiff::{Span, SpanRelativeTo, Timestamp};
@@ -36,15 +36,15 @@ pub(crate) struct Case {
     /// In short form, such as `role/sre/jane`, or an ARN.
     owner: String,
     #[serde(default = "instance")]
-    target: String,
+    target: Arc<str>,
     #[serde(deserialize_with = "age")]
     age: Span,
     /// `none`: AWS did not tell.
     #[serde(default = "connected")]
-    status: String,
-    document: Option<String>,
-    reason: Option<String>,
-    access_type: Option<String>,
+    status: Arc<str>,
+    document: Option<Arc<str>>,
+    reason: Option<Arc<str>>,
+    access_type: Option<Arc<str>>,
     /// Absent: not known.
     #[serde(default, deserialize_with = "tags")]
     tags: Option<BTreeMap<String, String>>,
@@ -100,11 +100,11 @@ fn tags<'de, D: Deserializer<'de>>(
     tags.map(Some).ok_or_else(|| D::Error::custom(wrong))
 }
 
-fn connected() -> String {
+fn connected() -> Arc<str> {
     "Connected".into()
 }
 
-fn instance() -> String {
+fn instance() -> Arc<str> {
     "i-0123456789abcdef0".into()
 }
 
@@ -126,11 +126,11 @@ impl Case {
     /// Finds what was surely not meant.
     pub(crate) fn check(&self, policy: &Policy) -> Result<(), String> {
         let Self { status, access_type, tags, .. } = self;
-        if !is_ending(Some(status)) && status != "none" && !STATUSES.contains(&status.as_str()) {
+        if !is_ending(Some(status)) && **status != *"none" && !STATUSES.contains(&&**status) {
             let known = STATUSES.join("`, `");
             return Err(format!("no session has the status `{status}`; write `{known}` or `none`"));
         }
-        if let Some(it) = access_type.as_ref().filter(|it| !ACCESS_TYPES.contains(&it.as_str())) {
+        if let Some(it) = access_type.as_ref().filter(|it| !ACCESS_TYPES.contains(&&***it)) {
             let known = ACCESS_TYPES.join("` or `");
             return Err(format!("no session has the access type `{it}`; write `{known}`"));
         }
@@ -147,11 +147,11 @@ impl Case {
         let started_at = age.and_then(|age| now.checked_sub(age)).map_err(|err| err.to_string())?;
         let record = Record {
             id: Some("case-0123456789abcdef0".into()),
-            owner: Some(arn(&self.owner)?),
+            owner: Some(arn(&self.owner)?.into()),
             target: Some(self.target.clone()),
             started_at: Some(started_at),
             ended_at: None,
-            status: Some(self.status.clone()).filter(|it| it != "none"),
+            status: Some(self.status.clone()).filter(|it| **it != *"none"),
             document: self.document.clone(),
             reason: self.reason.clone(),
             access_type: self.access_type.clone(),
@@ -198,7 +198,7 @@ impl Case {
             return name.clone();
         }
         let Self { owner, age, document, reason, access_type, .. } = self;
-        let is_default = |it: &&String| **it != connected() && **it != instance();
+        let is_default = |it: &&Arc<str>| **it != connected() && **it != instance();
         let given = [
             Some(&self.target).filter(is_default),
             Some(&self.status).filter(is_default),

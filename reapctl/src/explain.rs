@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -10,7 +11,7 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use session_reaper::{
-    list::list,
+    list::{Census, list},
     pattern::short_owner,
     policy::{Condition, Demand, Exemption, Policy, Requirement, Rule, Test},
     session::{Reading, Record, Session, State},
@@ -74,14 +75,14 @@ fn tag(text: &str) -> Result<(String, String), String> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Row {
-    session_id: Option<String>,
-    owner: Option<String>,
-    target: Option<String>,
+    session_id: Option<Arc<str>>,
+    owner: Option<Arc<str>>,
+    target: Option<Arc<str>>,
     start_date: Option<StartDate>,
-    status: Option<String>,
-    document_name: Option<String>,
-    reason: Option<String>,
-    access_type: Option<String>,
+    status: Option<Arc<str>>,
+    document_name: Option<Arc<str>>,
+    reason: Option<Arc<str>>,
+    access_type: Option<Arc<str>>,
 }
 
 /// Seconds since 1970, or ISO 8601.
@@ -110,7 +111,7 @@ impl TryFrom<Row> for Record {
             }
             Some(StartDate::Text(at)) => Some(at),
         };
-        let given = |it: Option<String>| it.filter(|it| !it.is_empty());
+        let given = |it: Option<Arc<str>>| it.filter(|it| !it.is_empty());
         Ok(Self {
             id: given(row.session_id),
             owner: given(row.owner),
@@ -192,9 +193,9 @@ async fn from_aws(
 ) -> anyhow::Result<(Record, Tags)> {
     let id = args.session_id.as_deref().context("a session's id is needed")?;
     let aws = args.connection.open().await?;
-    let census = list(&aws.ssm, State::Active, within()).await;
-    let record = census.records.into_iter().find(|it| it.id.as_deref() == Some(id));
-    let record = record.with_context(|| match census.problem {
+    let Census { pages, problem } = list(&aws.ssm, State::Active, within()).await;
+    let record = pages.into_iter().flatten().find(|it| it.id.as_deref() == Some(id));
+    let record = record.with_context(|| match problem {
         Some(problem) => format!("the listing ended before `{id}` was seen: {problem}"),
         None => format!("no active session has the id `{id}`"),
     })?;
@@ -203,11 +204,11 @@ async fn from_aws(
         (None, _) if policy.tag_keys.is_empty() => Tags::Unknown(Unknown::TagsNotLookedUp),
         (None, None) => Tags::Unknown(Unknown::TagsNoArn),
         (None, Some(target)) => {
-            let targets = BTreeSet::from([target.as_str()]);
+            let targets = BTreeSet::from([&**target]);
             let (mut tags, problems) =
                 look_up(&aws.ssm, Some(&aws.scope), policy, targets, within()).await;
             warn(&problems);
-            tags.remove(target).unwrap_or(Tags::Unknown(Unknown::TagsNotReturned))
+            tags.remove(&**target).unwrap_or(Tags::Unknown(Unknown::TagsNotReturned))
         }
     };
     Ok((record, tags))
@@ -412,14 +413,14 @@ impl Facts<'_> {
     /// One part, or one for each tag key.
     fn test(self, key: &'static str, test: &Test) -> Vec<Part> {
         let Self { session, tags, .. } = self;
-        let given = |it: &Option<String>| it.clone().unwrap_or_else(|| "none".into());
+        let given = |it: &Option<Arc<str>>| it.as_deref().unwrap_or("none").into();
         let seen = match test {
-            Test::AccessType(_) => session.access_type.clone(),
-            Test::Document(_) => session.document.clone(),
+            Test::AccessType(_) => session.access_type.to_string(),
+            Test::Document(_) => session.document.to_string(),
             Test::Owner(_) => short_owner(&session.owner),
             Test::Reason(_) => given(&session.reason),
             Test::Status(_) => given(&session.status),
-            Test::Target(_) => session.target.clone(),
+            Test::Target(_) => session.target.to_string(),
             Test::TargetTags(all) => {
                 let one = |it: &(String, _)| {
                     let test = Test::TargetTags(vec![it.clone()]);

@@ -92,7 +92,13 @@ fn sums_table(name: &str, sums: Sums) -> String {
 fn changes(new: &Backtest, old: &Backtest) -> String {
     let cells = new.changes(old).into_iter().map(|(what, it)| {
         let end = it.would_end_at.map_or("-".into(), minute);
-        vec![what.into(), short_owner(&it.owner), it.target.clone(), end, it.session_id.clone()]
+        vec![
+            what.into(),
+            short_owner(&it.owner),
+            it.target.to_string(),
+            end,
+            it.session_id.to_string(),
+        ]
     });
     format!(
         "<h2>Against the old policy</h2>\n<p>{}</p>\n<div class=\"scroll\"><table><tr><th>Change</th>\

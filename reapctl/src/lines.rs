@@ -107,14 +107,11 @@ pub(crate) fn done(settled: &[Settled], now: Timestamp) -> impl Iterator<Item = 
 
 impl Shown {
     fn has(&self, row: &Row) -> bool {
-        let matches = |glob: &Option<String>, text: &Option<String>| {
-            let text = text.as_deref().unwrap_or_default();
-            glob.as_ref().is_none_or(|it| Glob::new(it).is_match(text))
-        };
         let owner = row.owner.as_deref().unwrap_or_default();
+        let target = row.target.as_deref().unwrap_or_default();
         (self.only.is_empty() || self.only.iter().any(|it| it == row.verdict))
             && self.owner.as_ref().is_none_or(|it| it.is_match(owner))
-            && matches(&self.target, &row.target)
+            && self.target.as_ref().is_none_or(|it| Glob::new(it).is_match(target))
             && self.rule.as_ref().is_none_or(|id| row.rules.iter().any(|it| **it == **id))
     }
 
@@ -232,22 +229,25 @@ impl Column {
     }
 
     fn of(self, row: &Row) -> Cell {
-        let text = |it: &Option<String>| cell(it.as_deref().unwrap_or("-"));
+        let text = |it: Option<&str>| cell(it.unwrap_or("-"));
         match self {
             Self::Age => {
                 cell(&row.age_s.map_or("-".into(), |it| age(SignedDuration::from_secs(it))))
             }
-            Self::Document => text(&row.document),
+            Self::Document => text(row.document.as_deref()),
             Self::Fate => fate(row),
-            Self::Owner => text(&row.owner.as_deref().map(short_owner)),
+            Self::Owner => text(row.owner.as_deref().map(short_owner).as_deref()),
             Self::Rules => match &row.error {
                 Some(why) if row.verdict == "unjudged" => cell(why),
                 _ => cell(&row.rules.join(", ")),
             },
-            Self::Session => text(&row.session_id),
-            Self::Status => text(&row.status),
-            Self::Tags => text(&row.unknown.map(name).or(row.tags.as_ref().map(|it| it.join(" ")))),
-            Self::Target => text(&row.target.as_deref().map(short_target)),
+            Self::Session => text(row.session_id.as_deref()),
+            Self::Status => text(row.status.as_deref()),
+            Self::Tags => {
+                let tags = row.tags.as_ref().map(|it| it.join(" "));
+                text(row.unknown.map(name).or(tags).as_deref())
+            }
+            Self::Target => text(row.target.as_deref().map(short_target).as_deref()),
             Self::Verdict => coloured(row.verdict),
         }
     }

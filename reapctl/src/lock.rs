@@ -217,7 +217,7 @@ fn end(
     let n_open = plan.steps.iter().filter(|it| is_open(it.verdict.name())).count();
     let n_listed = records(survey).filter(|it| args.may_mean(it)).count();
     let n_all = plan.steps.len() + unjudged.len() + ending.len();
-    let is_theirs = |it: &String| args.owners.iter().any(|pattern| pattern.is_match(it));
+    let is_theirs = |it: &Arc<str>| args.owners.iter().any(|pattern| pattern.is_match(it));
     match n_violators {
         0 if !has_acted && !listed_owners(survey).any(is_theirs) => {
             println!("None of the {} listed is theirs.", sessions(n_all));
@@ -246,7 +246,7 @@ fn records(survey: &Survey) -> impl Iterator<Item = &Record> {
     survey.unjudged.iter().map(|(it, _)| it).chain(&survey.ending)
 }
 
-fn listed_owners(survey: &Survey) -> impl Iterator<Item = &String> {
+fn listed_owners(survey: &Survey) -> impl Iterator<Item = &Arc<str>> {
     let steps = survey.plan.steps.iter().map(|it| &it.session.owner);
     steps.chain(records(survey).filter_map(|it| it.owner.as_ref()))
 }
@@ -273,7 +273,7 @@ fn nearest(pattern: &OwnerPattern, survey: &Survey) -> Option<(String, String)> 
 
 /// Every session of the owners, and those that are not known to be somebody else's; unless these
 /// are the ones that have just been shown.
-fn show(args: &Args, survey: &Survey, now: Timestamp, shown: &mut Vec<Option<String>>) {
+fn show(args: &Args, survey: &Survey, now: Timestamp, shown: &mut Vec<Option<Arc<str>>>) {
     let steps = survey.plan.steps.iter().filter(|it| it.verdict.name() != "compliant");
     let mut unjudged = survey.unjudged.clone();
     unjudged.retain(|(it, _)| args.may_mean(it));

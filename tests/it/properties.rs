@@ -76,7 +76,7 @@ fn session() -> impl Strategy<Value = Session> {
     (owner, select(vec!["i-1", "i-2"]), minutes, status, document, reason).prop_map(
         |(owner, target, minutes, status, document, reason)| Session {
             id: "x-1".into(),
-            owner,
+            owner: owner.into(),
             target: target.into(),
             started_at: NOW - SignedDuration::from_mins(minutes),
             status: status.map(Into::into),

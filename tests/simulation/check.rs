@@ -266,7 +266,7 @@ fn check_served<'a>(
     check_coverage(run, &served, swept)?;
     check_report(run.exchanges.len(), &served, swept)?;
     let settled: HashMap<_, _> =
-        swept.findings.settled.iter().map(|it| (it.step.session.id.as_str(), it)).collect();
+        swept.findings.settled.iter().map(|it| (&*it.step.session.id, it)).collect();
     check_verdicts(run, &served, model, &settled)?;
     check_plan(run, &served, model, swept)?;
     for it in &swept.findings.settled {
@@ -374,7 +374,7 @@ fn check_coverage(run: &Run, served: &Served<'_>, swept: &Swept) -> Result<(), S
 /// Every session seen is in the report once, and the counts add up.
 fn check_report(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Result<(), String> {
     let findings = &swept.findings;
-    let settled = findings.settled.iter().map(|it| Some(it.step.session.id.as_str()));
+    let settled = findings.settled.iter().map(|it| Some(&*it.step.session.id));
     let unjudged = findings.unjudged.iter().map(|(it, _)| it.id.as_deref());
     let ending = findings.ending.iter().map(|it| it.id.as_deref());
     let mut told: Vec<_> = settled.chain(unjudged).chain(ending).collect();
@@ -416,7 +416,7 @@ fn check_report(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Resul
     let told = swept.report.sessions.iter().map(|it| it.session_id.as_deref());
     let noteworthy = findings.settled.iter().filter(|it| told_verdict(it) != Verdict::Compliant);
     let noteworthy: Vec<_> =
-        noteworthy.map(|it| (it.step.session.id.as_str(), it.outcome.name())).collect();
+        noteworthy.map(|it| (&*it.step.session.id, it.outcome.name())).collect();
     let rows = swept.report.sessions.iter().filter(|it| it.outcome.is_some());
     let rows = rows.filter_map(|it| Some((it.session_id.as_deref()?, it.outcome?)));
     let rows: BTreeSet<_> = rows.collect();
@@ -498,7 +498,7 @@ fn check_plan(run: &Run, served: &Served<'_>, model: &Model, swept: &Swept) -> R
     let mut asked = HashSet::new();
     let first_calls = endings(run).filter_map(Exchange::session).filter(|it| asked.insert(*it));
     let order: HashMap<_, _> =
-        all.iter().enumerate().map(|(i, it)| (it.step.session.id.as_str(), i)).collect();
+        all.iter().enumerate().map(|(i, it)| (&*it.step.session.id, i)).collect();
     let is_in_order = first_calls.map(|it| order.get(it)).is_sorted();
     ensure!(is_in_order, "they were not asked to end in the order of their ages");
     let is_left = |it: &&Settled| it.step.action == Action::Leave && it.outcome == Outcome::Left;
@@ -508,7 +508,7 @@ fn check_plan(run: &Run, served: &Served<'_>, model: &Model, swept: &Swept) -> R
 
 /// Nothing claims more than has happened.
 fn check_outcome(run: &Run, served: &Served<'_>, it: &Settled) -> Result<(), String> {
-    let id = it.step.session.id.as_str();
+    let id = &*it.step.session.id;
     let calls: Vec<_> = run.exchanges.iter().filter(|it| it.session() == Some(id)).collect();
     let is_gone = !run.active_after.contains(id);
     let is_accepted = calls.iter().any(|it| it.success().is_some());
@@ -619,7 +619,7 @@ pub(crate) fn check_undisturbed(
     }
     let mut n_waiting = 0;
     for it in &swept.findings.settled {
-        let id = it.step.session.id.as_str();
+        let id = &*it.step.session.id;
         let hold = it.step.action.hold();
         let is_fine = match it.outcome {
             Outcome::Left | Outcome::Terminated | Outcome::AlreadyGone => true,

@@ -163,10 +163,10 @@ impl Facts {
     /// As the API would return it, and the edge would read it.
     pub(crate) fn session(&self) -> (Timestamp, Session) {
         let now = Timestamp::from_second(self.now).expect("an instant");
-        let text = |it: Option<&str>| it.map(ToOwned::to_owned);
+        let text = |it: Option<&str>| it.map(Into::into);
         let record = Record {
             id: text(Some("x-1")),
-            owner: Some(self.arn()),
+            owner: Some(self.arn().into()),
             target: text(Some(self.target)),
             started_at: Some(now - SignedDuration::from_millis(self.age_ms)),
             status: text(self.status),
