@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use jiff::Timestamp;
+
 use crate::{policy::Policy, session::Session, target::Tags, verdict::Verdict};
 
 /// What the plan does about one session.
@@ -24,7 +26,7 @@ pub enum Hold {
     Deadline,
     /// Somebody interrupted the sweep.
     Interrupted,
-    /// `max_terminations` older violators came first.
+    /// There are more violators than `max_terminations`, and it was the turn of others.
     Limit,
     /// The policy is paused.
     Paused,
@@ -91,10 +93,11 @@ pub struct Plan {
 /// Decides who is ended now and who is held.
 ///
 /// The order in which the sessions were listed makes no difference: violators are ended oldest
-/// first, and of two that started in the same instant the one with the smaller id.
+/// first, and of two that started in the same instant the one with the smaller id. Where there are
+/// more than the limit allows, see `is_due`.
 /// Reasons to hold, strongest first: paused, breaker, limit.
 #[must_use]
-pub fn plan(policy: &Policy, judged: Vec<Judged>) -> Plan {
+pub fn plan(policy: &Policy, now: Timestamp, judged: Vec<Judged>) -> Plan {
     let is_violator = |it: &Verdict| matches!(it, Verdict::Violation { .. });
     let n_violators = judged.iter().filter(|it| is_violator(&it.verdict)).count();
     let is_tripped = is_tripped(policy, n_violators, judged.len());
@@ -102,7 +105,8 @@ pub fn plan(policy: &Policy, judged: Vec<Judged>) -> Plan {
     let mut judged = judged;
     judged.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
 
-    let mut n_left = policy.limits.max_terminations;
+    let limit = policy.limits.max_terminations as usize;
+    let mut places = 0..n_violators;
     let steps = judged.into_iter().map(|Judged { session, tags, verdict }| {
         let action = if !is_violator(&verdict) {
             Action::Leave
@@ -110,11 +114,10 @@ pub fn plan(policy: &Policy, judged: Vec<Judged>) -> Plan {
             Action::Hold(Hold::Paused)
         } else if is_tripped {
             Action::Hold(Hold::Breaker)
-        } else if n_left == 0 {
-            Action::Hold(Hold::Limit)
-        } else {
-            n_left -= 1;
+        } else if places.next().is_some_and(|it| is_due(it, n_violators, limit, now)) {
             Action::Terminate
+        } else {
+            Action::Hold(Hold::Limit)
         };
         Step { session, tags, verdict, action }
     });
@@ -124,6 +127,25 @@ pub fn plan(policy: &Policy, judged: Vec<Judged>) -> Plan {
 /// The order in which sessions are ended, and reported.
 pub(crate) fn oldest_first(a: &Session, b: &Session) -> Ordering {
     (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
+}
+
+/// Whether the violator at this place, oldest first, is among those who are ended within the limit.
+///
+/// Whom AWS does not end stays the oldest, and no sweep knows what came of the one before. So half of
+/// the limit is for the oldest, and the other half for a run of all others, round in a circle, that
+/// begins elsewhere in each minute: strides of the golden ratio leave nobody out for long.
+fn is_due(place: usize, n_violators: usize, limit: usize, now: Timestamp) -> bool {
+    /// The golden ratio's fraction, in parts of 2³².
+    const STRIDE: i64 = 2_654_435_769;
+    let n_oldest = limit / 2;
+    let (true, Some(place)) = (limit < n_violators, place.checked_sub(n_oldest)) else {
+        return true;
+    };
+    let n_others = n_violators - n_oldest;
+    let minute = now.as_second().div_euclid(60);
+    let part = u128::try_from(minute.wrapping_mul(STRIDE).rem_euclid(1 << 32)).unwrap_or_default();
+    let begin = usize::try_from((part * n_others as u128) >> 32).unwrap_or_default();
+    (place + n_others - begin) % n_others < limit - n_oldest
 }
 
 fn is_tripped(policy: &Policy, n_violators: usize, n_judged: usize) -> bool {
@@ -140,6 +162,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn policy(max: u32, percent: u32, at_least: u32, paused: bool) -> Policy {
         let mut policy = Policy::parse("version: 1").expect("a valid policy");
@@ -199,7 +223,7 @@ mod tests {
         ];
         for (violators, others, max, percent, at_least, paused, expected) in table {
             let judged = (0..violators + others).map(|it| session(0, it, it < violators)).collect();
-            let plan = plan(&policy(max, percent, at_least, paused), judged);
+            let plan = plan(&policy(max, percent, at_least, paused), NOW, judged);
             let count = |action| plan.steps.iter().filter(|it| it.action == action).count();
             let actual = [
                 count(Action::Terminate),
@@ -213,16 +237,71 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip]
+    fn whose_turn_it_is() {
+        let table = [
+            // violators, limit, minute: who is ended, oldest first
+            (3, 3, 1, "xxx"),
+            (4, 3, 0, "xxx."),
+            (4, 3, 1, "x.xx"),       // Of three, from 0.618 × 3 on.
+            (4, 3, 2, "xxx."),       // From 0.236 × 3 on.
+            (4, 3, -1, "x.xx"),      // Before 1970: from 0.381 × 3 on.
+            (4, 2, 4, "x.x."),       // 0.472
+            (4, 2, 5, "xx.."),       // 0.090
+            (10, 4, 1, "xx....xx.."),
+            (10, 4, 7, "xx..xx...."),
+            (10, 4, 8, "xxx......x"), // Round in a circle.
+            (4, 1, 1, "..x."),
+            (4, 1, 0, "x..."),
+            (4, 0, 0, "...."),
+        ];
+        for (n, limit, minute, expected) in table {
+            let now = Timestamp::from_second(minute * 60 + 59).expect("an instant");
+            let judged = (0..n).map(|it| session(0, it, true)).collect();
+            let plan = plan(&policy(limit, 100, 1, false), now, judged);
+            let is_ended = |it: &Step| it.action == Action::Terminate;
+            let actual: String = plan.steps.iter().map(|it| if is_ended(it) { 'x' } else { '.' }).collect();
+            assert_eq!(actual, expected, "{limit} of {n} in minute {minute}");
+        }
+    }
+
+    /// However often sweeps take place: so many times the least that anybody could have to wait.
+    #[test]
+    fn nobody_waits_for_ever_behind_those_who_never_end() {
+        for (n_violators, limit) in
+            [(2_usize, 1_usize), (7, 1), (51, 50), (200, 50), (500, 3), (1_000, 50)]
+        {
+            for minutes in [1, 2, 5, 10, 15, 30, 60] {
+                let turns = (n_violators - limit / 2).div_ceil(limit.div_ceil(2));
+                let mut waits = vec![0; n_violators];
+                for sweep in 0..10 * turns {
+                    let minute = 29_000_000 + i64::try_from(sweep).expect("few") * minutes;
+                    let now = Timestamp::from_second(minute * 60).expect("an instant");
+                    for (place, waited) in waits.iter_mut().enumerate() {
+                        let is_due = is_due(place, n_violators, limit, now);
+                        *waited = if is_due { 0 } else { *waited + 1 };
+                        assert!(
+                            *waited <= 7 * turns,
+                            "{place} of {n_violators} every {minutes} min"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_breaker_is_reported_also_where_paused_outranks_it() {
         let judged = (0..10).map(|it| session(0, it, true)).collect();
-        assert!(plan(&policy(50, 50, 10, true), judged).is_tripped);
+        assert!(plan(&policy(50, 50, 10, true), NOW, judged).is_tripped);
     }
 
     proptest! {
         #[test]
-        fn the_oldest_are_ended_within_the_limit_in_whatever_order_they_were_listed(
+        fn the_limit_holds_and_half_of_it_is_for_the_oldest_in_whatever_order_they_were_listed(
             sessions in prop::collection::vec((0_i64..20, any::<bool>()), 0..40),
             max in 0_u32..10,
+            minute in any::<i32>(),
             seed in any::<prop::sample::Index>(),
         ) {
             let policy = policy(max, 100, 1, false);
@@ -234,14 +313,18 @@ mod tests {
                 let middle = seed.index(shuffled.len());
                 shuffled.rotate_left(middle);
             }
-            let plan_of_listed = plan(&policy, judged);
-            prop_assert_eq!(&plan_of_listed, &plan(&policy, shuffled));
+            let now = Timestamp::from_second(i64::from(minute) * 60).expect("an instant");
+            let plan_of_listed = plan(&policy, now, judged);
+            prop_assert_eq!(&plan_of_listed, &plan(&policy, now, shuffled));
 
             let violators: Vec<_> =
                 plan_of_listed.steps.iter().filter(|it| it.action != Action::Leave).collect();
-            let ended = violators.iter().take_while(|it| it.action == Action::Terminate).count();
-            prop_assert_eq!(ended, violators.len().min(max as usize));
-            prop_assert!(violators.iter().skip(ended).all(|it| it.action == Action::Hold(Hold::Limit)));
+            let is_ended = |it: &&&Step| it.action == Action::Terminate;
+            let (max, n_ended) = (max as usize, violators.iter().filter(is_ended).count());
+            prop_assert_eq!(n_ended, violators.len().min(max));
+            prop_assert!(violators.iter().take(max / 2).all(|it| is_ended(&it)));
+            let is_held = |it: &&&Step| it.action == Action::Hold(Hold::Limit);
+            prop_assert_eq!(violators.iter().filter(is_held).count(), violators.len() - n_ended);
             prop_assert!(violators.is_sorted_by_key(|it| it.session.started_at));
         }
     }

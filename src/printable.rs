@@ -29,7 +29,8 @@ pub fn printable_lines(text: &str) -> String {
 #[must_use]
 pub fn printable_json(json: String) -> String {
     let is_escaped = |it: char| it != '\n' && is_unsafe(it);
-    if !json.contains(is_escaped) {
+    let is_plain = |it: u8| it == b'\n' || it == b' ' || it.is_ascii_graphic();
+    if json.bytes().all(is_plain) || !json.contains(is_escaped) {
         return json;
     }
     let escape = |it: char| match it {

@@ -63,7 +63,7 @@ impl std::str::FromStr for Mode {
 /// What really happened to one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// It is gone, and AWS had answered that there was nothing left to end.
+    /// It is gone, and AWS had refused: mostly, for there was nothing left to end.
     AlreadyGone,
     /// AWS did not allow this function to end it.
     Denied,
@@ -130,40 +130,54 @@ pub struct Settled {
     pub error: Option<Arc<str>>,
 }
 
-/// One session in a log line or a reply. `None`: not known, or not applicable.
+/// One session in a log line or a reply. `None`, not known or not applicable, is left out.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Row {
     /// `SessionId`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<Arc<str>>,
     /// `Owner`: the ARN.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Arc<str>>,
     /// `Target`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Arc<str>>,
     /// The target's tags, as `KEY=VALUE`: they are looked up only where they decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
     /// `DocumentName`, or the default document's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<Arc<str>>,
     /// `Status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Arc<str>>,
     /// `StartDate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// In seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<i64>,
     /// The verdict's name; `unjudged` or `ending` where there is none.
     pub verdict: &'static str,
     /// The rules behind it, or the one exemption.
     pub rules: Vec<Arc<str>>,
     /// What was not known, if that decided about the verdict, or about which of `rules` is violated.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<Unknown>,
     /// What the plan does about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
     /// Why it is held, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<&'static str>,
     /// What really happened, once it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
     /// The status in which it was last listed after it had been asked to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_status: Option<Arc<str>>,
     /// Why it was not judged, or what AWS answered instead of ending it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Arc<str>>,
 }
 
@@ -416,7 +430,7 @@ impl Report {
         }
     }
 
-    /// All but the sessions and the rules, flat, for a log line.
+    /// All that is known but the sessions and the rules, flat, for a log line.
     #[must_use]
     pub fn manifest(&self) -> serde_json::Value {
         let mut manifest = serde_json::json!({
@@ -438,6 +452,7 @@ impl Report {
         if let (Some(manifest), Some(groups)) = (manifest.as_object_mut(), groups.as_array()) {
             let fields = groups.iter().filter_map(|it| it.as_object()).flatten();
             manifest.extend(fields.map(|(name, value)| (name.clone(), value.clone())));
+            manifest.retain(|_, value| !value.is_null());
         }
         manifest
     }
@@ -533,12 +548,12 @@ fn hash_of_ids(settled: &[Settled], unjudged: &[(Record, &str)], ending: &[Recor
     let records = unjudged.iter().map(|(it, _)| it).chain(ending);
     let mut ids: Vec<&str> = settled.chain(records.filter_map(|it| it.id.as_deref())).collect();
     ids.sort_unstable();
-    let mut text = String::new();
+    let mut hash = Sha256::new();
     for id in ids {
-        text.push_str(id);
-        text.push('\n');
+        hash.update(id);
+        hash.update("\n");
     }
-    sha256(&text)
+    hex::encode(hash.finalize())
 }
 
 /// SHA-256 of a text, in hexadecimal.
@@ -672,9 +687,13 @@ pub(crate) mod tests {
             "outcome": "failed", "last_status": "Disconnected", "error": "InternalServerError",
         });
         assert_eq!(json!(Row::of_settled(&settled, NOW)), expected);
-        for not_yet_known in ["outcome", "last_status", "error"] {
-            expected[not_yet_known] = Value::Null;
-        }
+        let leave_out = |expected: &mut Value, names: &[&str]| {
+            expected
+                .as_object_mut()
+                .expect("an object")
+                .retain(|it, _| !names.contains(&it.as_str()));
+        };
+        leave_out(&mut expected, &["outcome", "last_status", "error"]); // Not known yet.
         assert_eq!(json!(Row::of_step(&settled.step, NOW)), expected);
 
         let text = |it: &str| Some(it.into());
@@ -687,9 +706,7 @@ pub(crate) mod tests {
             document: text("d"),
             ..Record::default()
         };
-        for unknown in ["tags", "unknown", "action", "hold"] {
-            expected[unknown] = Value::Null;
-        }
+        leave_out(&mut expected, &["tags", "unknown", "action", "hold"]);
         expected["rules"] = json!([]);
         expected["verdict"] = "ending".into();
         assert_eq!(json!(Row::of_record(&record, NOW, None)), expected);

@@ -27,7 +27,10 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use self::advice::way_out;
-use self::{advice::detail, bounded::Bounded};
+use self::{
+    advice::{NOT_WHOLE, detail},
+    bounded::Bounded,
+};
 use crate::{
     pacer::Pacer,
     session::{CommonTexts, Record, State},
@@ -232,7 +235,14 @@ impl Ssm {
             })
             .max_results(PAGE_SIZE)
             .set_next_token(token);
-        let page = self.call(&self.describe_sessions, within, || request.clone().send()).await?;
+        let page = self
+            .call(
+                &self.describe_sessions,
+                within,
+                || request.clone().send(),
+                |it| it.sessions.is_some(),
+            )
+            .await?;
         let sessions = page.sessions.unwrap_or_default().into_iter();
         Ok(Page {
             next_token: page.next_token.filter(|it| !it.is_empty()),
@@ -248,7 +258,7 @@ impl Ssm {
     /// `NotValid` if there was nothing left to end, or any other kind but `InvalidToken`.
     pub async fn terminate(&self, id: &str, within: Within) -> Result<(), CallError> {
         let request = self.systems_manager.terminate_session().session_id(id);
-        self.call(&self.terminate_session, within, || request.clone().send()).await?;
+        self.call(&self.terminate_session, within, || request.clone().send(), |_| true).await?;
         self.n_terminations.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -263,7 +273,14 @@ impl Ssm {
         within: Within,
     ) -> Result<TaggedResources, CallError> {
         let request = self.tagging.get_resources().set_resource_arn_list(Some(arns));
-        let answer = self.call(&self.get_resources, within, || request.clone().send()).await?;
+        let answer = self
+            .call(
+                &self.get_resources,
+                within,
+                || request.clone().send(),
+                |it| it.resource_tag_mapping_list.is_some(),
+            )
+            .await?;
         let tags = answer.resource_tag_mapping_list.unwrap_or_default().into_iter();
         let tags = tags.filter_map(|it| {
             let tags = it.tags.unwrap_or_default().into_iter().map(|it| (it.key, it.value));
@@ -279,7 +296,14 @@ impl Ssm {
     /// Any kind but `InvalidToken`.
     pub async fn parameter(&self, name: &str, within: Within) -> Result<Parameter, CallError> {
         let request = self.systems_manager.get_parameter().name(name).with_decryption(true);
-        let answer = self.call(&self.get_parameter, within, || request.clone().send()).await?;
+        let answer = self
+            .call(
+                &self.get_parameter,
+                within,
+                || request.clone().send(),
+                |it| it.parameter.is_some(),
+            )
+            .await?;
         let parameter =
             answer.parameter.unwrap_or_else(|| ssm::types::Parameter::builder().build());
         Ok(Parameter {
@@ -293,11 +317,15 @@ impl Ssm {
     /// Throttled attempts are repeated until there is no more time, everybody backing off together;
     /// attempts that AWS did not answer, or answered with a server error, a few times. Pauses have
     /// no jitter: the pacer keeps the attempts of this process apart.
+    ///
+    /// The SDK reads an empty body as an answer without any field. AWS's has the field that was asked
+    /// for, though it be an empty list: what lacks it (`is_whole`) proves nothing, and is no answer.
     async fn call<T, E, F>(
         &self,
         operation: &Operation,
         within: Within,
         send: impl Fn() -> F,
+        is_whole: impl Fn(&T) -> bool,
     ) -> Result<T, CallError>
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -311,10 +339,11 @@ impl Ssm {
             self.n_calls.fetch_add(1, Ordering::Relaxed);
             let end_by = within.end_by.min(started_at + ATTEMPT_TIMEOUT);
             last = match timeout_at(end_by, ATTEMPT.scope(attempts, send())).await {
-                Ok(Ok(answer)) => {
+                Ok(Ok(answer)) if is_whole(&answer) => {
                     operation.pacer.passed();
                     return Ok(answer);
                 }
+                Ok(Ok(_nothing)) => (CallErrorKind::Unavailable, NOT_WHOLE.to_owned()),
                 Ok(Err(err)) => (kind(&err), detail(operation, &err)),
                 Err(_elapsed) => {
                     let waited = started_at.elapsed().as_secs_f64();

@@ -132,7 +132,7 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
 
     let acting = acting_time(order, listed_for);
     let warnings = judge_again(order, acting, policy, &mut judged).await;
-    let plan = plan(policy, judged);
+    let plan = plan(policy, now, judged);
     log_decisions(&plan.steps, &unjudged, &ending, now);
     Survey {
         plan,
@@ -232,13 +232,12 @@ async fn settle(
     order: Order<'_>,
     acting: Within,
     unjudged: &[(Record, &str)],
-    steps: Vec<Step>,
+    mut steps: Vec<Step>,
 ) -> Vec<Settled> {
     let Order { ssm, mode, within, concurrency, .. } = order;
     let unacted = |step: Step, outcome| Settled { step, outcome, last_status: None, error: None };
-    let (to_end, others): (Vec<_>, Vec<_>) =
-        steps.into_iter().partition(|it| it.action == Action::Terminate);
-    let mut settled = Vec::new();
+    let mut settled = Vec::with_capacity(steps.len());
+    let to_end: Vec<_> = steps.extract_if(.., |it| it.action == Action::Terminate).collect();
     match mode {
         Mode::DryRun => settled.extend(to_end.into_iter().map(|it| unacted(it, Outcome::Spared))),
         Mode::Enforce => {
@@ -250,7 +249,7 @@ async fn settle(
             }));
         }
     }
-    settled.extend(others.into_iter().map(|step| {
+    settled.extend(steps.into_iter().map(|step| {
         let outcome = if step.action == Action::Leave { Outcome::Left } else { Outcome::Held };
         unacted(step, outcome)
     }));

@@ -307,11 +307,31 @@ fn inert(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use session_reaper::target::Unknown;
+
     use super::*;
 
     #[test]
     fn csv_has_every_field() {
-        let row = json!(Row::default());
+        let text = || Some("x".into());
+        let row = json!(Row {
+            session_id: text(),
+            owner: text(),
+            target: text(),
+            tags: Some(Vec::new()),
+            document: text(),
+            status: text(),
+            started_at: Some(Timestamp::UNIX_EPOCH),
+            age_s: Some(0),
+            verdict: "violation",
+            rules: Vec::new(),
+            unknown: Some(Unknown::TagsNotReturned),
+            action: Some("hold"),
+            hold: Some("limit"),
+            outcome: Some("held"),
+            last_status: text(),
+            error: text(),
+        });
         let mut names: Vec<_> = row.as_object().expect("an object").keys().collect();
         let mut columns = COLUMNS.to_vec();
         names.sort_unstable();

@@ -156,7 +156,7 @@ pub(super) fn until() -> Value {
 
 pub(super) fn max_terminations() -> Value {
     let default = Limits::default().max_terminations;
-    count("Terminations per sweep, oldest session first; the rest is held.", 1, MAX_COUNT, default)
+    count("Terminations per sweep; the rest is held until its turn.", 1, MAX_COUNT, default)
 }
 
 pub(super) fn trip_above() -> Value {

@@ -69,6 +69,10 @@ pub fn way_out(code: &str, message: &str, action: &str) -> Option<String> {
     Some(advice.into())
 }
 
+/// Of an answer that can be read, and lacks what was asked for.
+pub(super) const NOT_WHOLE: &str =
+    "the answer lacks what was asked for (is it AWS's? check the endpoint's URL and any proxy)";
+
 const WRONG_CLOCK: &str = "the clock of this machine is wrong: set it";
 
 /// AWS names the action, mostly the operation's own, and the kind of policy that is in the way.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use session_manager_emulator::{Behaviour, Fleet};
+use session_manager_emulator::{Behaviour, Fleet, OnTerminate};
 use session_reaper::report::{Mode, Outcomes};
+use tokio::time::sleep;
 
 use crate::stage::{
     POLICY, Stage, THOUSAND_POLICY, VIOLATORS, Wire, assert_adds_up, assert_the_hundred_are_ended,
@@ -66,7 +67,7 @@ async fn untagged_targets_have_no_tags_if_the_policy_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_hold_the_younger_and_the_breaker_and_paused_hold_everybody() {
+async fn limits_hold_some_and_the_breaker_and_paused_hold_everybody() {
     for (limits, terminated, tripped) in [
         ("limits: {max_terminations: 2, trip_above: {percent: 100}}", 2, false),
         ("limits: {trip_above: {percent: 49, at_least: 4}}", 0, true),
@@ -80,9 +81,36 @@ async fn limits_hold_the_younger_and_the_breaker_and_paused_hold_everybody() {
         let report = stage.sweep().await;
         let held = 4 - terminated;
         stage.check(&report, outcomes(0, Outcomes { terminated, held, ..Outcomes::default() }));
-        assert_eq!(stage.asked_to_end(), VIOLATORS[..terminated]);
+        // Half of the limit is for the oldest, the other half for others in turn.
+        let asked = stage.asked_to_end();
+        assert_eq!(asked.len(), terminated);
+        assert_eq!(asked.first().is_some_and(|it| it == VIOLATORS[0]), 0 < terminated);
         assert_eq!((report.tripped, report.failure()), (tripped, None), "{limits}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_whom_aws_never_ends_hold_up_nobody_for_ever() {
+    let (policy, _) = POLICY.split_once("limits").expect("limits");
+    let limits = "limits: {max_terminations: 2, trip_above: {percent: 100}}";
+    let mut fleet = fleet(0);
+    let (immortal, mortal) = VIOLATORS.split_at(2);
+    for seed in &mut fleet.sessions {
+        if seed.id.as_ref().is_some_and(|id| immortal.contains(&id.as_str())) {
+            seed.on_terminate = OnTerminate::Stays;
+        }
+    }
+    let policy = inline(&format!("{policy}{limits}"));
+    let stage = Stage { policy, ..Stage::new(Wire::InProcess, fleet) };
+    let mut n_sweeps = 0;
+    while mortal.iter().any(|id| stage.is_active(id)) {
+        let report = stage.sweep().await;
+        assert!(report.outcomes.unconfirmed + report.outcomes.terminated <= 2);
+        sleep(Duration::from_mins(5)).await;
+        n_sweeps += 1;
+        assert!(n_sweeps < 60, "they still live");
+    }
+    assert!(immortal.iter().all(|id| stage.is_active(id)));
 }
 
 #[tokio::test(start_paused = true)]
