@@ -26,8 +26,11 @@ use aws_sdk_ssm::{
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-pub use self::advice::way_out;
-use self::{advice::detail, bounded::Bounded};
+use self::advice::detail;
+pub use self::{
+    advice::way_out,
+    bounded::{Bounded, bounded},
+};
 use crate::{
     pacer::Pacer,
     session::{CommonTexts, Record, State},
