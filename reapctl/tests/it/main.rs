@@ -898,6 +898,40 @@ async fn a_backtest_says_whom_a_policy_would_have_ended_and_when() {
 }
 
 #[tokio::test]
+async fn a_backtest_does_not_invent_the_end_of_a_session() {
+    let ended = format!("jo {TARGET}, ended: 1h");
+    let faults = "faults: [{ operation: DescribeSessions, play: { forget: EndDate } }]";
+    let account = devs("endless.yaml", &[&format!("jo {TARGET}"), &ended], faults).await;
+    let policy = &write("endless.policy.yaml", "version: 1\n");
+    let output = account.reapctl(&["backtest", policy, "--output", "json"]).await;
+    assert_eq!(output.status, Some(0), "{}", output.stderr);
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(json["unjudged"], 1);
+    assert_eq!(json["sessions"].as_array().map(Vec::len), Some(1), "{json}");
+}
+
+#[tokio::test]
+async fn a_timeline_says_of_which_kinds_it_leaves_out_sessions() {
+    let ended = format!("jo {TARGET}");
+    let unknown = format!("an {TARGET}, document: X");
+    let lived = format!("al {TARGET}, document: Y");
+    let mut sessions = vec![ended.as_str(); 402];
+    sessions.extend([unknown.as_str(), lived.as_str(), lived.as_str()]);
+    let account = devs("many.yaml", &sessions, "").await;
+    let policy = "version: 1\nrules:\n\
+                  - { id: a, when: all, unless: { document: [X, Y] }, require: { max_age: 1h } }\n\
+                  - { id: b, when: { document: X, status: Disconnected }, forbid: true }\n";
+    let policy = &write("many.policy.yaml", policy);
+    let page = concat!(env!("CARGO_TARGET_TMPDIR"), "/many.html");
+    let output = account.reapctl(&["backtest", policy, "--html", page]).await;
+    assert_eq!(output.status, Some(0), "{}", output.stderr);
+    let html = fs::read_to_string(page).expect("a page");
+    let note = "<p class=\"soft\">Not shown: 2 sessions that would have been ended, \
+                1 session of which nobody knows, 2 sessions that would have lived.</p>";
+    assert!(html.contains(note), "{:?}", html.lines().find(|it| it.contains("shown")));
+}
+
+#[tokio::test]
 async fn the_committed_schema_is_the_one_that_is_printed() {
     let output = reapctl(&["schema"], &[]).await;
     assert_eq!(output.status, Some(0));
