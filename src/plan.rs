@@ -26,6 +26,8 @@ pub enum Hold {
     Interrupted,
     /// `max_terminations` older violators came first.
     Limit,
+    /// It was not in the plan that an operator confirmed.
+    NotShown,
     /// The policy is paused.
     Paused,
 }
@@ -49,6 +51,7 @@ impl Action {
             Self::Hold(Hold::Deadline) => Some("deadline"),
             Self::Hold(Hold::Interrupted) => Some("interrupted"),
             Self::Hold(Hold::Limit) => Some("limit"),
+            Self::Hold(Hold::NotShown) => Some("not_shown"),
             Self::Hold(Hold::Paused) => Some("paused"),
             Self::Leave | Self::Terminate => None,
         }
@@ -175,6 +178,7 @@ mod tests {
             (Action::Hold(Hold::Deadline), "hold", Some("deadline")),
             (Action::Hold(Hold::Interrupted), "hold", Some("interrupted")),
             (Action::Hold(Hold::Limit), "hold", Some("limit")),
+            (Action::Hold(Hold::NotShown), "hold", Some("not_shown")),
             (Action::Hold(Hold::Paused), "hold", Some("paused")),
         ] {
             assert_eq!((action.name(), action.hold()), (name, hold));

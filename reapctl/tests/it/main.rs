@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
+mod ending;
 mod hostile;
 mod privilege;
 
@@ -343,6 +344,16 @@ async fn explain_finds_the_session_and_its_tags_by_its_id() {
     assert_eq!(output.stderr, "error: no active session has the id `gone-1`\n");
 }
 
+/// What a command needs to reach an emulator.
+fn variables(url: &str) -> [(&str, &str); 4] {
+    [
+        ("AWS_ACCESS_KEY_ID", "emulator"),
+        ("AWS_SECRET_ACCESS_KEY", "emulator"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ENDPOINT_URL", url),
+    ]
+}
+
 /// The sample fleet, and what a command needs to reach it.
 struct Account {
     _child: Child,
@@ -361,12 +372,7 @@ impl Account {
     }
 
     fn variables(&self) -> [(&str, &str); 4] {
-        [
-            ("AWS_ACCESS_KEY_ID", "emulator"),
-            ("AWS_SECRET_ACCESS_KEY", "emulator"),
-            ("AWS_REGION", "eu-central-1"),
-            ("AWS_ENDPOINT_URL", &self.url),
-        ]
+        variables(&self.url)
     }
 
     /// Faster than AWS allows.
@@ -447,10 +453,23 @@ fn on_a_terminal(
     prompt: &str,
     keys: &str,
 ) -> (String, WaitStatus) {
+    at_the_prompt(&account.variables(), arguments, prompt, || {}, keys)
+}
+
+/// The same; before the keys are typed, something else happens.
+fn at_the_prompt(
+    variables: &[(&str, &str)],
+    arguments: &str,
+    prompt: &str,
+    meanwhile: impl FnOnce(),
+    keys: &str,
+) -> (String, WaitStatus) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_reapctl"));
-    command.args(arguments.split(' ')).envs(account.variables()).env("TERM", "xterm-256color");
+    command.args(arguments.split(' ')).envs(variables.iter().copied());
+    command.env("TERM", "xterm-256color");
     let mut terminal = spawn_command(command, Some(30_000)).expect("a terminal");
     let before = terminal.exp_string(prompt).expect("the prompt");
+    meanwhile();
     terminal.send(keys).expect("typing");
     terminal.flush().expect("typing");
     let after = terminal.exp_eof().expect("the end");
