@@ -146,3 +146,130 @@ async fn no_filter_makes_a_sweep_end_fewer() {
     }
     assert_eq!(emulator.active_ids(), ["old-1"]);
 }
+
+#[tokio::test]
+async fn a_lock_ends_first_who_was_shown_and_then_who_came_meanwhile() {
+    let (emulator, url) = served(&zombies(&["tag", "old"])).await;
+    emulator.set_parameter("/policy", POLICY);
+    let log = write("meanwhile.jsonl", "");
+    let words = format!("lock role/dev {PARAMETER} --enforce --log {log}");
+    let world = emulator.clone();
+    let meanwhile = move || {
+        world.set_tags("i-0aa00000000000tag", Some(keep()));
+        world.start(seed("new"));
+    };
+    let question = "End 2 sessions? [y/N]";
+    let (screen, status) = confirmed(&url, words.clone(), question, meanwhile).await;
+    assert_exited(status, 0, &screen);
+    assert_eq!(emulator.active_ids(), ["tag-1"], "{screen}");
+    let (before, after) = screen.split_once("held (not_shown)").expect("its turn is later");
+    assert!(before.contains(question) && after.contains(" terminated"), "{screen}");
+
+    emulator.start(seed("ops"));
+    let world = emulator.clone();
+    let exempt = POLICY.replace("exemptions: [", "exemptions: [{ id: all, when: all }, ");
+    let meanwhile = move || world.set_parameter("/policy", &exempt);
+    let (screen, status) = confirmed(&url, words, "End 1 session? [y/N]", meanwhile).await;
+    assert_exited(status, 0, &screen);
+    let mut left = emulator.active_ids();
+    left.sort();
+    assert_eq!(left, ["ops-1", "tag-1"], "exempt by now: {screen}");
+}
+
+/// `lock role/dev`, of all of whose words only the time differs.
+async fn lock(name: &str, fleet: &str, time: &str) -> (Output, Emulator) {
+    let (emulator, url) = served(fleet).await;
+    let policy = &write(&format!("{name}.policy.yaml"), "version: 1\n");
+    let log = &write(&format!("{name}.jsonl"), "");
+    let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--log", log];
+    (run(&url, &[&lock[..], &["--for", time]].concat()).await, emulator)
+}
+
+#[tokio::test]
+async fn a_lock_says_that_none_is_left_only_after_a_listing_that_shows_it() {
+    // The listings: whom to end, who is gone, who is left.
+    let play = format!("play: {{ appear: {} }}", row("new", ""));
+    let faults = format!("faults: [{{ operation: DescribeSessions, skip: 2, times: 1, {play} }}]");
+    let (output, emulator) = lock("last", &(zombies(&["old"]) + &faults), "4s").await;
+    assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
+    assert!(!output.stdout.contains("None of"), "{}", output.stdout);
+    assert!(output.stderr.contains("error: after 4s some sessions are"), "{}", output.stderr);
+    assert_eq!(emulator.active_ids(), ["new-1"]);
+
+    let (output, emulator) = lock("last", &zombies(&["old"]), "4s").await;
+    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+    assert!(output.stdout.contains("None of their sessions is left"), "{}", output.stdout);
+    assert_eq!(emulator.calls().last().map(|it| &*it.operation), Some("DescribeSessions"));
+}
+
+#[tokio::test]
+async fn a_lock_does_not_give_up_after_an_incomplete_listing() {
+    let faults = "faults: [{ operation: DescribeSessions, times: 5, play: internal_error }]";
+    let (output, emulator) = lock("incomplete", &(zombies(&["old"]) + faults), "30s").await;
+    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+    let warning = "warning: the listing is incomplete, so there may be more: `DescribeSessions`";
+    assert_eq!(output.stderr.matches(warning).count(), 1, "{}", output.stderr);
+    assert_eq!(emulator.active_ids(), [""; 0]);
+
+    let faults = "faults: [{ operation: DescribeSessions, play: deny }]";
+    let (output, emulator) = lock("incomplete", &(zombies(&["old"]) + faults), "30s").await;
+    assert_eq!(output.status, Some(1), "{}{}", output.stdout, output.stderr);
+    assert!(output.stderr.contains("`DescribeSessions` was denied"), "{}", output.stderr);
+    let n = emulator.calls().iter().filter(|it| it.operation == "DescribeSessions").count();
+    assert_eq!(n, 1, "trying again is of no use");
+}
+
+#[tokio::test]
+async fn a_session_that_iam_protects_does_not_end_a_lock() {
+    let play = format!("play: {{ appear: {} }}", row("new", ""));
+    let faults = format!(
+        "faults:\n  - {{ operation: TerminateSession, session: old-1, play: deny }}\n  \
+         - {{ operation: DescribeSessions, skip: 1, times: 1, {play} }}\n"
+    );
+    let (output, emulator) = lock("protected", &(zombies(&["old"]) + &faults), "15s").await;
+    assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
+    let warning = "warning: every termination was denied: `TerminateSession` was denied";
+    assert!(output.stderr.contains(warning), "{}", output.stderr);
+    assert!(output.stderr.contains("error: after 15s some sessions are"), "{}", output.stderr);
+    assert_eq!(emulator.active_ids(), ["old-1"]);
+}
+
+#[tokio::test]
+async fn a_log_that_lacks_lines_is_told_of_after_the_work() {
+    let (emulator, url) = served(&zombies(&["old"])).await;
+    let policy = &write("lost.policy.yaml", "version: 1\n");
+    let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes"];
+    let output = run(&url, &[&lock[..], &["--log", "/dev/full"]].concat()).await;
+    assert_eq!(output.status, Some(1), "{}{}", output.stdout, output.stderr);
+    let message = "error: the log `/dev/full` lacks lines: No space left on device";
+    assert_eq!(output.stderr.matches("error: ").count(), 1, "{}", output.stderr);
+    assert!(output.stderr.contains(message), "{}", output.stderr);
+    assert_eq!(emulator.active_ids(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_log_begins_with_the_round_in_which_somebody_is_to_be_ended() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rounds");
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir(&folder).expect("a folder");
+    let play = format!("play: {{ appear: {} }}", row("new", ""));
+    let faults = format!("faults: [{{ operation: DescribeSessions, skip: 1, times: 1, {play} }}]");
+    let sessions = format!("sessions: [{}]\n", row("old", "status: Terminating"));
+    let (_emulator, url) = served(&(sessions + &faults)).await;
+    let policy = &write("rounds.policy.yaml", "version: 1\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
+        .args(["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--for", "9s"])
+        .envs(variables(&url))
+        .current_dir(&folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output();
+    let output = output.await.expect("it starts");
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut files = fs::read_dir(folder).expect("a folder").map(|it| it.expect("a file").path());
+    let log = fs::read_to_string(files.next().expect("a log")).expect("text");
+    let lines = log.lines().map(|it| serde_json::from_str::<Value>(it).expect("JSON"));
+    let messages: Vec<_> = lines.map(|it| it["message"].to_string()).collect();
+    let n = messages.iter().take_while(|it| *it == "\"session judged\"").count();
+    assert_eq!(n, 2, "one that is ending, and one to be ended: {messages:?}");
+}

@@ -1052,6 +1052,8 @@ async fn errors_say_what_and_where() {
         (vec!["explain", "--policy", policy, "--from", nothing], 2, "neither `Sessions` nor"),
         (vec!["backtest", policy, "--every", "1d"], 1, "no Region is set"),
         (vec!["lock", "root", "--policy", policy, "--for", "1d"], 1, "no Region is set"),
+        (vec!["lock", "root", "--policy", policy, "--for", "24h1s"], 2, "of a day at most"),
+        (vec!["lock", "root", "--policy", policy, "--for", "106751991167300d"], 2, "of a day"),
         (vec!["emulate", "--port", &port], 1, "choose another with `--port`"),
         (vec!["emulate", "--fleet", "/none.yaml"], 1, "cannot read `/none.yaml`"),
         (vec!["emulate", "--fleet", fleet], 2, "unknown field `idd`"),
