@@ -28,6 +28,8 @@ pub enum Hold {
     Interrupted,
     /// There are more violators than `max_terminations`, and it was the turn of others.
     Limit,
+    /// It was not in the plan that an operator confirmed.
+    NotShown,
     /// The policy is paused.
     Paused,
 }
@@ -51,6 +53,7 @@ impl Action {
             Self::Hold(Hold::Deadline) => Some("deadline"),
             Self::Hold(Hold::Interrupted) => Some("interrupted"),
             Self::Hold(Hold::Limit) => Some("limit"),
+            Self::Hold(Hold::NotShown) => Some("not_shown"),
             Self::Hold(Hold::Paused) => Some("paused"),
             Self::Leave | Self::Terminate => None,
         }
@@ -199,6 +202,7 @@ mod tests {
             (Action::Hold(Hold::Deadline), "hold", Some("deadline")),
             (Action::Hold(Hold::Interrupted), "hold", Some("interrupted")),
             (Action::Hold(Hold::Limit), "hold", Some("limit")),
+            (Action::Hold(Hold::NotShown), "hold", Some("not_shown")),
             (Action::Hold(Hold::Paused), "hold", Some("paused")),
         ] {
             assert_eq!((action.name(), action.hold()), (name, hold));

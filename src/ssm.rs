@@ -26,10 +26,10 @@ use aws_sdk_ssm::{
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-pub use self::advice::way_out;
-use self::{
-    advice::{NOT_WHOLE, detail},
-    bounded::Bounded,
+use self::advice::{NOT_WHOLE, detail};
+pub use self::{
+    advice::way_out,
+    bounded::{Bounded, bounded},
 };
 use crate::{
     pacer::Pacer,

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use session_reaper::{
     report::Mode,
     source::PolicySource,
-    ssm::{Ssm, Within, sources, way_out},
+    ssm::{Bounded, Ssm, Within, sources, way_out},
     sweep::Order,
     target::Scope,
 };
@@ -91,7 +91,9 @@ impl Connection {
             .region()
             .filter(|it| !it.as_ref().is_empty())
             .context("no Region is set; use `--region`, AWS_REGION, or `region` in the profile")?;
-        let identity = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
+        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(Bounded).build();
+        let sts = aws_sdk_sts::Client::from_conf(sts);
+        let identity = sts.get_caller_identity().send().await;
         let identity = identity.map_err(|err| self.translated(&err, &config, &settings))?;
         let mut parts = identity.arn().unwrap_or_default().split(':').skip(1);
         let scope = Scope {

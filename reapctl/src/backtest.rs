@@ -152,14 +152,15 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
             bail!("the listing is incomplete: {problem}");
         }
         for mut record in pages.into_iter().flatten() {
-            let ended_at = record.ended_at.or((state == State::History).then_some(now));
+            let ended_at = record.ended_at;
+            let is_known = state == State::Active || ended_at.is_some();
             record.status = None; // It is that of the end.
             if record.id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
                 continue;
             }
             match record.read(now) {
-                Reading::Session(session) => found.push((session, ended_at)),
-                Reading::Ending(_) | Reading::Unjudged(..) => n_unjudged += 1,
+                Reading::Session(session) if is_known => found.push((session, ended_at)),
+                Reading::Session(_) | Reading::Ending(_) | Reading::Unjudged(..) => n_unjudged += 1,
             }
         }
     }

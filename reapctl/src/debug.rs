@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
-use session_reaper::ssm::ATTEMPT;
+use session_reaper::ssm::{ATTEMPT, bounded};
 
 use crate::{printable::printable, stdio::eprintln};
 
@@ -88,8 +88,13 @@ impl Line {
         let mut what = vec![status.as_u16().to_string()];
         if !status.is_success() {
             let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-            let body = ByteStream::new(body).collect().await;
-            let body = body.map_err(|err| ConnectorError::io(err.into()))?.into_bytes();
+            let body = match ByteStream::new(bounded(body)).collect().await {
+                Ok(body) => body.into_bytes(),
+                Err(err) => {
+                    self.end(&root_cause(&err));
+                    return Err(ConnectorError::io(err.into()));
+                }
+            };
             what.extend(code(&body));
             *response.body_mut() = SdkBody::from(body);
         }

@@ -6,6 +6,7 @@ use session_reaper::pattern::short_owner;
 use crate::{
     backtest::{Backtest, Fate, Sums},
     printable::printable,
+    sweep::sessions,
     table::{age, minute},
 };
 
@@ -112,7 +113,7 @@ fn changes(new: &Backtest, old: &Backtest) -> String {
 fn timeline(test: &Backtest) -> String {
     let mut shown: Vec<&Fate> = test.fates.iter().collect();
     shown.sort_by_key(|it| (it.would_end_at.is_none(), it.unknown.is_none(), it.started_at));
-    shown.truncate(MAX_ROWS);
+    let left_out = shown.split_off(MAX_ROWS.min(shown.len()));
     shown.sort_by_key(|it| it.started_at);
     let height = (shown.len() + 2) * ROW;
     let mut svg = vec![format!(
@@ -140,16 +141,27 @@ fn timeline(test: &Backtest) -> String {
     let key = key.map(|(class, what)| {
         format!("<span><i style=\"background: var(--{class})\"></i>{what}</span>")
     });
-    let left_out = test.fates.len() - shown.len();
-    let note = if left_out == 0 {
-        String::new()
-    } else {
-        format!("<p class=\"soft\">{left_out} sessions that would have lived are not shown.</p>\n")
-    };
+    let note = note(&left_out);
     format!(
         "<h2>Timeline</h2>\n<p class=\"key\">{}</p>\n{note}<div class=\"scroll\">{svg}</div>\n",
         key.concat()
     )
+}
+
+/// How many the timeline leaves out, of each kind.
+fn note(left_out: &[&Fate]) -> String {
+    let n = |is_it: fn(&Fate) -> bool| left_out.iter().filter(|it| is_it(it)).count();
+    let kinds = [
+        (n(|it| it.would_end_at.is_some()), "that would have been ended"),
+        (n(|it| it.would_end_at.is_none() && it.unknown.is_some()), "of which nobody knows"),
+        (n(|it| it.would_end_at.is_none() && it.unknown.is_none()), "that would have lived"),
+    ];
+    let kinds = kinds.into_iter().filter(|(n, _)| 0 < *n);
+    let kinds: Vec<_> = kinds.map(|(n, what)| format!("{} {what}", sessions(n))).collect();
+    if kinds.is_empty() {
+        return String::new();
+    }
+    format!("<p class=\"soft\">Not shown: {}.</p>\n", kinds.join(", "))
 }
 
 fn bar(test: &Backtest, fate: &Fate, y: usize) -> String {

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, str::FromStr};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use comfy_table::{Cell, Table};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -15,12 +15,13 @@ use session_reaper::{
 
 use crate::{
     explain::name,
+    file::Invalid,
     printable::{printable, printable_json},
     stdio::{print, println},
     table::{age, cell, coloured, fitting_table, terminal_width},
 };
 
-/// Which sessions to show, and how.
+/// Which sessions to show, and how. It is of no effect on whom a sweep ends.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Shown {
@@ -106,6 +107,20 @@ pub(crate) fn done(settled: &[Settled], now: Timestamp) -> impl Iterator<Item = 
 }
 
 impl Shown {
+    /// Fails if only some sessions are to be shown: whoever asks for that may think that a sweep
+    /// ends only those.
+    pub(crate) fn check_for_all(&self) -> anyhow::Result<()> {
+        let Self { output: _, only, owner, target, rule } = self;
+        if only.is_empty() && owner.is_none() && target.is_none() && rule.is_none() {
+            return Ok(());
+        }
+        bail!(Invalid(
+            "`--only`, `--owner`, `--target` and `--rule` choose what is shown, not whom a sweep \
+             ends; leave them out, or use `reapctl lock OWNER` for one owner"
+                .into()
+        ))
+    }
+
     fn has(&self, row: &Row) -> bool {
         let owner = row.owner.as_deref().unwrap_or_default();
         let target = row.target.as_deref().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
     process::{ExitCode, exit},
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context, bail};
@@ -13,7 +13,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use session_reaper::{
     pattern::{OwnerPattern, short_owner},
-    plan::Action,
     policy::{Condition, Demand, Limits, Policy, Rule, Test, duration},
     report::{Failure, Mode},
     session::Record,
@@ -32,7 +31,10 @@ use crate::{
     printable::{printable, printable_json},
     progress::with_progress,
     stdio::{eprintln, println},
-    sweep::{INTERRUPTED, Loaded, PolicyAt, check_confirmable, confirmed, interruptible, sessions},
+    sweep::{
+        INTERRUPTED, Loaded, PolicyAt, check_confirmable, confirmed, hold_all_but, interruptible,
+        sessions, to_end,
+    },
     warn,
 };
 
@@ -65,7 +67,7 @@ pub(crate) struct Args {
     /// Do not ask for confirmation
     #[arg(long, requires = "enforce")]
     yes: bool,
-    /// How long to go on at most
+    /// How long to go on at most; a day or less
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = patience)]
     patience: SignedDuration,
     /// Where to write the log [default: reapctl-lock-INSTANT.jsonl, if anybody is to be ended]
@@ -78,9 +80,16 @@ pub(crate) struct Args {
 /// Between two listings.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// What the last listing may take after the time is over: a third of it, as of every round's.
+const LAST_LOOK: Duration = Duration::from_mins(3);
+
+/// The longest that a lock goes on: what is to last longer is a rule.
+const MAX_PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+
 fn patience(text: &str) -> Result<SignedDuration, String> {
-    let parsed = duration(text).or_else(|| text.parse().ok()).filter(SignedDuration::is_positive);
-    parsed.ok_or_else(|| "write a duration such as `10m`".into())
+    let parsed = duration(text).or_else(|| text.parse().ok());
+    let parsed = parsed.filter(|it: &SignedDuration| it.is_positive() && *it <= MAX_PATIENCE);
+    parsed.ok_or_else(|| "write a duration such as `10m`, of a day at most".into())
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -98,6 +107,10 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for owner in &owners {
         println!("{}", revocation(owner, now));
     }
+    if let Some(err) = &log.state().failure {
+        eprintln!("error: the log `{}` lacks lines: {err}", printable(&log.path));
+        return result.and(Ok(ExitCode::FAILURE));
+    }
     result
 }
 
@@ -106,35 +119,47 @@ async fn lock(args: &Args, log: &Log) -> anyhow::Result<ExitCode> {
     interruptible(&aws.ssm, Box::pin(rounds(args, &aws, loaded, log))).await
 }
 
-/// Lists and ends, until none is left or the time is over.
+/// Lists and ends, until a complete listing shows none or the time is over. Nobody is ended after
+/// the last listing: what is said in the end, it has shown.
 async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Result<ExitCode> {
-    let Loaded { policy: base, source, mut identity } = loaded;
-    identity.source = format!("lock beside {source}");
-    let policy = policy(args, base);
+    let mut loaded = locking(args, loaded);
     let mode = if args.enforce { Mode::Enforce } else { Mode::DryRun };
     let patience = Duration::try_from(args.patience)?;
     let mut end_by = Instant::now() + patience;
     let mut is_confirmed = args.yes;
-    let mut has_acted = false;
+    let mut asked_about = None;
+    let mut so_far = Done::Nothing;
+    let mut is_over = false;
     let mut shown = Vec::new();
     loop {
+        log.begin_round();
         let now = now();
-        let within = Within { start_by: end_by, end_by };
-        let mut order = Order { within, ..aws.order(&source, mode, now) };
-        let listing = Box::pin(survey_by(order, &policy, identity.clone()));
+        let end_by_now = if is_over { Instant::now() + LAST_LOOK } else { end_by };
+        let within = Within { start_by: end_by_now, end_by: end_by_now };
+        let order = Order { within, ..aws.order(&loaded.source, mode, now) };
+        let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
         let listing = with_progress("listing", aws, listing);
-        let survey = unless_stopped(&aws.ssm, listing).await?;
+        let mut survey = unless_stopped(&aws.ssm, listing).await?;
         warn(&survey.warnings);
-        show(args, &survey, now, &mut shown);
-        let n = survey.plan.steps.iter().filter(|it| it.action == Action::Terminate).count();
-        let n_ending = survey.ending.iter().filter(|it| args.may_mean(it)).count();
-        let is_last = end_by <= Instant::now() + PAUSE;
-        if !args.enforce || n + n_ending == 0 || (n == 0 && is_last) {
-            return end(args, &survey, n, has_acted);
+        let n = to_end(&survey).len();
+        if let Some(asked_about) = asked_about.take() {
+            hold_all_but(&asked_about, &mut survey); // The others' turn is the next round.
         }
-        if 0 < n {
+        show(args, &survey, now, &mut shown);
+        let n_ending = survey.ending.iter().filter(|it| args.may_mean(it)).count();
+        let problem = survey.coverage.problem.as_deref();
+        let has_time = || Instant::now() + PAUSE < end_by;
+        let is_done = n == 0 && (n_ending == 0 || !has_time()) && problem.is_none_or(is_denial);
+        if !args.enforce || is_over || is_done {
+            return end(args, &survey, n, so_far);
+        }
+        if let Some(problem) = problem {
+            warn(&[format!("the listing is incomplete, so there may be more: {problem}")]);
+        }
+        let to_end = to_end(&survey);
+        if !to_end.is_empty() {
             if !is_confirmed {
-                let question = format!("End {}?", sessions(n));
+                let question = format!("End {}?", sessions(to_end.len()));
                 tokio::select! {
                     answer = confirmed(&question) => {
                         if !answer? {
@@ -143,26 +168,35 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
                     }
                     () = stopped(&aws.ssm) => exit(INTERRUPTED), // The reading would go on.
                 }
-                end_by = Instant::now() + patience; // The time to think is not counted.
-                order.within = Within { start_by: end_by, end_by };
+                is_confirmed = true;
+                // The question may have stood for hours: the time begins, and what holds now decides.
+                end_by = Instant::now() + patience;
+                let again = unless_stopped(&aws.ssm, args.policy.again(aws, loaded)).await?;
+                loaded = locking(args, again?);
+                asked_about = Some(to_end);
+                continue;
             }
-            is_confirmed = true;
             log.open()?;
-            let is_any_left = act(args, aws, order, survey).await?;
-            has_acted = true;
-            if end_by <= Instant::now() + PAUSE {
-                if !is_any_left {
-                    println!("None of their sessions is left to be ended.");
-                    return Ok(ExitCode::SUCCESS);
-                }
-                eprintln!(
-                    "error: after {:#} some sessions are still there, or not proved to be gone",
-                    args.patience
-                );
-                return Ok(ExitCode::from(VIOLATED));
-            }
+            so_far = so_far.and(act(aws, order, survey).await?);
         }
-        unless_stopped(&aws.ssm, sleep(PAUSE)).await?;
+        is_over = !has_time();
+        if !is_over {
+            unless_stopped(&aws.ssm, sleep(PAUSE)).await?;
+        }
+    }
+}
+
+/// What the rounds so far have come to.
+enum Done {
+    Nothing,
+    /// Every termination was denied.
+    Denied(Failure),
+    Something,
+}
+
+impl Done {
+    fn and(self, round: Self) -> Self {
+        if matches!(self, Self::Something) { self } else { round }
     }
 }
 
@@ -180,8 +214,14 @@ async fn stopped(ssm: &Ssm) {
     }
 }
 
-/// One round: asks, verifies, and shows what came of it. Tells whether any of theirs may be left.
-async fn act(args: &Args, aws: &Aws, order: Order<'_>, survey: Survey) -> anyhow::Result<bool> {
+/// Whether a listing will not be complete however often it is tried: its problem begins as the
+/// errors of calls do.
+fn is_denial(problem: &str) -> bool {
+    problem.starts_with("`DescribeSessions` was denied")
+}
+
+/// One round: asks, verifies, and shows what came of it.
+async fn act(aws: &Aws, order: Order<'_>, survey: Survey) -> anyhow::Result<Done> {
     let work = Box::pin(carry_out(order, survey));
     let Swept { findings, report } = with_progress("ending", aws, work).await;
     let mut ended: Vec<_> = done(&findings.settled, order.now).collect();
@@ -190,25 +230,16 @@ async fn act(args: &Args, aws: &Aws, order: Order<'_>, survey: Survey) -> anyhow
     if aws.ssm.is_stopped() {
         bail!("interrupted: {}", report.counts());
     }
-    match report.failure() {
-        Some(failure @ Failure::AllDenied { .. }) => bail!(failure),
-        Some(Failure::ListingIncomplete { .. }) => return Ok(true),
-        None => {}
+    // One that IAM protects must not let those go that they start anew: the lock goes on.
+    if let Some(failure @ Failure::AllDenied { .. }) = report.failure() {
+        warn(&[failure.to_string()]);
+        return Ok(Done::Denied(failure));
     }
-    let n_gone = report.outcomes.terminated + report.outcomes.already_gone;
-    let mut others = findings.unjudged.iter().map(|(it, _)| it).chain(&findings.ending);
-    Ok(n_gone < report.verdicts.violation
-        || 0 < report.verdicts.undetermined
-        || others.any(|it| args.may_mean(it)))
+    Ok(Done::Something)
 }
 
-/// What is left when nobody is to be ended any more, or by a dry run.
-fn end(
-    args: &Args,
-    survey: &Survey,
-    n_violators: usize,
-    has_acted: bool,
-) -> anyhow::Result<ExitCode> {
+/// What the last listing shows to be left.
+fn end(args: &Args, survey: &Survey, n_violators: usize, done: Done) -> anyhow::Result<ExitCode> {
     if let Some(problem) = &survey.coverage.problem {
         bail!("the listing is incomplete, so there may be more: {problem}");
     }
@@ -219,7 +250,7 @@ fn end(
     let n_all = plan.steps.len() + unjudged.len() + ending.len();
     let is_theirs = |it: &Arc<str>| args.owners.iter().any(|pattern| pattern.is_match(it));
     match n_violators {
-        0 if !has_acted && !listed_owners(survey).any(is_theirs) => {
+        0 if matches!(done, Done::Nothing) && !listed_owners(survey).any(is_theirs) => {
             println!("None of the {} listed is theirs.", sessions(n_all));
             for (given, near) in args.owners.iter().filter_map(|it| nearest(it, survey)) {
                 println!("Instead of `{given}`, did you mean `{}`?", printable(&near));
@@ -227,6 +258,15 @@ fn end(
         }
         0 if n_open + n_listed == 0 => println!("None of their sessions is left to be ended."),
         0 => {}
+        _ if args.enforce => {
+            if let Done::Denied(failure) = done {
+                bail!(failure);
+            }
+            eprintln!(
+                "error: after {:#} some sessions are still there, or not proved to be gone",
+                args.patience
+            );
+        }
         n => println!("{} would be ended: add `--enforce`.", sessions(n)),
     }
     if 0 < n_open {
@@ -288,7 +328,9 @@ fn show(args: &Args, survey: &Survey, now: Timestamp, shown: &mut Vec<Option<Arc
 }
 
 /// Forbids the owners; of the policy only its exemptions are left, unless they are overridden.
-fn policy(args: &Args, base: Policy) -> Policy {
+fn locking(args: &Args, loaded: Loaded) -> Loaded {
+    let Loaded { policy: base, source, mut identity } = loaded;
+    identity.source = format!("lock beside {source}");
     let rule = Rule {
         id: "lock".into(),
         description: Some(args.reason.clone()),
@@ -298,26 +340,46 @@ fn policy(args: &Args, base: Policy) -> Policy {
     };
     let limits = Limits { max_terminations: u32::MAX, trip_percent: 100, ..Limits::default() };
     let exemptions = if args.override_exemptions { Vec::new() } else { base.exemptions };
-    Policy { rules: vec![rule], exemptions, limits, paused: false, ..base }
+    let policy = Policy { rules: vec![rule], exemptions, limits, paused: false, ..base };
+    Loaded { policy, source, identity }
 }
 
 /// The log: kept back until it is opened, which is when somebody is really to be ended.
 #[derive(Clone)]
 struct Log {
     path: String,
-    state: Arc<Mutex<(Vec<u8>, Option<File>)>>,
+    state: Arc<Mutex<LogState>>,
+}
+
+#[derive(Default)]
+struct LogState {
+    /// The lines of the round, as long as there is no file.
+    before: Vec<u8>,
+    file: Option<File>,
+    /// Why a line is not in the file: whoever logs has nobody to tell.
+    failure: Option<io::Error>,
 }
 
 impl Log {
+    fn state(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the round before, if nobody was to be ended in it: a lock may wait for long.
+    fn begin_round(&self) {
+        self.state().before.clear();
+    }
+
     /// Creates the file, and writes what there is so far.
     fn open(&self) -> anyhow::Result<()> {
         let path = &self.path;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.1.is_none() {
+        let mut state = self.state();
+        if state.file.is_none() {
             let file = OpenOptions::new().create(true).append(true).open(path);
             let mut file = file.with_context(|| format!("cannot write the log `{path}`"))?;
-            file.write_all(&state.0).with_context(|| format!("cannot write the log `{path}`"))?;
-            *state = (Vec::new(), Some(file));
+            let before = std::mem::take(&mut state.before);
+            file.write_all(&before).with_context(|| format!("cannot write the log `{path}`"))?;
+            state.file = Some(file);
             eprintln!("The log is {}.", printable(path));
         }
         Ok(())
@@ -326,9 +388,13 @@ impl Log {
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (before, file) = &mut *state;
-        file.as_mut().map_or_else(|| before.write(bytes), |it| it.write(bytes))
+        let LogState { before, file, failure } = &mut *self.state();
+        let written =
+            file.as_mut().map_or_else(|| before.write_all(bytes), |it| it.write_all(bytes));
+        if let Err(err) = written {
+            failure.get_or_insert(err);
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

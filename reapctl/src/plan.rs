@@ -4,17 +4,14 @@ use std::process::ExitCode;
 
 use session_reaper::{
     report::Mode,
-    sweep::{Swept, carry_out, survey_by},
+    sweep::{Swept, carry_out},
 };
 
 use crate::{
     VIOLATED,
     aws::Connection,
     lines::{Shown, planned, rows},
-    now,
-    progress::with_progress,
-    sweep::{Loaded, PolicyAt},
-    warn,
+    sweep::{PolicyAt, look},
 };
 
 /// Judge the active sessions, and end nobody.
@@ -34,12 +31,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (aws, Loaded { policy, source, identity }) = args.policy.open(&args.connection).await?;
-    let now = now();
-    let order = aws.order(&source, Mode::DryRun, now);
-    let listing = Box::pin(survey_by(order, &policy, identity));
-    let survey = with_progress("listing", &aws, listing).await;
-    warn(&survey.warnings);
+    let (aws, loaded) = args.policy.open(&args.connection).await?;
+    let (now, survey) = look(&aws, &loaded, Mode::DryRun).await;
+    let order = aws.order(&loaded.source, Mode::DryRun, now);
     let Swept { findings, report } = Box::pin(carry_out(order, survey)).await;
     let steps = findings.settled.iter().map(|it| &it.step);
     let rows = rows(planned(steps, now), &findings.unjudged, &findings.ending, now);

@@ -1,19 +1,23 @@
 //! `reapctl sweep`: one sweep, by hand.
 
 use std::{
+    collections::HashSet,
     convert::Infallible,
+    fs,
     io::{self, IsTerminal},
     process::{ExitCode, exit},
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 use session_reaper::{
-    plan::Action,
+    plan::{Action, Hold},
     policy::Policy,
     report::{Mode, PolicyIdentity, Report, sha256},
     source::PolicySource,
     ssm::Ssm,
-    sweep::{Swept, carry_out, survey_by},
+    sweep::{Survey, Swept, carry_out, survey_by},
 };
 use tokio::{signal::ctrl_c, task::spawn_blocking};
 
@@ -34,8 +38,11 @@ pub(crate) const INTERRUPTED: i32 = 130;
 /// Judge the active sessions, and end those that violate the policy.
 ///
 /// A dry run unless `--enforce` is given. The plan is shown, and confirmed, before anybody is ended.
-/// Ctrl-C lets no further termination start; what was begun is verified and reported. The exit
-/// status is 3 if a session violates the policy and lives, or if nobody knows whether it does.
+/// Then the policy is read and the sessions are listed once more: whoever was not shown, or is no
+/// violator any more, is not ended. With `--enforce` every violator is meant: what filters the
+/// output is wrong use then. Ctrl-C lets no further termination start; what was begun is verified
+/// and reported. The exit status is 3 if a session violates the policy and lives, or if nobody knows
+/// whether it does.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  reapctl sweep --policy policy.yaml\n  reapctl sweep --policy-parameter NAME --enforce --yes --output ndjson"
@@ -77,22 +84,37 @@ pub(crate) struct Loaded {
 impl PolicyAt {
     /// Opens the connection, and reads the policy. A file's errors are shown before AWS is asked.
     pub(crate) async fn open(&self, connection: &Connection) -> anyhow::Result<(Aws, Loaded)> {
-        let (aws, loaded) = match (&self.policy, &self.policy_parameter) {
-            (Some(path), _) => {
-                let loaded = Loaded::new(File::read(path)?, None)?;
-                (connection.open().await?, loaded)
-            }
-            (None, Some(name)) => {
-                let aws = connection.open().await?;
-                let read = aws.ssm.parameter(name, within()).await;
-                let read = read.with_context(|| format!("cannot read the parameter `{name}`"))?;
-                let file = File { name: format!("parameter {name}"), text: read.value };
-                (aws, Loaded::new(file, Some(read.version))?)
-            }
-            (None, None) => bail!(Invalid("a policy is needed".into())),
+        let (aws, loaded) = if let Some(path) = &self.policy {
+            let loaded = Loaded::new(File::read(path)?, None)?;
+            (connection.open().await?, loaded)
+        } else {
+            let aws = connection.open().await?;
+            let loaded = self.parameter(&aws).await?;
+            (aws, loaded)
         };
         warn(&loaded.policy.warnings(now()));
         Ok((aws, loaded))
+    }
+
+    /// Reads the policy once more, for it may have been edited. Standard input and pipes can be read
+    /// only once: of them stays what was read before.
+    pub(crate) async fn again(&self, aws: &Aws, before: Loaded) -> anyhow::Result<Loaded> {
+        let is_pipe = |path: &str| fs::metadata(path).is_ok_and(|it| !it.is_file());
+        match &self.policy {
+            Some(path) if path == "-" || is_pipe(path) => Ok(before),
+            Some(path) => Loaded::new(File::read(path)?, None),
+            None => self.parameter(aws).await,
+        }
+    }
+
+    async fn parameter(&self, aws: &Aws) -> anyhow::Result<Loaded> {
+        let Some(name) = &self.policy_parameter else {
+            bail!(Invalid("a policy is needed".into()));
+        };
+        let read = aws.ssm.parameter(name, within()).await;
+        let read = read.with_context(|| format!("cannot read the parameter `{name}`"))?;
+        let file = File { name: format!("parameter {name}"), text: read.value };
+        Loaded::new(file, Some(read.version))
     }
 }
 
@@ -107,25 +129,27 @@ impl Loaded {
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mode = if args.enforce { Mode::Enforce } else { Mode::DryRun };
+    if args.enforce {
+        args.shown.check_for_all()?;
+    }
     check_confirmable(args.enforce, args.yes)?;
-    let (aws, Loaded { policy, source, identity }) = args.policy.open(&args.connection).await?;
-    let now = now();
-    let order = aws.order(&source, mode, now);
-    let listing = Box::pin(survey_by(order, &policy, identity));
-    let survey = with_progress("listing", &aws, listing).await;
-    warn(&survey.warnings);
+    let (aws, mut loaded) = args.policy.open(&args.connection).await?;
+    let (mut now, mut survey) = look(&aws, &loaded, mode).await;
 
-    let steps = &survey.plan.steps;
-    let n_to_end = steps.iter().filter(|it| it.action == Action::Terminate).count();
-    if args.enforce && 0 < n_to_end && !args.yes {
-        let to_end = planned(steps, now).filter(|it| it.action == Some("terminate"));
-        let rows = rows(to_end, &[], &[], now);
+    let shown = to_end(&survey);
+    if args.enforce && !shown.is_empty() && !args.yes {
+        let to_end = planned(&survey.plan.steps, now);
+        let rows = rows(to_end.filter(|it| it.action == Some("terminate")), &[], &[], now);
         eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
-        if !confirmed(&format!("End {}?", sessions(n_to_end))).await? {
+        if !confirmed(&format!("End {}?", sessions(shown.len()))).await? {
             bail!("nobody was ended");
         }
+        // The question may have stood for hours: what holds now decides.
+        loaded = args.policy.again(&aws, loaded).await?;
+        (now, survey) = look(&aws, &loaded, mode).await;
+        hold_all_but(&shown, &mut survey);
     }
-    let order = aws.order(&source, mode, now); // The time to think is not counted.
+    let order = aws.order(&loaded.source, mode, now);
     let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
     let Swept { findings, report } = with_progress("ending", &aws, work).await;
 
@@ -139,6 +163,31 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     report.failure().map_or(Ok(()), Err)?;
     Ok(if is_clean(&report) { ExitCode::SUCCESS } else { ExitCode::from(VIOLATED) })
+}
+
+/// Lists and judges the sessions as they are now.
+pub(crate) async fn look(aws: &Aws, loaded: &Loaded, mode: Mode) -> (Timestamp, Survey) {
+    let now = now();
+    let order = aws.order(&loaded.source, mode, now);
+    let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
+    let survey = with_progress("listing", aws, listing).await;
+    warn(&survey.warnings);
+    (now, survey)
+}
+
+/// The ids of those whom the plan ends.
+pub(crate) fn to_end(survey: &Survey) -> HashSet<Arc<str>> {
+    let steps = survey.plan.steps.iter().filter(|it| it.action == Action::Terminate);
+    steps.map(|it| Arc::clone(&it.session.id)).collect()
+}
+
+/// Lets the plan end nobody but those who were shown when it was confirmed.
+pub(crate) fn hold_all_but(shown: &HashSet<Arc<str>>, survey: &mut Survey) {
+    for step in &mut survey.plan.steps {
+        if step.action == Action::Terminate && !shown.contains(&step.session.id) {
+            step.action = Action::Hold(Hold::NotShown);
+        }
+    }
 }
 
 /// Whether no violator, and nobody who may be one, lives on.

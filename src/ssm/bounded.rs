@@ -18,7 +18,13 @@ pub(super) const MAX_BYTES: usize = 4 << 20;
 
 /// Cuts every answer off that is longer.
 #[derive(Debug)]
-pub(super) struct Bounded;
+pub struct Bounded;
+
+/// The same body, cut off if it is longer.
+#[must_use]
+pub fn bounded(body: SdkBody) -> SdkBody {
+    SdkBody::from_body_1_x(Limited::new(body, MAX_BYTES))
+}
 
 impl Intercept for Bounded {
     fn name(&self) -> &'static str {
@@ -33,7 +39,7 @@ impl Intercept for Bounded {
     ) -> Result<(), BoxError> {
         let body = context.response_mut().body_mut();
         let whole = mem::replace(body, SdkBody::taken());
-        *body = SdkBody::from_body_1_x(Limited::new(whole, MAX_BYTES));
+        *body = bounded(whole);
         Ok(())
     }
 }

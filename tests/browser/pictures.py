@@ -29,7 +29,7 @@ WIDTH = 1080  # Of the page, in CSS pixels.
 POLICY = "policies/starter.yaml"
 TERMINALS = {
     "plan": (f"plan --policy {POLICY} --only violation,undetermined,exempt", None, ""),
-    "sweep": (f"sweep --policy {POLICY} --enforce --only violation", "[y/N] ", "y\n"),
+    "sweep": (f"sweep --policy {POLICY} --enforce", "[y/N] ", "y\n"),
 }
 THEME = rich.terminal_theme.TerminalTheme(
     (22, 27, 34),

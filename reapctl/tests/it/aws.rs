@@ -1,9 +1,16 @@
 //! How commands reach AWS, and what they say if they cannot.
 
-use std::sync::LazyLock;
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use serde_json::json;
 use session_manager_emulator::{Call, Emulator, Fleet, serve};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use super::{Output, STARTER, reapctl, write};
 
@@ -43,7 +50,7 @@ const ROLE: &str = "arn:aws:iam::123456789012:role/path/Auditor";
 /// An emulator on a socket, and a command that reaches it.
 async fn run(fleet: &str, words: &[&str], variables: &[(&str, &str)]) -> (Output, Vec<Call>) {
     let emulator = Emulator::new(Fleet::parse(&format!("{FLEET}{fleet}")).expect("a fleet"));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let served = tokio::spawn(serve(listener, emulator.clone()));
     let output = reach(words, &[&[("AWS_ENDPOINT_URL", url.as_str())], variables].concat()).await;
@@ -301,4 +308,34 @@ faults:
     assert!(output.stderr.contains("attempt 2: 200"), "{}", output.stderr);
     let quiet = run("", &["plan", "--policy", STARTER], &[]).await.0;
     assert_eq!(quiet.stderr, "");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    const LONG: usize = 64 << 20;
+    for (status, words) in [("200 OK", &[][..]), ("500 X", &["--debug"])] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let longest = Arc::new(AtomicUsize::new(0));
+        let sent = Arc::clone(&longest);
+        let served = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let request = stream.read(&mut [0; 1 << 13]).await.expect("a request");
+                assert_ne!(request, 0);
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {LONG}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.expect("a client");
+                let mut n = 0;
+                while n < LONG && stream.write_all(&[b' '; 1 << 13]).await.is_ok() {
+                    n += 1 << 13;
+                }
+                sent.fetch_max(n, Ordering::Relaxed);
+            }
+        });
+        let output = reach(&[&PLAN[..], words].concat(), &[("AWS_ENDPOINT_URL", &url)]).await;
+        served.abort();
+        assert_eq!(output.status, Some(1), "{}", output.stderr);
+        let n = longest.load(Ordering::Relaxed);
+        assert!((4 << 20..LONG / 2).contains(&n), "{status}: {n} bytes were taken");
+    }
 }

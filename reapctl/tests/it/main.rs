@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
+mod ending;
 mod hostile;
 mod privilege;
 
@@ -343,6 +344,16 @@ async fn explain_finds_the_session_and_its_tags_by_its_id() {
     assert_eq!(output.stderr, "error: no active session has the id `gone-1`\n");
 }
 
+/// What a command needs to reach an emulator.
+fn variables(url: &str) -> [(&str, &str); 4] {
+    [
+        ("AWS_ACCESS_KEY_ID", "emulator"),
+        ("AWS_SECRET_ACCESS_KEY", "emulator"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ENDPOINT_URL", url),
+    ]
+}
+
 /// The sample fleet, and what a command needs to reach it.
 struct Account {
     _child: Child,
@@ -361,12 +372,7 @@ impl Account {
     }
 
     fn variables(&self) -> [(&str, &str); 4] {
-        [
-            ("AWS_ACCESS_KEY_ID", "emulator"),
-            ("AWS_SECRET_ACCESS_KEY", "emulator"),
-            ("AWS_REGION", "eu-central-1"),
-            ("AWS_ENDPOINT_URL", &self.url),
-        ]
+        variables(&self.url)
     }
 
     /// Faster than AWS allows.
@@ -447,10 +453,23 @@ fn on_a_terminal(
     prompt: &str,
     keys: &str,
 ) -> (String, WaitStatus) {
+    at_the_prompt(&account.variables(), arguments, prompt, || {}, keys)
+}
+
+/// The same; before the keys are typed, something else happens.
+fn at_the_prompt(
+    variables: &[(&str, &str)],
+    arguments: &str,
+    prompt: &str,
+    meanwhile: impl FnOnce(),
+    keys: &str,
+) -> (String, WaitStatus) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_reapctl"));
-    command.args(arguments.split(' ')).envs(account.variables()).env("TERM", "xterm-256color");
+    command.args(arguments.split(' ')).envs(variables.iter().copied());
+    command.env("TERM", "xterm-256color");
     let mut terminal = spawn_command(command, Some(30_000)).expect("a terminal");
     let before = terminal.exp_string(prompt).expect("the prompt");
+    meanwhile();
     terminal.send(keys).expect("typing");
     terminal.flush().expect("typing");
     let after = terminal.exp_eof().expect("the end");
@@ -898,6 +917,40 @@ async fn a_backtest_says_whom_a_policy_would_have_ended_and_when() {
 }
 
 #[tokio::test]
+async fn a_backtest_does_not_invent_the_end_of_a_session() {
+    let ended = format!("jo {TARGET}, ended: 1h");
+    let faults = "faults: [{ operation: DescribeSessions, play: { forget: EndDate } }]";
+    let account = devs("endless.yaml", &[&format!("jo {TARGET}"), &ended], faults).await;
+    let policy = &write("endless.policy.yaml", "version: 1\n");
+    let output = account.reapctl(&["backtest", policy, "--output", "json"]).await;
+    assert_eq!(output.status, Some(0), "{}", output.stderr);
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(json["unjudged"], 1);
+    assert_eq!(json["sessions"].as_array().map(Vec::len), Some(1), "{json}");
+}
+
+#[tokio::test]
+async fn a_timeline_says_of_which_kinds_it_leaves_out_sessions() {
+    let ended = format!("jo {TARGET}");
+    let unknown = format!("an {TARGET}, document: X");
+    let lived = format!("al {TARGET}, document: Y");
+    let mut sessions = vec![ended.as_str(); 402];
+    sessions.extend([unknown.as_str(), lived.as_str(), lived.as_str()]);
+    let account = devs("many.yaml", &sessions, "").await;
+    let policy = "version: 1\nrules:\n\
+                  - { id: a, when: all, unless: { document: [X, Y] }, require: { max_age: 1h } }\n\
+                  - { id: b, when: { document: X, status: Disconnected }, forbid: true }\n";
+    let policy = &write("many.policy.yaml", policy);
+    let page = concat!(env!("CARGO_TARGET_TMPDIR"), "/many.html");
+    let output = account.reapctl(&["backtest", policy, "--html", page]).await;
+    assert_eq!(output.status, Some(0), "{}", output.stderr);
+    let html = fs::read_to_string(page).expect("a page");
+    let note = "<p class=\"soft\">Not shown: 2 sessions that would have been ended, \
+                1 session of which nobody knows, 2 sessions that would have lived.</p>";
+    assert!(html.contains(note), "{:?}", html.lines().find(|it| it.contains("shown")));
+}
+
+#[tokio::test]
 async fn the_committed_schema_is_the_one_that_is_printed() {
     let output = reapctl(&["schema"], &[]).await;
     assert_eq!(output.status, Some(0));
@@ -999,6 +1052,8 @@ async fn errors_say_what_and_where() {
         (vec!["explain", "--policy", policy, "--from", nothing], 2, "neither `Sessions` nor"),
         (vec!["backtest", policy, "--every", "1d"], 1, "no Region is set"),
         (vec!["lock", "root", "--policy", policy, "--for", "1d"], 1, "no Region is set"),
+        (vec!["lock", "root", "--policy", policy, "--for", "24h1s"], 2, "of a day at most"),
+        (vec!["lock", "root", "--policy", policy, "--for", "106751991167300d"], 2, "of a day"),
         (vec!["emulate", "--port", &port], 1, "choose another with `--port`"),
         (vec!["emulate", "--fleet", "/none.yaml"], 1, "cannot read `/none.yaml`"),
         (vec!["emulate", "--fleet", fleet], 2, "unknown field `idd`"),

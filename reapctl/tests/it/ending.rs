@@ -1,0 +1,275 @@
+//! Whom `sweep` and `lock` end when the world changes meanwhile, and what they claim.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
+
+use jiff::SignedDuration;
+use rexpect::process::WaitStatus;
+use serde_json::Value;
+use session_manager_emulator::{Emulator, Fleet, Seed, serve};
+use tokio::{net::TcpListener, process::Command, task::spawn_blocking};
+
+use crate::{Output, assert_exited, at_the_prompt, reapctl, variables, write};
+
+/// An emulator on a socket, and its address.
+async fn served(fleet: &str) -> (Emulator, String) {
+    let emulator = Emulator::new(Fleet::parse(fleet).expect("a fleet"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(serve(listener, emulator.clone()));
+    (emulator, url)
+}
+
+/// Faster than AWS allows.
+async fn run(url: &str, words: &[&str]) -> Output {
+    reapctl(&[words, &["--calls-per-second", "100"]].concat(), &variables(url)).await
+}
+
+/// Runs a command on a terminal. When it asks, this happens, and then the answer is yes.
+async fn confirmed(
+    url: &str,
+    words: String,
+    question: &'static str,
+    meanwhile: impl FnOnce() + Send + 'static,
+) -> (String, WaitStatus) {
+    let (url, words) = (url.to_owned(), format!("{words} --calls-per-second 100"));
+    let run = move || at_the_prompt(&variables(&url), &words, question, meanwhile, "y\n");
+    spawn_blocking(run).await.expect("a screen")
+}
+
+/// A disconnected session of `role/dev/NAME`, on a target of its own.
+fn seed(name: &str) -> Seed {
+    Seed {
+        id: Some(format!("{name}-1")),
+        owner: Some(format!("arn:aws:sts::123456789012:assumed-role/dev/{name}")),
+        target: Some(format!("i-0aa00000000000{name}")),
+        age: Some(SignedDuration::from_hours(2)),
+        status: Some("Disconnected".into()),
+        ..Seed::default()
+    }
+}
+
+/// The same in a fleet's file, with further fields.
+fn row(name: &str, fields: &str) -> String {
+    let owner = format!("arn:aws:sts::123456789012:assumed-role/dev/{name}");
+    let target = format!("i-0aa00000000000{name}");
+    format!("{{ id: {name}-1, owner: \"{owner}\", target: {target}, age: 2h, {fields} }}")
+}
+
+fn zombies(names: &[&str]) -> String {
+    let rows: Vec<_> = names.iter().map(|it| row(it, "status: Disconnected")).collect();
+    format!("sessions: [{}]\n", rows.join(", "))
+}
+
+const POLICY: &str = r#"
+version: 1
+tag_keys: [keep]
+untagged: no-tags
+rules: [{ id: zombies, when: { status: Disconnected }, require: { max_age: 30m } }]
+exemptions: [{ id: tagged, when: { target_tags: { keep: "true" } } }]
+"#;
+
+const PARAMETER: &str = "--policy-parameter /policy";
+
+fn keep() -> BTreeMap<String, String> {
+    [("keep".to_owned(), "true".to_owned())].into()
+}
+
+#[tokio::test]
+async fn a_sweep_ends_only_who_was_shown_and_still_violates_the_policy() {
+    let (emulator, url) = served(&zombies(&["res", "tag", "old"])).await;
+    emulator.set_parameter("/policy", POLICY);
+    let world = emulator.clone();
+    let words = format!("sweep {PARAMETER} --enforce");
+    let meanwhile = move || {
+        world.set_status("res-1", "Connected");
+        world.set_tags("i-0aa00000000000tag", Some(keep()));
+        world.start(seed("new"));
+    };
+    let (screen, status) = confirmed(&url, words, "End 3 sessions? [y/N]", meanwhile).await;
+    assert_exited(status, 3, &screen);
+    assert!(screen.contains("1 terminated, 1 held"), "{screen}");
+    assert!(screen.contains("held (not_shown)"), "{screen}");
+    let mut left = emulator.active_ids();
+    left.sort();
+    assert_eq!(left, ["new-1", "res-1", "tag-1"], "{screen}");
+}
+
+#[tokio::test]
+async fn a_policy_that_is_paused_while_the_question_stands_ends_nobody() {
+    let paused = format!("{POLICY}paused: true\n");
+    for is_file in [false, true] {
+        let path = write("meanwhile.policy.yaml", POLICY);
+        let place = if is_file { format!("--policy {path}") } else { PARAMETER.into() };
+        let (emulator, url) = served(&zombies(&["old"])).await;
+        emulator.set_parameter("/policy", POLICY);
+        let (world, paused) = (emulator.clone(), paused.clone());
+        let meanwhile = move || {
+            world.set_parameter("/policy", &paused);
+            fs::write(path, paused).expect("a file");
+        };
+        let words = format!("sweep {place} --enforce");
+        let (screen, status) = confirmed(&url, words, "End 1 session? [y/N]", meanwhile).await;
+        assert_exited(status, 3, &screen);
+        assert!(screen.contains("held (paused)"), "{screen}");
+        assert_eq!(emulator.active_ids(), ["old-1"], "{screen}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_from_a_pipe_is_read_once() {
+    let (emulator, url) = served(&zombies(&["old"])).await;
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/policy.pipe");
+    drop(fs::remove_file(path));
+    let made = Command::new("mkfifo").arg(path).status().await.expect("it starts");
+    assert!(made.success());
+    let written = spawn_blocking(move || fs::write(path, POLICY));
+    let words = format!("sweep --policy {path} --enforce");
+    let (screen, status) = confirmed(&url, words, "End 1 session? [y/N]", || {}).await;
+    assert_exited(status, 0, &screen);
+    written.await.expect("an end").expect("a pipe");
+    assert_eq!(emulator.active_ids(), [""; 0]);
+}
+
+#[tokio::test]
+async fn no_filter_makes_a_sweep_end_fewer() {
+    let (emulator, url) = served(&zombies(&["old"])).await;
+    let policy = &write("filtered.policy.yaml", POLICY);
+    for filter in
+        [["--owner", "user/x"], ["--target", "i-1"], ["--rule", "zombies"], ["--only", "violation"]]
+    {
+        let words = [&["sweep", "--policy", policy, "--enforce", "--yes"], &filter[..]].concat();
+        let output = run(&url, &words).await;
+        assert_eq!((output.status, output.stdout.as_str()), (Some(2), ""), "{filter:?}");
+        assert!(output.stderr.contains("`reapctl lock OWNER`"), "{}", output.stderr);
+        let dry = [&["sweep", "--policy", policy], &filter[..]].concat();
+        assert_eq!(run(&url, &dry).await.status, Some(3), "{filter:?}");
+    }
+    assert_eq!(emulator.active_ids(), ["old-1"]);
+}
+
+#[tokio::test]
+async fn a_lock_ends_first_who_was_shown_and_then_who_came_meanwhile() {
+    let (emulator, url) = served(&zombies(&["tag", "old"])).await;
+    emulator.set_parameter("/policy", POLICY);
+    let log = write("meanwhile.jsonl", "");
+    let words = format!("lock role/dev {PARAMETER} --enforce --log {log}");
+    let world = emulator.clone();
+    let meanwhile = move || {
+        world.set_tags("i-0aa00000000000tag", Some(keep()));
+        world.start(seed("new"));
+    };
+    let question = "End 2 sessions? [y/N]";
+    let (screen, status) = confirmed(&url, words.clone(), question, meanwhile).await;
+    assert_exited(status, 0, &screen);
+    assert_eq!(emulator.active_ids(), ["tag-1"], "{screen}");
+    let (before, after) = screen.split_once("held (not_shown)").expect("its turn is later");
+    assert!(before.contains(question) && after.contains(" terminated"), "{screen}");
+
+    emulator.start(seed("ops"));
+    let world = emulator.clone();
+    let exempt = POLICY.replace("exemptions: [", "exemptions: [{ id: all, when: all }, ");
+    let meanwhile = move || world.set_parameter("/policy", &exempt);
+    let (screen, status) = confirmed(&url, words, "End 1 session? [y/N]", meanwhile).await;
+    assert_exited(status, 0, &screen);
+    let mut left = emulator.active_ids();
+    left.sort();
+    assert_eq!(left, ["ops-1", "tag-1"], "exempt by now: {screen}");
+}
+
+/// `lock role/dev`, of all of whose words only the time differs.
+async fn lock(name: &str, fleet: &str, time: &str) -> (Output, Emulator) {
+    let (emulator, url) = served(fleet).await;
+    let policy = &write(&format!("{name}.policy.yaml"), "version: 1\n");
+    let log = &write(&format!("{name}.jsonl"), "");
+    let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--log", log];
+    (run(&url, &[&lock[..], &["--for", time]].concat()).await, emulator)
+}
+
+#[tokio::test]
+async fn a_lock_says_that_none_is_left_only_after_a_listing_that_shows_it() {
+    // The listings: whom to end, who is gone, who is left.
+    let play = format!("play: {{ appear: {} }}", row("new", ""));
+    let faults = format!("faults: [{{ operation: DescribeSessions, skip: 2, times: 1, {play} }}]");
+    let (output, emulator) = lock("last", &(zombies(&["old"]) + &faults), "4s").await;
+    assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
+    assert!(!output.stdout.contains("None of"), "{}", output.stdout);
+    assert!(output.stderr.contains("error: after 4s some sessions are"), "{}", output.stderr);
+    assert_eq!(emulator.active_ids(), ["new-1"]);
+
+    let (output, emulator) = lock("last", &zombies(&["old"]), "4s").await;
+    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+    assert!(output.stdout.contains("None of their sessions is left"), "{}", output.stdout);
+    assert_eq!(emulator.calls().last().map(|it| &*it.operation), Some("DescribeSessions"));
+}
+
+#[tokio::test]
+async fn a_lock_does_not_give_up_after_an_incomplete_listing() {
+    let faults = "faults: [{ operation: DescribeSessions, times: 5, play: internal_error }]";
+    let (output, emulator) = lock("incomplete", &(zombies(&["old"]) + faults), "30s").await;
+    assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+    let warning = "warning: the listing is incomplete, so there may be more: `DescribeSessions`";
+    assert_eq!(output.stderr.matches(warning).count(), 1, "{}", output.stderr);
+    assert_eq!(emulator.active_ids(), [""; 0]);
+
+    let faults = "faults: [{ operation: DescribeSessions, play: deny }]";
+    let (output, emulator) = lock("incomplete", &(zombies(&["old"]) + faults), "30s").await;
+    assert_eq!(output.status, Some(1), "{}{}", output.stdout, output.stderr);
+    assert!(output.stderr.contains("`DescribeSessions` was denied"), "{}", output.stderr);
+    let n = emulator.calls().iter().filter(|it| it.operation == "DescribeSessions").count();
+    assert_eq!(n, 1, "trying again is of no use");
+}
+
+#[tokio::test]
+async fn a_session_that_iam_protects_does_not_end_a_lock() {
+    let play = format!("play: {{ appear: {} }}", row("new", ""));
+    let faults = format!(
+        "faults:\n  - {{ operation: TerminateSession, session: old-1, play: deny }}\n  \
+         - {{ operation: DescribeSessions, skip: 1, times: 1, {play} }}\n"
+    );
+    let (output, emulator) = lock("protected", &(zombies(&["old"]) + &faults), "15s").await;
+    assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
+    let warning = "warning: every termination was denied: `TerminateSession` was denied";
+    assert!(output.stderr.contains(warning), "{}", output.stderr);
+    assert!(output.stderr.contains("error: after 15s some sessions are"), "{}", output.stderr);
+    assert_eq!(emulator.active_ids(), ["old-1"]);
+}
+
+#[tokio::test]
+async fn a_log_that_lacks_lines_is_told_of_after_the_work() {
+    let (emulator, url) = served(&zombies(&["old"])).await;
+    let policy = &write("lost.policy.yaml", "version: 1\n");
+    let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes"];
+    let output = run(&url, &[&lock[..], &["--log", "/dev/full"]].concat()).await;
+    assert_eq!(output.status, Some(1), "{}{}", output.stdout, output.stderr);
+    let message = "error: the log `/dev/full` lacks lines: No space left on device";
+    assert_eq!(output.stderr.matches("error: ").count(), 1, "{}", output.stderr);
+    assert!(output.stderr.contains(message), "{}", output.stderr);
+    assert_eq!(emulator.active_ids(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_log_begins_with_the_round_in_which_somebody_is_to_be_ended() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rounds");
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir(&folder).expect("a folder");
+    let play = format!("play: {{ appear: {} }}", row("new", ""));
+    let faults = format!("faults: [{{ operation: DescribeSessions, skip: 1, times: 1, {play} }}]");
+    let sessions = format!("sessions: [{}]\n", row("old", "status: Terminating"));
+    let (_emulator, url) = served(&(sessions + &faults)).await;
+    let policy = &write("rounds.policy.yaml", "version: 1\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
+        .args(["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--for", "9s"])
+        .envs(variables(&url))
+        .current_dir(&folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output();
+    let output = output.await.expect("it starts");
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut files = fs::read_dir(folder).expect("a folder").map(|it| it.expect("a file").path());
+    let log = fs::read_to_string(files.next().expect("a log")).expect("text");
+    let lines = log.lines().map(|it| serde_json::from_str::<Value>(it).expect("JSON"));
+    let messages: Vec<_> = lines.map(|it| it["message"].to_string()).collect();
+    let n = messages.iter().take_while(|it| *it == "\"session judged\"").count();
+    assert_eq!(n, 2, "one that is ending, and one to be ended: {messages:?}");
+}
