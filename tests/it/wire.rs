@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response};
 use serde_json::{Value, json};
-use session_manager_emulator::{Emulator, Fault, Fleet, OnTerminate, Play, Reset, ToEnded, serve};
+use session_manager_emulator::{
+    Emulator, Fault, Fleet, OnTerminate, Play, Reset, Seed, ToEnded, serve,
+};
 use session_reaper::{report::Outcomes, source::PolicySource};
 use tokio::{io::copy_bidirectional, net::TcpStream};
 use tokio_rustls::{
@@ -252,20 +254,26 @@ async fn sessions_that_end_late_or_never_or_have_ended_come_to_what_they_must() 
     }
 }
 
+/// Where the policy is, the first call that follows, and what the run fails with if it fails.
+const FIRST_CALLS: [(Variable<'_>, &str, &str); 2] = [
+    (("REAPER_POLICY", POLICY), "DescribeSessions", "ListingIncomplete"),
+    (("REAPER_POLICY_PARAMETER", "/policy"), "GetParameter", "PolicyUnusable"), // As it is shipped.
+];
+
 /// Runs the function with these variables, in place of those that Lambda sets.
 async fn run_with(emulator: &Emulator, variables: &[Variable<'_>]) -> Ran {
-    let Invocations { mut environment, events, deadline } = invocations(vec![json!({})]);
-    environment.extend(variables);
-    let ran = invoke(emulator, Invocations { environment, events, deadline }).await;
+    let environment = [&[("REAPER_MODE", "enforce")], variables].concat();
+    let invocations = Invocations { environment, ..invocations(vec![json!({})]) };
+    let ran = invoke(emulator, invocations).await;
     assert_eq!(ran.replies.len(), 1);
     ran
 }
 
 /// One line in the reply, the same in the log, with these parts.
 #[track_caller]
-fn assert_one_line(ran: &Ran, parts: &[&str]) {
+fn assert_one_line(ran: &Ran, failure: &str, parts: &[&str]) {
     for part in parts {
-        assert_error(&ran.replies[0], "ListingIncomplete", part);
+        assert_error(&ran.replies[0], failure, part);
     }
     let error = ran.replies[0].as_ref().expect_err("an error")["errorMessage"].to_string();
     assert!(!error.contains(r"\n") && !error.contains(r"\r"), "{error}");
@@ -283,6 +291,7 @@ type Variable<'a> = (&'a str, &'a str);
 #[tokio::test]
 async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
     let emulator = Emulator::new(fleet(0));
+    emulator.set_parameter("/policy", POLICY);
     let (plain, plain_url) = listen().await;
     tokio::spawn(serve(plain, emulator.clone()));
     let not_tls = plain_url.replace("http://", "https://");
@@ -305,14 +314,18 @@ async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
         (&[url("http://127.0.0.1:1")], ["Connection refused", "nobody listens there"]),
         (nobody, ["no credentials were found", "give the function a role"]),
     ];
-    for (variables, [said, advice]) in table {
-        let ran = run_with(&emulator, variables).await;
-        assert_one_line(&ran, &[said, advice]);
+    for (policy, operation, failure) in FIRST_CALLS {
+        for (variables, [said, advice]) in table {
+            let ran = run_with(&emulator, &[&[policy], variables].concat()).await;
+            assert_one_line(&ran, failure, &[operation, said, advice]);
+        }
     }
     assert!(emulator.calls().is_empty(), "nothing was sent, not even in plain text");
 
-    let ran = run_with(&emulator, &[url(&valid), trusted]).await;
-    assert!(ran.replies[0].is_ok(), "{:?}", ran.replies[0]);
+    for (policy, ..) in FIRST_CALLS {
+        let ran = run_with(&emulator, &[policy, url(&valid), trusted]).await;
+        assert!(ran.replies[0].is_ok(), "{:?}", ran.replies[0]);
+    }
 }
 
 /// Speaks TLS with this certificate and passes on what it hears; its URL.
@@ -372,15 +385,20 @@ async fn what_aws_refuses_for_everybody_is_told_with_the_way_out_in_one_line() {
             "a policy denies it explicitly: exempt the role",
         ),
     ];
-    for (code, message, advice) in table {
-        let (code, message) = (code.to_owned(), message.to_owned());
-        let play = Play::Error { status: 400, code: code.clone(), message };
-        // In the middle of the sweep: one page was read.
-        let faults = vec![Fault::new("DescribeSessions", 1, play).always().after(1)];
-        let emulator = Emulator::new(Fleet { faults, ..fleet(200) });
-        let ran = run_with(&emulator, &[]).await;
-        assert_one_line(&ran, &[&code, advice, "200 seen"]);
-        assert_eq!(emulator.calls().len(), 2, "{code}: it is not tried again");
+    for (policy, operation, failure) in FIRST_CALLS {
+        for (code, message, advice) in table {
+            let of_it = |it: &str| it.replace("DescribeSessions", operation);
+            let (code, message) = (code.to_owned(), of_it(message));
+            let play = Play::Error { status: 400, code: code.clone(), message };
+            // A listing is in the middle of the sweep: one page was read.
+            let n_before = usize::from(operation == "DescribeSessions");
+            let faults = vec![Fault::new(operation, 1, play).always().after(n_before)];
+            let emulator = Emulator::new(Fleet { faults, ..fleet(200) });
+            let ran = run_with(&emulator, &[policy]).await;
+            let seen = if n_before == 1 { "200 seen" } else { "" };
+            assert_one_line(&ran, failure, &[&code, &of_it(advice), seen]);
+            assert_eq!(emulator.calls().len(), n_before + 1, "{code}: it is not tried again");
+        }
     }
 }
 
@@ -443,9 +461,47 @@ async fn an_answer_beyond_all_measure_is_cut_off_and_takes_little_memory() {
     for (name, rows) in [("one huge reason", long), ("far too many rows", many)] {
         let body = format!("{{\"Sessions\": [{rows}]}}");
         let ran = run_by_pages(move |_| body.clone()).await;
-        assert_one_line(&ran, &["the answer is longer than 4 MiB", "0 seen"]);
-        assert!(ran.peak_kib < 64 << 10, "{name}: {} KiB", ran.peak_kib);
+        assert_one_line(&ran, "ListingIncomplete", &["the answer is longer than 4 MiB", "0 seen"]);
+        assert_bounded(&ran, 64, name);
     }
+}
+
+#[tokio::test]
+async fn other_answers_beyond_all_measure_are_cut_off_as_well() {
+    let long = "x".repeat(10 << 20);
+    let tags = json!({"ResourceTagMappingList": [{"ResourceARN": long}]}).to_string();
+    let parameter = json!({"Parameter": {"Name": "/policy", "Value": long}}).to_string();
+    let error = Play::Error { status: 400, code: "Odd".into(), message: long };
+    for (operation, play, message) in [
+        ("GetResources", Play::Body(tags), "tag look-up failed"),
+        ("GetParameter", Play::Body(parameter), "sweep failed"),
+        ("GetParameter", error.clone(), "sweep failed"),
+        ("DescribeSessions", error.clone(), "sweep failed"),
+        ("TerminateSession", error, "session unconfirmed"),
+    ] {
+        let faults = vec![Fault::new(operation, 1, play).always()];
+        let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
+        emulator.set_parameter("/policy", POLICY);
+        let is_policy = operation == "GetParameter";
+        let (policy, ..) = FIRST_CALLS[usize::from(is_policy)];
+        let ran = run_with(&emulator, &[policy]).await;
+        let lines = ran.lines_with(message);
+        let error = lines.first().and_then(|it| it["error"].as_str()).unwrap_or_default();
+        assert!(error.contains("the answer is longer than 4 MiB"), "{operation}: {}", ran.stdout);
+        assert!(error.len() < 1_000, "{operation}: {} bytes", error.len());
+        assert_bounded(&ran, 64, operation);
+    }
+}
+
+/// The function never held more memory, and was done in a time that nothing without bound keeps to.
+#[track_caller]
+fn assert_bounded(ran: &Ran, max_mib: usize, what: &str) {
+    assert!(ran.peak_kib < max_mib << 10, "{what}: {} KiB", ran.peak_kib);
+    let lines = ran.lines();
+    let at = |it: &Value| it["timestamp"].as_str()?.parse::<jiff::Timestamp>().ok();
+    let at: Vec<_> = lines.iter().filter_map(at).collect();
+    let took = at[at.len() - 1].duration_since(at[0]);
+    assert!(took < jiff::SignedDuration::from_secs(45), "{what}: {took:#}");
 }
 
 #[tokio::test]
@@ -458,14 +514,24 @@ async fn a_thousand_empty_pages_and_then_a_session_are_read_to_the_end() {
     let report = ran.replies[0].as_ref().expect("a report");
     assert_eq!((&report["verdicts"]["seen"], &report["calls"]), (&json!(1), &json!(1_001)));
     assert_eq!(report["coverage"]["complete"], true);
-    assert!(ran.peak_kib < 64 << 10, "{} KiB", ran.peak_kib);
+    assert_bounded(&ran, 64, "a thousand empty pages");
+}
+
+#[tokio::test]
+async fn pages_without_end_are_given_up_in_time() {
+    let ran = run_by_pages(|number| {
+        json!({"Sessions": [], "NextToken": (number + 1).to_string()}).to_string()
+    })
+    .await;
+    assert_one_line(&ran, "ListingIncomplete", &["more than 2000 pages", "0 seen"]);
+    assert_bounded(&ran, 64, "pages without end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_sessions_are_seen_each_once() {
+async fn ten_thousand_sessions_and_a_hundred_thousand_by_a_release_build_are_seen_each_once() {
     // An unoptimized function takes minutes for so many.
     let is_release = std::env::var_os("SESSION_REAPER_BINARY").is_some();
-    let (n_pages, max_kib) = if is_release { (500, 160 << 10) } else { (50, 64 << 10) };
+    let (n_pages, max_mib) = if is_release { (500, 100) } else { (50, 64) };
     let ran = run_by_pages(move |number| {
         let row = |i: usize| {
             json!({
@@ -488,5 +554,42 @@ async fn a_hundred_thousand_sessions_are_seen_each_once() {
     assert_eq!((&report["verdicts"]["compliant"], &report["calls"]), (&expected.0, &expected.1));
     assert_eq!(report["coverage"]["complete"], true);
     assert_eq!(ran.lines_with("session judged").len(), n_pages * 200);
-    assert!(ran.peak_kib < max_kib, "{} KiB", ran.peak_kib);
+    assert_bounded(&ran, max_mib, "many sessions");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_ten_thousand_sessions_a_thousand_are_ended_verified_and_told() {
+    let mut fleet = fleet(8_492);
+    let oldest =
+        |i: i64| jiff::SignedDuration::from_hours(100) - jiff::SignedDuration::from_mins(i);
+    for i in 0..1_500 {
+        let target = format!("i-{i:017}");
+        fleet.tags.insert(target.clone(), [("env".to_owned(), "dev".to_owned())].into());
+        fleet.sessions.push(Seed {
+            id: Some(format!("v-{i}")),
+            target: Some(target),
+            age: Some(oldest(i)),
+            ..fleet.sessions[0].clone()
+        });
+    }
+    let emulator = Emulator::new(fleet);
+    let variables = [("REAPER_POLICY", POLICY), ("REAPER_CALLS_PER_SECOND", "10000")];
+    let ran = run_with(&emulator, &variables).await;
+    let report = ran.replies[0].as_ref().expect("a report");
+    let (verdicts, outcomes) = (&report["verdicts"], &report["outcomes"]);
+    assert_eq!((&verdicts["seen"], &verdicts["violation"]), (&json!(10_000), &json!(1_504)));
+    assert_eq!((&outcomes["terminated"], &outcomes["held"]), (&json!(1_000), &json!(504)));
+    assert_eq!(
+        (report["sessions"].as_array().map(Vec::len), &report["truncated"]),
+        (Some(1_000), &json!(true))
+    );
+    let calls = emulator.calls();
+    let count = |operation: &str| calls.iter().filter(|it| it.operation == operation).count();
+    assert_eq!(count("TerminateSession"), 1_000, "each once");
+    assert_eq!(count("GetResources"), 16, "for 1,503 targets");
+    assert_eq!(count("DescribeSessions"), 50 + 45, "before, and after");
+    let living = emulator.active_ids();
+    assert!((0..1_000).all(|i| !living.contains(&format!("v-{i}"))), "the oldest are ended");
+    assert_eq!(living.len(), 9_000);
+    assert_bounded(&ran, 64, "many violators");
 }
