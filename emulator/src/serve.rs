@@ -47,7 +47,7 @@ where
             let mut served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
             let Err(err) = Pin::new(&mut served).await else { return };
             let of_service = err.source().and_then(|it| it.downcast_ref::<io::Error>()?.get_ref());
-            if of_service.is_some_and(|it| it.is::<S::Error>()) {
+            if of_service.is_some_and(<dyn Error + Send + Sync>::is::<S::Error>) {
                 // To close it with no time to linger is to reset it.
                 let _ = served.into_parts().io.inner().set_zero_linger();
             }
