@@ -11,15 +11,11 @@ use session_manager_emulator::{
     Emulator, Fault, Fleet, OnTerminate, Play, Reset, Seed, ToEnded, serve,
 };
 use session_reaper::{report::Outcomes, source::PolicySource};
-use tokio::{io::copy_bidirectional, net::TcpStream};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    },
-};
 
+#[path = "tls.rs"]
+mod tls;
+
+use self::tls::{EXPIRED, VALID, serve_tls};
 use crate::{
     lambda::{assert_error, invocations},
     runtime_api::{Invocations, Ran, invoke},
@@ -295,8 +291,8 @@ async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
     let (plain, plain_url) = listen().await;
     tokio::spawn(serve(plain, emulator.clone()));
     let not_tls = plain_url.replace("http://", "https://");
-    let valid = serve_tls(include_bytes!("tls/valid.pem"), &plain_url).await;
-    let expired = serve_tls(include_bytes!("tls/expired.pem"), &plain_url).await;
+    let valid = serve_tls(VALID, &plain_url).await;
+    let expired = serve_tls(EXPIRED, &plain_url).await;
     let elsewhere = valid.replace("localhost", "127.0.0.2");
     let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/authority.pem");
     let trusted = ("SSL_CERT_FILE", authority);
@@ -326,30 +322,6 @@ async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
         let ran = run_with(&emulator, &[policy, url(&valid), trusted]).await;
         assert!(ran.replies[0].is_ok(), "{:?}", ran.replies[0]);
     }
-}
-
-/// Speaks TLS with this certificate and passes on what it hears; its URL.
-async fn serve_tls(certificate: &'static [u8], to: &str) -> String {
-    let certificate = CertificateDer::from_pem_slice(certificate).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/key.pem")).expect("a key");
-    let config = ServerConfig::builder().with_no_client_auth();
-    let config = config.with_single_cert(vec![certificate], key).expect("a pair");
-    let acceptor = TlsAcceptor::from(std::sync::Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
-    let to = to.trim_start_matches("http://").to_owned();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _peer) = listener.accept().await.expect("a client");
-            let (acceptor, to) = (acceptor.clone(), to.clone());
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let mut behind = TcpStream::connect(to).await.expect("the emulator");
-                drop(copy_bidirectional(&mut stream, &mut behind).await);
-            });
-        }
-    });
-    format!("https://localhost:{port}")
 }
 
 #[tokio::test]
