@@ -44,12 +44,15 @@ fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
     let denied = Incomplete("(allow `ssm:DescribeSessions`)");
     let error = json!({"error": {"status": 400, "code": "Odd", "message": "no"}});
     let seven = json!({"body": "{\"Sessions\":7}"});
+    let other = json!({"body": "{\"status\":\"ok\"}"}); // As a health check's.
     vec![
         // the fault                     listing                           termination   tags   policy
         (json!({"appear": {"id": "n"}}),  Complete(4, 409, 1),              "terminated", true,  None),
         (json!({"body": "<html>"}),      Complete(4, 408, 0),              "terminated", true,  None),
         (json!({"body": "[]"}),          Complete(4, 408, 0),              "terminated", true,  None),
         (seven,                          Complete(4, 408, 0),              "terminated", false, Some("not nothing")),
+        (other,                          Complete(4, 408, 0),              "terminated", false, Some("not nothing")),
+        (json!({"body": ""}),            Complete(4, 408, 0),              "terminated", false, Some("not nothing")),
         (json!("cut_off"),               Complete(4, 408, 0),              "terminated", true,  None),
         (json!("deny"),                  denied,                           "denied",     false, Some("allow `ssm:GetParameter`")),
         (json!("duplicate_rows"),        Complete(4, 408, 0),              "terminated", true,  None),
@@ -167,6 +170,14 @@ async fn strike_the_tags(play: &Value, are_known: bool) {
     let stage = Stage::with_faults(Wire::Socket, 0, vec![once("GetResources", play)]);
     let report = stage.sweep().await;
     assert_struck(&stage, "GetResources", play);
+    if !are_known {
+        let rows = serde_json::to_value(&report.sessions).expect("JSON");
+        let is_answer = name(play) == "empty_page"; // All the others are none.
+        let unknown = if is_answer { "tags_not_returned" } else { "tags_lookup_failed" };
+        let is_it = |it: &&Value| it["session_id"] == "v-3h";
+        let row = rows.as_array().and_then(|it| it.iter().find(is_it)).expect("v-3h");
+        assert_eq!(row["unknown"], unknown, "{play}: {row}");
+    }
     // A session that appears or vanishes does so after the listing.
     let undetermined = if are_known { 1 } else { 6 };
     assert_eq!(report.verdicts.undetermined, undetermined, "{play}");
