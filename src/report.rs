@@ -126,7 +126,7 @@ pub struct Settled {
     pub outcome: Outcome,
     /// The status in which the session was last listed after it had been asked to end.
     pub last_status: Option<Arc<str>>,
-    /// What AWS answered instead of ending it.
+    /// What AWS answered instead of ending it, or why nobody knows whether it is gone.
     pub error: Option<Arc<str>>,
 }
 
@@ -176,7 +176,8 @@ pub struct Row {
     /// The status in which it was last listed after it had been asked to end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_status: Option<Arc<str>>,
-    /// Why it was not judged, or what AWS answered instead of ending it.
+    /// Why it was not judged, what AWS answered instead of ending it, or why nobody knows whether it is
+    /// gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Arc<str>>,
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use crate::{
     act::{Answer, Tried},
@@ -38,6 +39,7 @@ enum Sighting {
 ///
 /// Only a complete pass proves absence, and only if none of its rows that lack an id may be the
 /// session's: those that lacked it before the terminations (`unjudged`) are somebody else's.
+/// Why nobody knows whether a session is gone, if the last pass was not complete, is its error.
 pub async fn verify(
     ssm: &Ssm,
     tried: Vec<Tried>,
@@ -45,6 +47,7 @@ pub async fn verify(
     within: Within,
 ) -> Vec<Settled> {
     let mut watched: Vec<_> = tried.into_iter().map(|it| (it, Sighting::Unseen)).collect();
+    let mut problem = None;
     for (n_passes, pause) in PAUSES_S.map(Duration::from_secs).into_iter().enumerate() {
         let is_open = |(it, sighting): &_| may_change(it, sighting, n_passes);
         if !watched.iter().any(is_open) || within.start_by <= Instant::now() + pause {
@@ -74,9 +77,18 @@ pub async fn verify(
                 None => {}
             }
         }
+        problem = census.problem;
     }
+    let is_open =
+        |(it, sighting): &(Tried, _)| outcome(it.answer, sighting) == Outcome::Unconfirmed;
+    if let Some(error) = problem.as_deref().filter(|_| watched.iter().any(is_open)) {
+        warn!(error, "verification failed");
+    }
+    let problem: Option<Arc<str>> = problem.map(Into::into);
     let settle = |(Tried { step, answer, error }, sighting)| {
         let outcome = outcome(answer, &sighting);
+        let why = problem.clone().filter(|_| outcome == Outcome::Unconfirmed);
+        let error = error.or(why);
         let last_status = match sighting {
             Sighting::Listed(status) => status,
             Sighting::Absent | Sighting::Unseen => None,

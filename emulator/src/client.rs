@@ -12,7 +12,10 @@ use aws_smithy_runtime_api::client::{
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
-use crate::Emulator;
+use crate::{
+    Emulator,
+    body::{is_cut_off, sent},
+};
 
 impl Emulator {
     /// An HTTP client for the SDK, every request of which this emulator answers.
@@ -28,8 +31,12 @@ impl Emulator {
         let body = body.bytes().ok_or_else(|| unusable("a streaming body"))?;
         let request = http::Request::from_parts(parts, Bytes::copy_from_slice(body));
         let response = self.answer(request).await.map_err(|err| ConnectorError::io(err.into()))?;
-        HttpResponse::try_from(response.map(SdkBody::from))
-            .map_err(|err| unusable(&err.to_string()))
+        let response = if is_cut_off(&response) {
+            sent(response).map(SdkBody::from_body_1_x)
+        } else {
+            response.map(SdkBody::from)
+        };
+        HttpResponse::try_from(response).map_err(|err| unusable(&err.to_string()))
     }
 }
 

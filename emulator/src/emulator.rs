@@ -46,6 +46,9 @@ pub struct Call {
     pub status: Option<u16>,
     /// The code of the error that was answered.
     pub error: Option<String>,
+    /// Whether a fault struck it: one that changed nothing, as where there was nothing to change, did
+    /// not.
+    pub is_struck: bool,
 }
 
 #[derive(Debug)]
@@ -143,15 +146,21 @@ impl Emulator {
         if !latency.is_zero() {
             sleep(latency).await;
         }
-        let play = if is_throttled { Some(Play::Throttle) } else { self.strike(&call) };
-        let (response, error) = match self.play(&call, play).await? {
+        let play = if is_throttled {
+            Some(Play::Throttle)
+        } else {
+            let struck = self.strike(&call);
+            self.record(index, |it| it.is_struck = struck.is_some());
+            struck
+        };
+        let (response, error) = match self.play(index, &call, play).await? {
             Ok(response) => (response, None),
             Err(err) => (wire::error_response(&call, &err), Some(err.code)),
         };
-        if let Some(call) = self.state().calls.get_mut(index) {
-            call.status = Some(response.status().as_u16());
-            call.error = error;
-        }
+        self.record(index, |it| {
+            it.status = Some(response.status().as_u16());
+            it.error = error;
+        });
         Ok(response)
     }
 
@@ -167,8 +176,16 @@ impl Emulator {
             body: call.body.clone(),
             status: None,
             error: None,
+            is_struck: false,
         });
         calls.len() - 1
+    }
+
+    /// Adds to the record of a call.
+    fn record(&self, index: usize, add: impl FnOnce(&mut Call)) {
+        if let Some(call) = self.state().calls.get_mut(index) {
+            add(call);
+        }
     }
 
     /// The first fault that is due strikes.
@@ -186,6 +203,7 @@ impl Emulator {
 
     async fn play(
         &self,
+        index: usize,
         call: &wire::Call,
         play: Option<Play>,
     ) -> Result<Result<Response<Bytes>, ApiError>, Reset> {
@@ -198,8 +216,9 @@ impl Emulator {
             Some(Play::Body(body)) => self
                 .carry_out(call, |_| {})
                 .map(|_| wire::response(200, "application/x-amz-json-1.1", body)),
+            Some(Play::CutOff) => self.carry_out(call, |_| {}).map(wire::cut_off),
             Some(Play::Deny) => Err(ApiError::access_denied(call)),
-            Some(Play::DuplicateRows) => self.carry_out(call, |page| {
+            Some(Play::DuplicateRows) => self.alter(index, call, |page| {
                 if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
                     rows.extend(rows.clone());
                 }
@@ -207,19 +226,22 @@ impl Emulator {
             Some(Play::EmptyPage) => {
                 let token = call.body.get("NextToken").and_then(Value::as_str);
                 let token = same_place(token, self.state().calls.len());
-                self.carry_out(call, |page| {
-                    *page = json!({"Sessions": [], "NextToken": token});
+                self.alter(index, call, |page| {
+                    *page = match page.get("ResourceTagMappingList") {
+                        Some(_) => json!({"PaginationToken": "", "ResourceTagMappingList": []}),
+                        None => json!({"Sessions": [], "NextToken": token}),
+                    };
                 })
             }
-            Some(Play::EmptyToken) => self.carry_out(call, |page| {
-                if let Some(page) = page.as_object_mut() {
+            Some(Play::EmptyToken) => self.alter(index, call, |page| {
+                if let Some(page) = page.as_object_mut().filter(|it| it.contains_key("Sessions")) {
                     page.entry("NextToken").or_insert("".into());
                 }
             }),
             Some(Play::Error { status, code, message }) => {
                 Err(ApiError::new(status, &code, &message))
             }
-            Some(Play::Forget(field)) => self.carry_out(call, |page| {
+            Some(Play::Forget(field)) => self.alter(index, call, |page| {
                 let rows = page.get_mut("Sessions").and_then(Value::as_array_mut);
                 for row in rows.into_iter().flatten().filter_map(Value::as_object_mut) {
                     row.remove(&field);
@@ -227,14 +249,14 @@ impl Emulator {
             }),
             Some(Play::InternalError) => Err(ApiError::internal_error()),
             Some(Play::InvalidToken) => Err(ApiError::invalid_token()),
-            Some(Play::MoreTags) => self.carry_out(call, |answer| {
+            Some(Play::MoreTags) => self.alter(index, call, |answer| {
                 if answer.get("ResourceTagMappingList").is_some() {
                     *answer = json!({"PaginationToken": "more", "ResourceTagMappingList": []});
                 }
             }),
             Some(Play::RepeatToken) => {
                 let token = call.body.get("NextToken").cloned();
-                self.carry_out(call, |page| {
+                self.alter(index, call, |page| {
                     if let (Some(page), Some(token)) = (page.as_object_mut(), token) {
                         page.insert("NextToken".into(), token);
                     }
@@ -268,10 +290,28 @@ impl Emulator {
                 Ok(wire::response(503, "text/html", body))
             }
             Some(Play::Vanish(id)) => {
-                self.state().world.vanish(&id);
+                let is_struck = self.state().world.vanish(&id);
+                self.record(index, |it| it.is_struck = is_struck);
                 self.carry_out(call, |_| {})
             }
         })
+    }
+
+    /// Carries a call out and alters its answer, which strikes it only if that changes anything.
+    fn alter(
+        &self,
+        index: usize,
+        call: &wire::Call,
+        alter: impl FnOnce(&mut Value),
+    ) -> Result<Response<Bytes>, ApiError> {
+        let mut is_struck = false;
+        let response = self.carry_out(call, |answer| {
+            let unaltered = answer.clone();
+            alter(answer);
+            is_struck = *answer != unaltered;
+        });
+        self.record(index, |it| it.is_struck = is_struck);
+        response
     }
 
     fn carry_out(

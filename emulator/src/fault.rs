@@ -36,11 +36,13 @@ pub enum Play {
     Appear(Box<Seed>),
     /// The call is carried out, and answered by 200 with this body instead.
     Body(String),
+    /// The call is carried out, and the connection closed in the middle of the answer's body.
+    CutOff,
     /// `AccessDeniedException`.
     Deny,
     /// Every row of the page stands there twice.
     DuplicateRows,
-    /// A page without rows, though with a token that leads to them.
+    /// A page without rows, though with a token that leads to them; of tags, without such a token.
     EmptyPage,
     /// The last page has a token that is empty.
     EmptyToken,
@@ -57,15 +59,15 @@ pub enum Play {
     Forget(String),
     /// 500 `InternalServerError`.
     InternalError,
-    /// 400 `InvalidNextToken`.
+    /// 400 `InvalidNextToken`. AWS's model has no error of its own for a token that has expired.
     InvalidToken,
     /// No resource is there, though a token says that there are more.
     MoreTags,
     /// The page's token is the one that led to it.
     RepeatToken,
-    /// The call is carried out, and the connection closed without an answer.
+    /// The call is carried out, and the connection reset without an answer.
     ResetAfter,
-    /// The connection is closed, and nothing done.
+    /// The connection is reset, and nothing done.
     ResetBefore,
     /// The answer takes this long; what the call does, it does at the end.
     Slow(#[serde(deserialize_with = "crate::fleet::duration")] Duration),
@@ -73,7 +75,7 @@ pub enum Play {
     SlowAfter(#[serde(deserialize_with = "crate::fleet::duration")] Duration),
     /// 400 `ThrottlingException`.
     Throttle,
-    /// The call is carried out, and half of the answer's body sent.
+    /// The call is carried out, and half of the answer's body sent, as if it were all of it.
     Truncated,
     /// 503, with a body that is not AWS's.
     Unavailable,

@@ -9,6 +9,7 @@
 //!
 //! It does not check signatures, only that there is one, and knows no IAM.
 
+mod body;
 mod client;
 mod emulator;
 mod fault;

@@ -10,17 +10,17 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
 
-use crate::{Emulator, Reset};
+use crate::{Emulator, Reset, body::sent};
 
 /// Serves a service on a listener, until the returned future is dropped.
 ///
-/// Where the service fails, the connection is closed without an answer.
+/// Where the service fails, the connection is reset without an answer.
 pub async fn serve<S>(listener: TcpListener, service: S) -> Infallible
 where
     S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + 'static,
@@ -41,11 +41,16 @@ where
                     let (parts, body) = request.into_parts();
                     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
                     let response = service.oneshot(Request::from_parts(parts, body)).await;
-                    response.map(|it| it.map(Full::new)).map_err(io::Error::other)
+                    response.map(sent).map_err(io::Error::other)
                 }
             });
-            // A connection that ends in an error is what a reset looks like from here.
-            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await);
+            let mut served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+            let Err(err) = Pin::new(&mut served).await else { return };
+            let of_service = err.source().and_then(|it| it.downcast_ref::<io::Error>()?.get_ref());
+            if of_service.is_some_and(<dyn Error + Send + Sync>::is::<S::Error>) {
+                // To close it with no time to linger is to reset it.
+                let _ = served.into_parts().io.inner().set_zero_linger();
+            }
         });
     }
 }

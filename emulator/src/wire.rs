@@ -1,7 +1,10 @@
 //! The protocol: how a call arrives, and how AWS words its answers and errors.
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use serde_json::{Map, Value, json};
 
 /// An error, as AWS words it.
@@ -179,6 +182,14 @@ pub(crate) const TOKEN_VALUE: &str = "AAEAAemulator";
 /// Where a session's data channel would be.
 pub(crate) fn stream_url(region: &str, id: &str) -> String {
     format!("wss://ssmmessages.{region}.amazonaws.com/v1/data-channel/{id}?role=publish_subscribe")
+}
+
+/// The first half of an answer that says how long the whole would be.
+pub(crate) fn cut_off(whole: Response<Bytes>) -> Response<Bytes> {
+    let length = whole.body().len();
+    let mut half = whole.map(|body| body.slice(..length / 2));
+    half.headers_mut().insert(CONTENT_LENGTH, length.into());
+    half
 }
 
 /// Any answer.

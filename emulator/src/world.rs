@@ -133,9 +133,11 @@ impl World {
         Some((access_key, arn))
     }
 
-    pub(crate) fn vanish(&mut self, id: &str) {
-        self.by_id.remove(id);
+    /// Whether there was such a session.
+    pub(crate) fn vanish(&mut self, id: &str) -> bool {
+        let was_there = self.by_id.remove(id).is_some();
         self.sessions.retain(|_, it| it.seed.id.as_deref() != Some(id));
+        was_there
     }
 
     pub(crate) fn end(&mut self, id: &str, now: Timestamp) {

@@ -3,7 +3,13 @@
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};
-use session_manager_emulator::{Emulator, Fleet};
+use session_manager_emulator::{Emulator, Fleet, serve};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::stage::listen;
 
 const FLEET: &str = r#"
 now: 2026-03-02T12:00:00Z
@@ -244,4 +250,41 @@ async fn an_ending_or_a_start_is_refused_in_awss_words() {
     check_refusals("StartSession", vec![(body, INVALID, message.into())]).await;
     let unknown = vec![(json!({}), "UnknownOperationException", String::new())];
     check_refusals("ResumeSession", unknown).await;
+}
+
+/// What a client hears of a listing on a socket before the connection ends, and how it ends.
+async fn hear(faults: &str) -> (String, std::io::Result<usize>) {
+    let (listener, url) = listen().await;
+    tokio::spawn(serve(listener, emulator(faults)));
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.expect("it");
+    let request = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 18\r\n\
+                   x-amz-target: AmazonSSM.DescribeSessions\r\n\
+                   authorization: AWS4-HMAC-SHA256 Credential=AKIAJANE/x\r\n\r\n\
+                   {\"State\":\"Active\"}";
+    stream.write_all(request.as_bytes()).await.expect("it is sent");
+    let mut heard = String::new();
+    let end = stream.read_to_string(&mut heard).await;
+    (heard, end)
+}
+
+#[tokio::test]
+async fn a_reset_is_one_and_a_body_that_is_cut_off_is_shorter_than_it_says() {
+    let faults = |play: &str| format!("faults: [{{ operation: DescribeSessions, play: {play} }}]");
+    let lengths = |heard: &str| {
+        let (head, body) = heard.split_once("\r\n\r\n").expect("a head and a body");
+        let said = head.lines().find_map(|it| it.strip_prefix("content-length: "));
+        (said.expect("a length").parse::<usize>().expect("a number"), body.len())
+    };
+    for play in ["reset_before", "reset_after"] {
+        let (heard, end) = hear(&faults(play)).await;
+        let end = end.expect_err("no end of the file").kind();
+        assert_eq!((heard.as_str(), end), ("", std::io::ErrorKind::ConnectionReset), "{play}");
+    }
+    let (heard, end) = hear("").await;
+    let (whole, sent) = lengths(&heard);
+    assert!(end.is_ok() && whole == sent, "{heard}");
+    let (heard, end) = hear(&faults("cut_off")).await;
+    assert_eq!((lengths(&heard), end.is_ok()), ((whole, whole / 2), true), "{heard}");
+    let (heard, _) = hear(&faults("truncated")).await;
+    assert_eq!(lengths(&heard), (whole / 2, whole / 2), "as if it were all of it");
 }

@@ -41,6 +41,15 @@ fn unconfirmed(unconfirmed: usize) -> Outcomes {
     Outcomes { unconfirmed, ..Outcomes::default() }
 }
 
+/// What AWS answers when the credentials have expired.
+pub(crate) fn expired() -> Play {
+    Play::Error {
+        status: 400,
+        code: "ExpiredTokenException".into(),
+        message: "The security token included in the request is expired".into(),
+    }
+}
+
 #[track_caller]
 fn assert_incomplete(report: &Report, problem: &str) {
     assert!(!report.coverage.complete);
@@ -173,12 +182,8 @@ async fn a_denied_listing_is_not_repeated_and_says_what_to_allow() {
 
 #[tokio::test(start_paused = true)]
 async fn expired_credentials_are_not_tried_again() {
-    let expired = Play::Error {
-        status: 400,
-        code: "ExpiredTokenException".into(),
-        message: "The security token included in the request is expired".into(),
-    };
-    let stage = Stage::with_faults(Wire::InProcess, 0, vec![Fault::new(LIST, 1, expired).always()]);
+    let faults = vec![Fault::new(LIST, 1, expired()).always()];
+    let stage = Stage::with_faults(Wire::InProcess, 0, faults);
     assert_incomplete(&stage.sweep().await, "ExpiredTokenException: The security token");
     assert_eq!(stage.emulator.calls().len(), 1);
 }
@@ -543,6 +548,31 @@ async fn if_all_are_denied_the_run_has_failed() {
     let (stage, report) = play(Wire::Socket, 0, &[fault], expected).await;
     assert!(matches!(report.failure(), Some(Failure::AllDenied { .. })));
     assert_eq!(stage.calls(LIST).len(), 1, "there is nothing to verify");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_expire_in_the_middle_of_the_terminations_are_told_of() {
+    let faults = [
+        Fault::new(TERMINATE, 1, expired()).always().after(2),
+        Fault::new(LIST, 1, expired()).always().after(1),
+    ];
+    let expected = Outcomes { unconfirmed: 2, denied: 2, ..Outcomes::default() };
+    let (stage, report) = play(Wire::InProcess, 0, &faults, expected).await;
+    assert_eq!(stage.asked_to_end(), VIOLATORS, "each once: what is refused is not tried again");
+    assert_eq!(stage.emulator.active_ids().len(), 6, "the first two are gone, but nobody saw it");
+    let renew = "ExpiredTokenException: The security token included in the request is expired \
+                 (the credentials have expired: renew them)";
+    for (id, outcome, operation) in [
+        ("v-5h", "unconfirmed", LIST),
+        ("v-4h", "unconfirmed", LIST),
+        ("v-3h", "denied", TERMINATE),
+        ("v-2h", "denied", TERMINATE),
+    ] {
+        let row = row(&report, id);
+        let error = format!("`{operation}` was denied after 1 attempt: {renew}");
+        assert_eq!((&row["outcome"], &row["error"]), (&outcome.into(), &error.into()), "{id}");
+    }
+    assert_eq!(report.failure(), None, "the run did all that it could be seen to do");
 }
 
 // The verification.

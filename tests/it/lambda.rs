@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use session_manager_emulator::{Behaviour, Emulator, Fault, Fleet, Play};
 
 use crate::{
+    faults::expired,
     runtime_api::{Invocations, invoke},
     stage::{
         POLICY, TAGLESS_POLICY, THOUSAND_POLICY, VIOLATORS, assert_the_hundred_are_ended, fleet,
@@ -343,6 +344,26 @@ async fn denied_everywhere_the_run_has_failed() {
     assert_error(&ran.replies[0], "AllDenied", "4 denied");
     let denied = ran.lines_with("session denied");
     assert_eq!((denied.len(), &denied[0]["level"]), (4, &json!("WARN")));
+}
+
+#[tokio::test]
+async fn credentials_that_expire_in_the_middle_are_told_of_in_one_line() {
+    let faults = vec![
+        Fault::new("TerminateSession", 1, expired()).always().after(2),
+        Fault::new("DescribeSessions", 1, expired()).always().after(1),
+    ];
+    let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
+    // Time for three passes.
+    let deadline = Duration::from_secs(10 + 5);
+    let ran = invoke(&emulator, Invocations { deadline, ..invocations(vec![json!({})]) }).await;
+    let report = ran.replies[0].as_ref().expect("a report");
+    let outcomes = &report["outcomes"];
+    assert_eq!((&outcomes["unconfirmed"], &outcomes["denied"]), (&json!(2), &json!(2)));
+    let failed = ran.lines_with("verification failed");
+    assert_eq!((failed.len(), &failed[0]["level"]), (1, &json!("WARN")));
+    let error = failed[0]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("the credentials have expired: renew them"), "{error}");
+    assert!(!error.contains('\n'), "{error}");
 }
 
 #[tokio::test]

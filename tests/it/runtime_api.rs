@@ -1,7 +1,7 @@
 //! A small Runtime API of Lambda's, and the real binary under it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     process::Stdio,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -9,7 +9,7 @@ use std::{
 
 use http::{Request, Response, StatusCode};
 use serde_json::Value;
-use session_manager_emulator::{Emulator, Reset, serve};
+use session_manager_emulator::{Call, Emulator, Reset, serve};
 use session_reaper::report::Mode;
 use tokio::{
     io::AsyncReadExt,
@@ -18,7 +18,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{privilege::assert_allowed, stage::listen};
+use crate::{
+    privilege::assert_allowed,
+    stage::{assert_only_violators, assert_they_add_up, listen},
+};
 
 /// How the function starts, and what it is invoked with.
 #[derive(Clone)]
@@ -76,6 +79,7 @@ pub(crate) async fn invoke(emulator: &Emulator, invocations: Invocations<'_>) ->
     let (listener, emulator_url) = listen().await;
     tokio::spawn(serve(listener, emulator.clone()));
 
+    let n_calls_before = emulator.calls().len();
     let enforces = invocations.environment.contains(&("REAPER_MODE", "enforce"));
     // Continuous integration runs these tests against the release build as well.
     let binary = std::env::var_os("SESSION_REAPER_BINARY");
@@ -108,7 +112,40 @@ pub(crate) async fn invoke(emulator: &Emulator, invocations: Invocations<'_>) ->
     let stdout = reader.await.expect("the output");
     let replies = std::mem::take(&mut state.lock().unwrap().replies);
     assert_allowed(if enforces { Mode::Enforce } else { Mode::DryRun }, emulator);
-    Ran { replies, stdout, peak_kib }
+    let ran = Ran { replies, stdout, peak_kib };
+    assert_sound(&ran, &emulator.calls()[n_calls_before..]);
+    ran
+}
+
+/// After every invocation of every test: the counts add up in the log as in the replies, and only
+/// violators were asked to end.
+#[track_caller]
+fn assert_sound(ran: &Ran, calls: &[Call]) {
+    // There are none if Lambda's log format is text, or its level warnings.
+    let lines = ran.stdout.lines().filter_map(|it| serde_json::from_str::<Value>(it).ok());
+    let (mut rows, mut n_finished) = (Vec::new(), 0);
+    for line in lines {
+        match line["message"].as_str() {
+            Some("session judged") => rows.push(line),
+            Some("sweep finished") => {
+                assert_they_add_up(|name| line[name].as_u64());
+                n_finished += 1;
+            }
+            _ => {}
+        }
+    }
+    for reply in ran.replies.iter().flatten() {
+        let count =
+            |name: &str| reply["verdicts"].get(name).or(reply["outcomes"].get(name))?.as_u64();
+        assert_they_add_up(count);
+        rows.extend(reply["sessions"].as_array().into_iter().flatten().cloned());
+        n_finished += 1;
+    }
+    let is_violation = |it: &&Value| it["verdict"] == "violation";
+    let ids = rows.iter().filter(is_violation).filter_map(|it| it["session_id"].as_str());
+    let violators: BTreeSet<_> = ids.map(str::to_owned).collect();
+    assert_only_violators(calls, &violators);
+    assert!(0 < n_finished || violators.is_empty(), "what was judged is counted");
 }
 
 /// As Linux tells it.

@@ -1,6 +1,6 @@
 //! What every test plays on: an emulated account, a policy, and one way to sweep.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{
@@ -14,6 +14,7 @@ use session_reaper::{
     ssm::{Ssm, Within},
     sweep::{Order, sweep},
     target::Scope,
+    verdict::Verdict,
 };
 use tokio::{net::TcpListener, time::Instant};
 
@@ -43,6 +44,9 @@ limits: { trip_above: { percent: 100 } }
 
 /// The sessions that `POLICY` wants ended in `fleet`, oldest first.
 pub(crate) const VIOLATORS: [&str; 4] = ["v-5h", "v-4h", "v-3h", "v-2h"];
+
+/// How ids begin of those whom no policy of a test wants ended: compliant, fillers, exempt.
+const INNOCENT: [&str; 3] = ["c-", "f-", "x-"];
 
 /// How the SDK reaches the emulator.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +104,7 @@ impl Stage {
                 sdk_config(self.has_credentials).into_builder().endpoint_url(url)
             }
         };
+        let n_calls_before = self.emulator.calls().len();
         let ssm = Ssm::new(&config.build(), self.calls_per_second);
         let end_by = Instant::now() + self.deadline;
         let scope = Scope::from_arn("arn:aws:lambda:eu-central-1:123456789012:function:f");
@@ -114,7 +119,13 @@ impl Stage {
         })
         .await;
         assert_allowed(self.mode, &self.emulator);
-        swept.map(|it| it.report)
+        let calls = self.emulator.calls().split_off(n_calls_before);
+        let settled = swept.iter().flat_map(|it| &it.findings.settled).map(|it| &it.step);
+        let violators = settled.filter(|it| matches!(it.verdict, Verdict::Violation { .. }));
+        assert_only_violators(&calls, &violators.map(|it| it.session.id.to_string()).collect());
+        let report = swept?.report;
+        assert_adds_up(&report);
+        Ok(report)
     }
 
     /// Ids that were asked to end, in the order of the calls, each call once.
@@ -152,13 +163,33 @@ impl Stage {
 /// Every session seen is counted once by verdict, and every judged one once by outcome.
 #[track_caller]
 pub(crate) fn assert_adds_up(report: &Report) {
-    let it = report.verdicts;
-    let judged = it.compliant + it.exempt + it.violation + it.undetermined;
-    assert_eq!(it.seen, judged + it.unjudged + it.ending);
-    let o = report.outcomes;
-    let tried = o.terminated + o.already_gone + o.unconfirmed + o.denied + o.throttled + o.failed;
-    assert_eq!(it.violation, tried + o.spared + o.held);
-    assert_eq!(judged, it.violation + o.left);
+    let manifest = report.manifest();
+    assert_they_add_up(|name| manifest[name].as_u64());
+}
+
+/// The same of these counts, wherever they stand.
+#[track_caller]
+pub(crate) fn assert_they_add_up(count: impl Fn(&str) -> Option<u64>) {
+    let sum = |names: &[&str]| -> u64 {
+        names.iter().map(|it| count(it).unwrap_or_else(|| panic!("no {it}"))).sum()
+    };
+    let judged = sum(&["compliant", "exempt", "violation", "undetermined"]);
+    assert_eq!(sum(&["seen"]), judged + sum(&["unjudged", "ending"]));
+    let tried = ["terminated", "already_gone", "unconfirmed", "denied", "throttled", "failed"];
+    assert_eq!(sum(&["violation"]), sum(&tried) + sum(&["spared", "held"]));
+    assert_eq!(judged, sum(&["violation", "left"]));
+}
+
+/// Of the sessions that these calls asked to end, each was found in violation, and none has a name
+/// that the fleets below give to others.
+#[track_caller]
+pub(crate) fn assert_only_violators(calls: &[Call], violators: &BTreeSet<String>) {
+    for call in calls.iter().filter(|it| it.operation == "TerminateSession") {
+        let id = call.body["SessionId"].as_str().expect("an id");
+        assert!(violators.contains(id), "{id} was asked to end, and is no violator");
+        let is_innocent = INNOCENT.iter().any(|it| id.starts_with(it));
+        assert!(!is_innocent, "{id} was asked to end");
+    }
 }
 
 /// Four violators, the oldest sessions but for the exempt; two exempt, one undetermined, one

@@ -12,6 +12,10 @@ use tokio::{
     net::TcpListener,
 };
 
+#[path = "../../../tests/it/tls.rs"]
+mod tls;
+
+use self::tls::{EXPIRED, VALID, serve_tls};
 use super::{Output, STARTER, reapctl, write};
 
 const FLEET: &str = r#"
@@ -261,6 +265,37 @@ async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
         assert!(output.stderr.contains(message), "{message}: {}", output.stderr);
         assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
     }
+}
+
+#[tokio::test]
+async fn whom_tls_keeps_from_aws_is_told_why_in_one_line() {
+    let emulator = Emulator::new(Fleet::parse(FLEET).expect("a fleet"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let plain = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(serve(listener, emulator.clone()));
+    let valid = serve_tls(VALID, &plain).await;
+    let expired = serve_tls(EXPIRED, &plain).await;
+    let elsewhere = valid.replace("localhost", "127.0.0.2");
+    let not_tls = plain.replace("http://", "https://");
+    let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/it/tls/authority.pem");
+    let trusted = ("AWS_CA_BUNDLE", authority);
+    // The way out of the second and third is wrong: no authority makes up for a certificate that is
+    // over, or another's.
+    let bundle = "name the file of the authority in AWS_CA_BUNDLE";
+    for (url, variables, said, way_out) in [
+        (&valid, &[][..], "UnknownIssuer", bundle),
+        (&expired, &[trusted], "expired", bundle),
+        (&elsewhere, &[trusted], "not valid for name", bundle),
+        (&not_tls, &[], "InvalidContentType", &format!("is `{not_tls}` right?")),
+    ] {
+        let variables = [variables, &[("AWS_ENDPOINT_URL", url.as_str())]].concat();
+        let Output { status, stderr, .. } = reach(&PLAN, &variables).await;
+        assert_eq!((status, stderr.lines().count()), (Some(1), 1), "{said}: {stderr}");
+        assert!(stderr.contains(said) && stderr.contains(way_out), "{said}: {stderr}");
+    }
+    assert!(emulator.calls().is_empty(), "nothing was sent, not even in plain text");
+    let output = reach(&PLAN, &[("AWS_ENDPOINT_URL", &valid), trusted]).await;
+    assert_eq!(output.status, Some(3), "{}", output.stderr);
 }
 
 #[tokio::test]
