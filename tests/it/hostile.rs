@@ -4,9 +4,10 @@ mod inputs;
 
 use std::thread;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use session_manager_emulator::{Emulator, Fault, Fleet, Play, Seed};
-use session_reaper::policy::Policy;
+use session_reaper::{policy::Policy, printable::mend_halves};
 
 use crate::{
     lambda::{assert_error, invocations},
@@ -125,6 +126,32 @@ async fn half_a_character_hides_nobody_and_is_read_as_one_that_is_not_known() {
         assert_eq!(report["coverage"]["complete"], true, "{escape}");
         assert_eq!(report["outcomes"]["terminated"], 1, "{escape}: {report}");
         assert!(emulator.active_ids().is_empty(), "{escape}");
+    }
+}
+
+/// A text in JSON, each of its UTF-16 units escaped or as it is, and what it says.
+fn escaped() -> impl Strategy<Value = (String, String)> {
+    let unit = prop_oneof![0xd7fe_u16..0xe002, Just(0x5c), Just(0x22), Just(0x75), 0x61_u16..0x67];
+    let ways = proptest::collection::vec((unit, 0..3), 0..12);
+    ways.prop_map(|all| {
+        let read = char::decode_utf16(all.iter().map(|(unit, _)| *unit));
+        let read = read.map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
+        let sent = all.iter().map(|(unit, way)| match (way, u8::try_from(*unit)) {
+            (0, _) | (_, Err(_)) => format!("\\u{unit:04x}"),
+            (1, _) => format!("\\u{unit:04X}"),
+            (_, Ok(byte @ (b'"' | b'\\'))) => format!("\\{}", char::from(byte)),
+            (_, Ok(byte)) => char::from(byte).to_string(),
+        });
+        (format!("\"{}\"", sent.collect::<String>()), read)
+    })
+}
+
+proptest! {
+    #[test]
+    fn halves_are_read_as_unicode_says_and_all_else_as_it_was((sent, expected) in escaped()) {
+        let mut json = sent.into_bytes();
+        mend_halves(&mut json);
+        prop_assert_eq!(serde_json::from_slice::<String>(&json).expect("JSON"), expected);
     }
 }
 
