@@ -56,6 +56,8 @@ async fn called(arguments: &[&str]) -> BTreeSet<String> {
 #[tokio::test]
 async fn operators_may_do_exactly_what_their_commands_call() {
     const POLICY: [&str; 2] = ["--policy-parameter", "/policy"];
+    const ROLE: [&str; 2] =
+        ["--role-arn", "arn:aws:iam::123456789012:role/session-reaper-operator"];
     const PACE: [&str; 2] = ["--calls-per-second", "100"];
     let [looking, ending, assuming] = documented();
     let all: BTreeSet<String> = looking.union(&ending).cloned().collect();
@@ -84,9 +86,7 @@ async fn operators_may_do_exactly_what_their_commands_call() {
     assert!(listed.is_subset(&looking) && listed.len() == 1, "{listed:?}");
     assert_eq!(ended, ending);
 
-    // Every command that has such an option, with the role's calls.
-    const ROLE: [&str; 2] =
-        ["--role-arn", "arn:aws:iam::123456789012:role/session-reaper-operator"];
+    // Every command that has the option: the caller's call, and the role's.
     for arguments in [
         &["plan", "--policy", STARTER][..],
         &["sweep", "--policy", STARTER],
