@@ -1,5 +1,5 @@
-//! Texts that anybody may have written, for terminals and logs: whoever shows them may obey control and
-//! bidirectional characters, or take some for the end of a line.
+//! Texts that anybody may have written. Whoever shows them may obey control and bidirectional
+//! characters, or take some for the end of a line; whoever reads them may stumble over half a character.
 
 /// Whether a terminal may obey the character instead of showing it: control and bidirectional ones.
 #[must_use]
@@ -40,9 +40,79 @@ pub fn printable_json(json: String) -> String {
     json.chars().map(escape).collect()
 }
 
+/// Makes every half of a UTF-16 pair, such as the escape `\ud800`, a `\ufffd`, which is as long.
+///
+/// JSON may have it, and no parser here reads on behind it: one text would hide all others.
+pub fn mend_halves(json: &mut [u8]) {
+    if !json.contains(&b'\\') {
+        return; // As nearly all that AWS sends: this is a fraction of an instruction for each byte.
+    }
+    let mut at = 0;
+    while let Some(byte) = json.get(at) {
+        at += match (byte, code_unit(json, at), code_unit(json, at + ESCAPE)) {
+            (b'\\', Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 2 * ESCAPE,
+            (b'\\', Some(0xd800..=0xdfff), _) => {
+                if let Some(escape) = json.get_mut(at..at + ESCAPE) {
+                    escape.copy_from_slice(br"\ufffd");
+                }
+                ESCAPE
+            }
+            (b'\\', ..) => 2, // What is escaped may be a backslash.
+            _ => 1,
+        };
+    }
+}
+
+/// The length of `\ud800`.
+const ESCAPE: usize = 6;
+
+/// What is escaped there as `\uXXXX`.
+fn code_unit(json: &[u8], at: usize) -> Option<u16> {
+    let digits = json.get(at..at + ESCAPE)?.strip_prefix(br"\u")?;
+    u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn halves_of_characters() {
+        let table = [
+            // what is sent         what is read
+            (r"",                   r""),
+            (r"no escape",          r"no escape"),
+            (r"\ud83d\ude00",       r"\ud83d\ude00"),               // Both halves.
+            (r"\uD83D\uDE00",       r"\uD83D\uDE00"),
+            (r"a\ud800b",           r"a\ufffdb"),
+            (r"\uDBFF",             r"\ufffd"),
+            (r"\udc00",             r"\ufffd"),
+            (r"\uDfFf!",            r"\ufffd!"),
+            (r"\ud800\ud800",       r"\ufffd\ufffd"),
+            (r"\ud800\ud83d\ude00", r"\ufffd\ud83d\ude00"),         // The pair is kept.
+            (r"\ud83d\ude00\ude00", r"\ud83d\ude00\ufffd"),
+            (r"\udc00\ud800",       r"\ufffd\ufffd"),               // The wrong way round.
+            (r"\ud83d\u0041",       r"\ufffd\u0041"),
+            (r"\ud83d\n\ude00",     r"\ufffd\n\ufffd"),
+            (r"\ud83d \ude00",      r"\ufffd \ufffd"),
+            (r"\\ud800",            r"\\ud800"),                    // A backslash, and `ud800`.
+            (r"\\\ud800",           r"\\\ufffd"),
+            (r"\ud83d\\ude00",      r"\ufffd\\ude00"),
+            (r"\ud7ff\ue000",       r"\ud7ff\ue000"),               // The neighbours.
+            (r"\uZZZZ",             r"\uZZZZ"),                     // Not JSON, and left to the parser.
+            (r"\u+d80",             r"\u+d80"),
+            (r"\ud80",              r"\ud80"),
+            (r"\u",                 r"\u"),
+            (r"\",                  r"\"),
+            ("\\ud80\u{e9}",         "\\ud80\u{e9}"),
+        ];
+        for (sent, expected) in table {
+            let mut json = sent.as_bytes().to_vec();
+            mend_halves(&mut json);
+            assert_eq!(String::from_utf8_lossy(&json), expected, "{sent}");
+        }
+    }
 
     #[test]
     fn no_control_or_bidi_character_reaches_the_terminal() {

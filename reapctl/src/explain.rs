@@ -26,7 +26,7 @@ use crate::{
     aws::{Connection, within},
     file::{File, Invalid},
     now,
-    printable::{printable, printable_json},
+    printable::{mend_halves, printable, printable_json},
     stdio::println,
     table::{cell, table},
     warn,
@@ -165,11 +165,13 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
 
 fn from_file(file: &File, id: Option<&str>) -> anyhow::Result<Record> {
     let invalid = |err: &dyn fmt::Display| Invalid(format!("cannot use `{}`: {err}", file.name));
-    let json: serde_json::Value = serde_json::from_str(&file.text).map_err(|err| invalid(&err))?;
+    let mut text = file.text.clone().into_bytes();
+    mend_halves(&mut text); // The AWS CLI prints what AWS sent.
+    let json: serde_json::Value = serde_json::from_slice(&text).map_err(|err| invalid(&err))?;
     let rows = if json.get("Sessions").is_some() {
-        serde_json::from_str::<Page>(&file.text).map(|it| it.sessions)
+        serde_json::from_slice::<Page>(&text).map(|it| it.sessions)
     } else {
-        serde_json::from_str(&file.text).map(|it| vec![it])
+        serde_json::from_slice(&text).map(|it| vec![it])
     };
     let rows: Vec<Row> = rows.map_err(|err| invalid(&err))?;
     if json.get("Sessions").or(json.get("SessionId")).is_none() {

@@ -1,4 +1,5 @@
-//! A bound on the length of AWS's answers: an endpoint that never stops sending must not take all memory.
+//! A bound on AWS's answers: an endpoint that never stops sending must not take all memory, and what
+//! somebody typed must not make the rest of a page unreadable.
 
 use std::{error::Error, mem};
 
@@ -10,13 +11,22 @@ use aws_sdk_ssm::{
     error::BoxError,
 };
 use aws_smithy_types::body::SdkBody;
-use http_body_util::{LengthLimitError, Limited};
+use futures_util::{TryStreamExt, stream};
+use http_body_util::{BodyExt, BodyStream, LengthLimitError, Limited, StreamBody};
+
+use crate::printable::mend_halves;
 
 /// Bytes that an answer may have: several times the longest that AWS's models allow for a page of
 /// sessions, and more than 100 resources with 50 tags each need unless all of it is escaped.
 pub(super) const MAX_BYTES: usize = 4 << 20;
 
-/// Cuts every answer off that is longer.
+/// JSON objects that an answer may have: twice the 5,101 of 100 resources with 50 tags each, which is
+/// the most that AWS sends; a page of 200 sessions has 401. Braces in texts, which anybody may have
+/// typed, do not count. The smallest row takes the SDK half a kilobyte, and so all of them 5 MB; 4 MiB
+/// of such rows would take 730 MB.
+const MAX_OBJECTS: usize = 10_000;
+
+/// Refuses every answer that has more, and mends what somebody typed.
 #[derive(Debug)]
 pub struct Bounded;
 
@@ -26,11 +36,17 @@ pub fn bounded(body: SdkBody) -> SdkBody {
     SdkBody::from_body_1_x(Limited::new(body, MAX_BYTES))
 }
 
+/// An answer of more objects than `MAX_OBJECTS`.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer has more than {MAX_OBJECTS} objects")]
+struct TooManyObjects;
+
 impl Intercept for Bounded {
     fn name(&self) -> &'static str {
         "Bounded"
     }
 
+    /// The body has not been read yet: what stands here in its place reads it.
     fn modify_before_deserialization(
         &self,
         context: &mut BeforeDeserializationInterceptorContextMut<'_>,
@@ -38,13 +54,73 @@ impl Intercept for Bounded {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let body = context.response_mut().body_mut();
-        let whole = mem::replace(body, SdkBody::taken());
-        *body = bounded(whole);
+        let whole = bounded(mem::replace(body, SdkBody::taken()));
+        let read = async {
+            let answer = whole.collect().await.map_err(BoxError::from)?.to_bytes();
+            Ok::<_, BoxError>(BodyStream::new(SdkBody::from(readable(answer.into())?)))
+        };
+        *body = SdkBody::from_body_1_x(StreamBody::new(stream::once(read).try_flatten()));
         Ok(())
     }
+}
+
+/// An answer that the SDK can read, in little memory.
+fn readable(mut answer: Vec<u8>) -> Result<Vec<u8>, TooManyObjects> {
+    #[expect(clippy::naive_bytecount, reason = "a crate more would not be noticed in a sweep")]
+    let n_braces = answer.iter().filter(|it| **it == b'{').count();
+    if MAX_OBJECTS < n_braces && MAX_OBJECTS < n_objects(&answer) {
+        return Err(TooManyObjects);
+    }
+    mend_halves(&mut answer);
+    Ok(answer)
+}
+
+/// Objects at whatever depth: braces that do not stand in a text.
+fn n_objects(json: &[u8]) -> usize {
+    let (mut n, mut is_text) = (0, false);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => is_text = !is_text,
+            b'\\' => drop(bytes.next()), // What is escaped may be a quote.
+            b'{' if !is_text => n += 1,
+            _ => {}
+        }
+    }
+    n
 }
 
 /// Whether this is what an answer that was cut off came to.
 pub(super) fn is_too_long(err: &(dyn Error + 'static)) -> bool {
     err.is::<LengthLimitError>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn objects() {
+        let table = [
+            ("",                                    0),
+            ("{}",                                  1),
+            (r#"{"a": [{}, {"b": {}}]}"#,           4),
+            (r#"{"{": "{{", "a": "\"{\\"}"#,        1),
+            (r#"{"a": "\\\\", "b": {"c": "\\\""}}"#, 2),
+            (r#"{"a": "not closed {{"#,             1),
+        ];
+        for (json, expected) in table {
+            assert_eq!(n_objects(json.as_bytes()), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn braces_that_somebody_typed_refuse_no_answer() {
+        let of = |row: &str, n| format!("[{}]", vec![row; n].join(",")).into_bytes();
+        let typed = of(&format!(r#"{{"Reason": "{}"}}"#, "{".repeat(256)), 200);
+        assert!(readable(typed.clone()).is_ok_and(|it| it == typed));
+        assert!(readable(of("{}", MAX_OBJECTS)).is_ok());
+        assert!(readable(of("{}", MAX_OBJECTS + 1)).is_err());
+    }
 }

@@ -4,9 +4,10 @@ mod inputs;
 
 use std::thread;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use session_manager_emulator::{Emulator, Fault, Fleet, Play, Seed};
-use session_reaper::policy::Policy;
+use session_reaper::{policy::Policy, printable::mend_halves};
 
 use crate::{
     lambda::{assert_error, invocations},
@@ -100,8 +101,63 @@ async fn what_anybody_typed_stays_inside_its_string_whatever_it_is() {
 }
 
 #[tokio::test]
-async fn half_a_character_makes_its_page_unreadable_and_the_listing_incomplete() {
-    for escape in [r"\ud800", r"\udc00\ud800", r"\ud83d\u0041", r"\uZZZZ"] {
+async fn half_a_character_hides_nobody_and_is_read_as_one_that_is_not_known() {
+    // Somebody's reason, two characters long, and a violator who stands behind him.
+    let policy = "{version: 1, rules: [{id: a, when: {reason: '^INC-1: .A$'}, forbid: true}]}";
+    let row = |id: &str, reason: &str| {
+        format!(
+            "{{\"SessionId\": \"{id}\", \"Owner\": \"arn:aws:iam::123456789012:user/x\", \"Target\": \
+             \"i-0123456789abcdef0\", \"StartDate\": 1772430000.0, \"Reason\": \"{reason}\"}}"
+        )
+    };
+    for escape in [r"\ud800\u0041", r"\udc00A", r"\uD83DA", r"\ufffdA", r"\uD83d\uDe00A"] {
+        // So long that it comes in many parts, wherever they begin.
+        let mut rows = vec![row("other", &escape.repeat(40)); 199];
+        rows.push(row("a", &format!("INC-1: {escape}")));
+        let body = format!("{{\"Sessions\": [{}]}}", rows.join(","));
+        let faults = vec![Fault::new("DescribeSessions", 1, Play::Body(body))];
+        let seed = Seed { id: Some("a".into()), ..Seed::default() };
+        let emulator = Emulator::new(Fleet { faults, sessions: vec![seed], ..Fleet::default() });
+        let mut invocations = invocations(vec![json!({})]);
+        invocations.environment.push(("REAPER_POLICY", policy));
+        let ran = invoke(&emulator, invocations).await;
+        let report = ran.replies[0].as_ref().unwrap_or_else(|err| panic!("{escape}: {err}"));
+        assert_eq!(report["verdicts"]["seen"], 2, "{escape}: {report}");
+        assert_eq!(report["coverage"]["complete"], true, "{escape}");
+        assert_eq!(report["outcomes"]["terminated"], 1, "{escape}: {report}");
+        assert!(emulator.active_ids().is_empty(), "{escape}");
+    }
+}
+
+/// A text in JSON, each of its UTF-16 units escaped or as it is, and what it says.
+fn escaped() -> impl Strategy<Value = (String, String)> {
+    let unit = prop_oneof![0xd7fe_u16..0xe002, Just(0x5c), Just(0x22), Just(0x75), 0x61_u16..0x67];
+    let ways = proptest::collection::vec((unit, 0..3), 0..12);
+    ways.prop_map(|all| {
+        let read = char::decode_utf16(all.iter().map(|(unit, _)| *unit));
+        let read = read.map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
+        let sent = all.iter().map(|(unit, way)| match (way, u8::try_from(*unit)) {
+            (0, _) | (_, Err(_)) => format!("\\u{unit:04x}"),
+            (1, _) => format!("\\u{unit:04X}"),
+            (_, Ok(byte @ (b'"' | b'\\'))) => format!("\\{}", char::from(byte)),
+            (_, Ok(byte)) => char::from(byte).to_string(),
+        });
+        (format!("\"{}\"", sent.collect::<String>()), read)
+    })
+}
+
+proptest! {
+    #[test]
+    fn halves_are_read_as_unicode_says_and_all_else_as_it_was((sent, expected) in escaped()) {
+        let mut json = sent.into_bytes();
+        mend_halves(&mut json);
+        prop_assert_eq!(serde_json::from_slice::<String>(&json).expect("JSON"), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_escape_makes_its_page_unreadable_and_the_listing_incomplete() {
+    for escape in [r"\uZZZZ", r"\ud80", r"\x41"] {
         let body = format!(r#"{{"Sessions": [{{"SessionId": "a", "Reason": "{escape}"}}]}}"#);
         let faults = vec![Fault::new("DescribeSessions", 5, Play::Body(body))];
         let emulator = Emulator::new(Fleet { faults, ..crate::stage::fleet(0) });
@@ -114,4 +170,26 @@ async fn half_a_character_makes_its_page_unreadable_and_the_listing_incomplete()
     let emulator = Emulator::new(Fleet { faults, ..Fleet::default() });
     let ran = invoke(&emulator, invocations(vec![json!({})])).await;
     assert_eq!(ran.replies[0].as_ref().expect("a report")["verdicts"]["seen"], 1);
+}
+
+#[tokio::test]
+async fn a_flood_of_rows_is_refused_before_it_takes_memory() {
+    let of = |list: &str| {
+        let rows = vec!["{}"; (4 << 20) / 3 - 100].join(",");
+        Play::Body(format!("{{\"{list}\": [{rows}]}}"))
+    };
+    let listing = Fault::new("DescribeSessions", 1, of("Sessions")).always();
+    let emulator = Emulator::new(Fleet { faults: vec![listing], ..crate::stage::fleet(0) });
+    let ran = invoke(&emulator, invocations(vec![json!({})])).await;
+    assert_error(&ran.replies[0], "ListingIncomplete", "the answer has more than 10000 objects");
+    assert_error(&ran.replies[0], "ListingIncomplete", "is it AWS's?");
+    assert_eq!(emulator.active_ids().len(), 8);
+    assert!(ran.peak_kib < 64 << 10, "{} KiB", ran.peak_kib);
+
+    let tags = Fault::new("GetResources", 1, of("ResourceTagMappingList")).always();
+    let emulator = Emulator::new(Fleet { faults: vec![tags], ..crate::stage::fleet(0) });
+    let ran = invoke(&emulator, invocations(vec![json!({})])).await;
+    let report = ran.replies[0].as_ref().expect("a report");
+    assert_eq!(report["verdicts"]["undetermined"], 6, "{report}");
+    assert!(ran.peak_kib < 64 << 10, "{} KiB", ran.peak_kib);
 }

@@ -51,7 +51,8 @@ impl Node {
 
 /// The actions of Systems Manager and of tagging that the template's role has in this mode.
 ///
-/// Of the role's other actions, on logs, queues and keys, the emulator knows nothing.
+/// Of the role's other actions, on logs, queues and keys, the emulator knows nothing: they must be
+/// these. `tests/template` says when, and on what.
 fn shipped(mode: Mode) -> &'static BTreeSet<String> {
     static MODES: LazyLock<[BTreeSet<String>; 2]> =
         LazyLock::new(|| [Mode::DryRun, Mode::Enforce].map(read));
@@ -82,8 +83,22 @@ fn read(mode: Mode) -> BTreeSet<String> {
         it.at("Action").items()
     });
     let actions = actions.filter_map(|it| it.text()).map(str::to_owned);
-    actions.filter(|it| it.starts_with("ssm:") || it.starts_with("tag:")).collect()
+    let is_played = |it: &String| it.starts_with("ssm:") || it.starts_with("tag:");
+    let (played, others): (BTreeSet<_>, BTreeSet<_>) = actions.partition(is_played);
+    assert_eq!(others, UNPLAYED.map(str::to_owned).into(), "{mode:?}");
+    played
 }
+
+/// What the role may do besides: its log, its policy's key, and its queues.
+const UNPLAYED: [&str; 7] = [
+    "kms:Decrypt",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+    "sqs:SendMessage",
+];
 
 /// The actions that the calls so far needed.
 fn needed(emulator: &Emulator) -> BTreeSet<String> {

@@ -1,16 +1,16 @@
 //! Sessions whose every text is made to deceive, in everything that `reapctl` prints.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use jiff::SignedDuration;
+use rexpect::session::spawn_command;
 use serde_json::Value;
-use session_manager_emulator::{Emulator, Fleet, Seed, serve};
-use session_reaper::printable::is_unsafe;
-use tokio::net::TcpListener;
+use session_manager_emulator::{Emulator, Fault, Fleet, Play, Seed, serve};
+use tokio::{net::TcpListener, task::spawn_blocking};
 
-use crate::{Output, STARTER, reapctl};
+use crate::{Output, STARTER, reapctl, write};
 
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 15] = [
     "\u{1b}[31mred\u{1b}]0;title\u{7}",
     "a\nb\r\nc\u{85}d\u{2028}e\u{2029}f",
     "\u{202e}gnp.exe\u{2066}\u{2069}\u{200f}\u{61c}",
@@ -18,12 +18,43 @@ const TEXTS: [&str; 9] = [
     "a\u{0}b\u{8}\u{7f}\u{9b}31m",
     "=HYPERLINK(\"http://x\")",
     "\n=1+1",
+    "\t=1+1",
+    "\r=1+1",
+    "-1+1",
+    "+1+cmd|' /C calc'!A0",
+    "@SUM(1+1)",
+    "-",
     "<script>alert(1)</script></style>\" onload=\"x' &lt;",
     "e\u{301}\u{200d}\u{1f469}\u{200d}\u{1f4bb}\u{fffd}",
 ];
 
-/// A session for each, and one of 10 kB.
-fn fleet() -> Fleet {
+/// What a terminal may obey, by Unicode's lists: `Cc`, `Bidi_Control`, and the ends of lines `Zl`, `Zp`.
+/// The product has a list of its own.
+fn is_unsafe(it: char) -> bool {
+    let ranges = [
+        ('\u{0}', '\u{1f}'),
+        ('\u{7f}', '\u{9f}'),
+        ('\u{61c}', '\u{61c}'),
+        ('\u{200e}', '\u{200f}'),
+        ('\u{2028}', '\u{2029}'),
+        ('\u{202a}', '\u{202e}'),
+        ('\u{2066}', '\u{2069}'),
+    ];
+    ranges.iter().any(|(first, last)| (*first..=*last).contains(&it))
+}
+
+const VIOLATED_BY_ALL: &str = "{version: 1, rules: [{id: everybody, when: all, require: {max_age: 1h}}], \
+                               limits: {trip_above: {percent: 100}}}";
+
+#[track_caller]
+fn assert_safe(text: &str) {
+    let found = text.find(|it| it != '\n' && is_unsafe(it));
+    let around = found.map(|at| text[at..].chars().take(40).collect::<String>());
+    assert_eq!(around, None);
+}
+
+/// A session for each, and one of 10 kB. Owners begin like this.
+fn fleet(owners: &str) -> Fleet {
     let mut fleet = Fleet::default();
     let long = "long ".repeat(2_000);
     for text in TEXTS.into_iter().chain([long.as_str()]) {
@@ -33,7 +64,7 @@ fn fleet() -> Fleet {
                 id: text
                     .as_ref()
                     .map(|it| format!("{it}{}", if ended.is_some() { "." } else { "" })),
-                owner: text.clone(),
+                owner: text.as_ref().map(|it| format!("{owners}{it}")),
                 target: text.clone(),
                 age: Some(SignedDuration::from_hours(20)),
                 ended,
@@ -48,30 +79,85 @@ fn fleet() -> Fleet {
     fleet
 }
 
-async fn run(url: &str, arguments: &[&str]) -> Output {
-    let variables = [
+fn variables(url: &str) -> [(&str, &str); 4] {
+    [
         ("AWS_ACCESS_KEY_ID", "emulator"),
         ("AWS_SECRET_ACCESS_KEY", "emulator"),
         ("AWS_REGION", "eu-central-1"),
         ("AWS_ENDPOINT_URL", url),
-    ];
-    reapctl(&[arguments, &["--calls-per-second", "100"]].concat(), &variables).await
+    ]
+}
+
+async fn run(url: &str, arguments: &[&str]) -> Output {
+    reapctl(&[arguments, &["--calls-per-second", "100"]].concat(), &variables(url)).await
+}
+
+/// What a terminal of this width is sent.
+async fn on_a_terminal(url: &str, width: usize, words: &str) -> String {
+    let reapctl = env!("CARGO_BIN_EXE_reapctl");
+    let mut shell = std::process::Command::new("sh");
+    shell.args([
+        "-c",
+        &format!("stty -onlcr rows 50 cols {width} && exec {reapctl} {words} 2>/dev/null"),
+    ]);
+    shell.envs(variables(url)).env("NO_COLOR", "1").env("TERM", "xterm");
+    let read = move || {
+        let mut terminal = spawn_command(shell, Some(60_000)).expect("a terminal");
+        terminal.exp_eof().expect("the end")
+    };
+    let screen = spawn_blocking(read).await.expect("a screen");
+    let bytes =
+        screen.chars().map(|it| u8::try_from(it).expect("a byte, as it was read")).collect();
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+/// Serves a fleet; its URL.
+async fn served(fleet: Fleet) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(serve(listener, Emulator::new(fleet)));
+    url
+}
+
+/// The tables of a text begin with the column of ages; each column begins where its header does.
+#[track_caller]
+fn assert_aligned(text: &str) {
+    let begins = |it: &str| it.trim_start().starts_with("AGE ");
+    let tables = text.split("\n\n").filter_map(|it| {
+        let lines: Vec<_> = it.lines().skip_while(|it| !begins(it)).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    });
+    let tables: Vec<_> = tables.collect();
+    assert!(!tables.is_empty(), "{text}");
+    for table in tables {
+        let header = table.lines().next().expect("a header");
+        let is_start =
+            |at: &usize| header[..*at].ends_with("  ") && !header[*at..].starts_with(' ');
+        let starts: Vec<_> = (1..header.len()).filter(is_start).collect();
+        assert!(3 < starts.len(), "{header}");
+        for line in table.lines() {
+            let ends: Vec<_> = line.char_indices().map(|(at, _)| at).collect();
+            for start in &starts {
+                // Halving it each time, for a line may be very long.
+                let at = ends.partition_point(|end| width(&line[..*end]) < *start);
+                let before = ends.get(at).map_or("", |end| &line[..*end]);
+                let is_there = width(before) == *start && before.ends_with("  ");
+                assert!(is_there || width(line) < *start, "column {start} of {line:?} in\n{table}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
 async fn nobody_deceives_by_what_he_typed() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    tokio::spawn(serve(listener, Emulator::new(fleet())));
+    let url = served(fleet("")).await;
     let n = TEXTS.len() + 1;
 
     let plan = ["plan", "--policy", STARTER];
-    let shown = |output: &Output| {
-        let text = output.stdout.clone() + &output.stderr;
-        assert!(!text.contains(|it| it != '\n' && is_unsafe(it)), "{text:?}");
-    };
+    let shown = |output: &Output| assert_safe(&(output.stdout.clone() + &output.stderr));
     let output = run(&url, &plan).await;
     shown(&output);
+    assert_aligned(&output.stdout);
     let (table, counts) = output.stdout.split_once("\n\n").expect("a table, and the counts");
     assert_eq!(table.lines().count(), 1 + n, "a session is a line");
     assert!(counts.starts_with(&format!("{n} seen")), "{counts}");
@@ -96,7 +182,8 @@ async fn nobody_deceives_by_what_he_typed() {
         assert!(rows.iter().any(|it| is_it(&it)), "{text:?}");
     }
     for field in records.iter().flat_map(|it| it.iter()) {
-        assert!(!field.starts_with(['=', '+', '@', '\t', '\r', '\n']), "{field:?}");
+        let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+        assert!(!is_formula || field.parse::<f64>().is_ok(), "{field:?}");
     }
 
     let page = concat!(env!("CARGO_TARGET_TMPDIR"), "/hostile.html");
@@ -105,12 +192,89 @@ async fn nobody_deceives_by_what_he_typed() {
     assert!(html.contains("&lt;script&gt;alert(1)"), "it is shown");
     let has = |it: &str| html.contains(it);
     assert!(!has("<script") && !has("onload=\"") && html.matches("</style>").count() == 1);
-    assert!(!html.contains(|it| it != '\n' && is_unsafe(it)));
+    assert_safe(&html);
 
     for id in TEXTS.into_iter().filter(|it| !it.contains('\0')) {
         shown(&run(&url, &["explain", "--policy", STARTER, "--", id]).await);
     }
     shown(&run(&url, &["lock", "arn:*", "--policy", STARTER]).await);
+}
+
+#[tokio::test]
+async fn no_column_is_shifted_by_what_somebody_typed_and_no_log_line_forged() {
+    // `lock` takes owners that are ARNs.
+    let owners = "arn:aws:iam::123456789012:user/";
+    let log = write("hostile.jsonl", "");
+    let policy = &write("hostile.policy.yaml", VIOLATED_BY_ALL);
+    let sweep = ["sweep", "--policy", policy];
+    let lock = ["lock", "arn:*", "--policy", policy];
+    let enforced = ["--enforce", "--yes"];
+    let logged = [&lock[..], &enforced, &["--log", &log, "--for", "3s"]].concat();
+    for arguments in [&sweep[..], &lock, &[&sweep[..], &enforced].concat(), &logged] {
+        let Output { stdout, stderr, .. } = run(&served(fleet(owners)).await, arguments).await;
+        let text = format!("{stdout}\n\n{stderr}"); // `lock` asks on standard error.
+        assert_safe(&text);
+        assert_aligned(&text);
+    }
+    let lines = fs::read_to_string(&log).expect("a log");
+    assert_safe(&lines);
+    let lines: Vec<Value> =
+        lines.lines().map(|it| serde_json::from_str(it).expect("an object a line")).collect();
+    let is_judged = |it: &&Value| it["message"] == "session judged";
+    let judged = lines.iter().filter(is_judged).map(|it| it["session_id"].to_string());
+    assert_eq!(judged.collect::<BTreeSet<_>>().len(), TEXTS.len() + 1);
+}
+
+#[tokio::test]
+async fn on_a_terminal_everything_stays_in_its_column_too() {
+    let url = &served(fleet("arn:aws:iam::123456789012:user/")).await;
+    let policy = &write("hostile-3.policy.yaml", VIOLATED_BY_ALL);
+    for words in ["plan --policy", "sweep --policy"] {
+        for width in [80, 200] {
+            let screen = on_a_terminal(url, width, &format!("{words} {policy}")).await;
+            assert_safe(&screen);
+            assert_aligned(&screen);
+            let table = screen.lines().take_while(|it| !it.is_empty());
+            let widest = table.map(self::width).max();
+            assert!(widest.is_some_and(|it| it <= width), "{widest:?}: {screen}");
+        }
+    }
+    let list = "describe-sessions --state Active --output table --color off";
+    let screen = on_a_terminal(url, 200, list).await;
+    assert_safe(&screen);
+    // Joined characters count as the AWS CLI counts them: one by one.
+    let lines = screen.lines().filter(|it| !it.contains('\u{200d}'));
+    let widths: BTreeSet<_> = lines.map(self::width).collect();
+    assert_eq!(widths.len(), 1, "{widths:?}: {screen}");
+}
+
+#[tokio::test]
+async fn half_a_character_hides_nobody_from_an_operator() {
+    let row = |id: &str| {
+        format!(
+            r#"{{"SessionId": "{id}", "Owner": "arn:aws:iam::123456789012:user/x", "Target": "i-0123456789abcdef0", "StartDate": 1772430000.0, "Reason": "\ud800 \\ud800 \uD83d\uDe00"}}"#
+        )
+    };
+    let page = format!("{{\"Sessions\": [{}, {}]}}", row("a"), row("b"));
+    let faults = vec![Fault::new("DescribeSessions", 100, Play::Body(page.clone()))];
+    let url = &served(Fleet { faults, ..Fleet::default() }).await;
+    let plan = run(url, &["plan", "--policy", STARTER]).await;
+    assert!(plan.stdout.contains("2 seen"), "{}{}", plan.stdout, plan.stderr);
+    let list = ["describe-sessions", "--state", "Active", "--query", "Sessions[].Reason"];
+    let list = reapctl(&list, &variables(url)).await;
+    let reasons: Value = serde_json::from_str(&list.stdout).expect("JSON");
+    assert_eq!(reasons, Value::from(vec!["\u{fffd} \\ud800 \u{1f600}"; 2]));
+
+    let policy = &write(
+        "halves.yaml",
+        "{version: 1, rules: [{id: r, when: {reason: '^. .ud800 .$'}, forbid: true}]}",
+    );
+    let file = &write("halves.json", &page);
+    for words in [&["a"][..], &["a", "--from", file]] {
+        let words = [&["explain", "--policy", policy][..], words].concat();
+        let Output { stdout, stderr, .. } = run(url, &words).await;
+        assert!(stdout.ends_with("verdict: violation: r\n"), "{words:?}: {stdout}{stderr}");
+    }
 }
 
 /// Columns of a terminal that a text takes, as the table counts them.

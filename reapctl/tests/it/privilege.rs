@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 
 use crate::{STARTER, reapctl, write};
 
-/// What looking needs, and what ending sessions needs besides.
-fn documented() -> [BTreeSet<String>; 2] {
+/// What looking needs, what ending sessions needs besides, and what assuming a role needs.
+fn documented() -> [BTreeSet<String>; 3] {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
     let text = fs::read_to_string(path).expect("text");
     let (_, section) = text.split_once("## What an operator's credentials need").expect("it");
@@ -24,7 +24,7 @@ fn documented() -> [BTreeSet<String>; 2] {
         let actions = statements.iter().flat_map(of);
         actions.filter_map(|it| it.as_str().map(str::to_owned)).collect()
     };
-    [actions(), actions()]
+    [actions(), actions(), actions()]
 }
 
 /// What a command calls, on the demo's fleet.
@@ -46,6 +46,7 @@ async fn called(arguments: &[&str]) -> BTreeSet<String> {
     assert!(calls.iter().all(|it| it.status == Some(200)), "{arguments:?}: {}", output.stderr);
     let action = |operation: &str| match operation {
         "GetCallerIdentity" => None, // It needs no permission.
+        "AssumeRole" => Some("sts:AssumeRole".into()),
         "GetResources" => Some(format!("tag:{operation}")),
         _ => Some(format!("ssm:{operation}")),
     };
@@ -55,8 +56,10 @@ async fn called(arguments: &[&str]) -> BTreeSet<String> {
 #[tokio::test]
 async fn operators_may_do_exactly_what_their_commands_call() {
     const POLICY: [&str; 2] = ["--policy-parameter", "/policy"];
+    const ROLE: [&str; 2] =
+        ["--role-arn", "arn:aws:iam::123456789012:role/session-reaper-operator"];
     const PACE: [&str; 2] = ["--calls-per-second", "100"];
-    let [looking, ending] = documented();
+    let [looking, ending, assuming] = documented();
     let all: BTreeSet<String> = looking.union(&ending).cloned().collect();
     let session = "amara-0a1b2c3d4e5f60001";
     let log = write("privilege.jsonl", "");
@@ -82,4 +85,18 @@ async fn operators_may_do_exactly_what_their_commands_call() {
     assert!(backtest.contains("tag:GetResources") && backtest.is_subset(&looking), "{backtest:?}");
     assert!(listed.is_subset(&looking) && listed.len() == 1, "{listed:?}");
     assert_eq!(ended, ending);
+
+    // Every command that has the option: the caller's call, and the role's.
+    for arguments in [
+        &["plan", "--policy", STARTER][..],
+        &["sweep", "--policy", STARTER],
+        &["explain", "--policy", STARTER, session],
+        &["lock", "user/amara", "--policy", STARTER],
+        &["backtest", STARTER],
+    ] {
+        let mut called = called(&[arguments, &ROLE, &PACE].concat()).await;
+        let of_caller = called.extract_if(.., |it| it.starts_with("sts:")).collect();
+        assert_eq!(assuming, of_caller, "{arguments:?}");
+        assert!(called.is_subset(&looking) && !called.is_empty(), "{arguments:?}: {called:?}");
+    }
 }
