@@ -191,7 +191,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         code: code.into(),
         message: "as it is said".into(),
     };
-    let play = match rng.u8(..if operation == LIST { 25 } else { 14 }) {
+    let play = match rng.u8(..if operation == LIST { 27 } else { 14 }) {
         0 | 1 if operation == TAGS => Play::MoreTags,
         0 | 1 => Play::Throttle,
         2 => Play::InternalError,
@@ -206,7 +206,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         12 => error(400, "ExpiredTokenException"),
         13 => error([400, 429][rng.usize(..2)], "SomethingNew"),
         14 | 15 => Play::EmptyPage,
-        16 => Play::RepeatToken,
+        16 | 24 | 25 => Play::RepeatToken,
         17 => Play::InvalidToken,
         18 => Play::DuplicateRows,
         19 => Play::Forget(
