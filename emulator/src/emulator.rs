@@ -17,7 +17,7 @@ use crate::{
     fleet::{Behaviour, Fleet, Seed, ToEnded},
     request::Operation,
     wire::{self, ApiError},
-    world::{World, epoch_seconds, same_place},
+    world::{World, epoch_seconds, same_place, scattered},
 };
 
 /// An emulated account in one Region. Clones share it.
@@ -267,6 +267,15 @@ impl Emulator {
                 return Err(Reset);
             }
             Some(Play::ResetBefore) => return Err(Reset),
+            Some(Play::ShufflePage) => {
+                let before = self.rows_before(call);
+                let n_calls = self.state().calls.len();
+                self.alter(index, call, |page| {
+                    if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
+                        *rows = shuffled(before.into_iter().chain(std::mem::take(rows)), n_calls);
+                    }
+                })
+            }
             Some(Play::Slow(duration)) => {
                 // The caller may be gone by then: it takes effect all the same.
                 let (emulator, call) = (self.clone(), call.clone());
@@ -312,6 +321,15 @@ impl Emulator {
         });
         self.record(index, |it| it.is_struck = is_struck);
         response
+    }
+
+    /// Some of the rows before the page that this call asks for; none if it asks for no page.
+    fn rows_before(&self, call: &wire::Call) -> Vec<Value> {
+        let Ok(Operation::DescribeSessions(query)) = Operation::read(call) else {
+            return Vec::new();
+        };
+        let state = self.state();
+        state.world.rows_before(&query, self.now(), &state.behaviour)
     }
 
     fn carry_out(
@@ -416,6 +434,13 @@ impl Emulator {
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The same rows in another order: one for each nonce.
+fn shuffled(rows: impl Iterator<Item = Value>, nonce: usize) -> Vec<Value> {
+    let mut rows: Vec<_> = rows.enumerate().collect();
+    rows.sort_by_key(|(i, _)| scattered(i + nonce));
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 /// The unique id of a caller; that of a role's session ends with the session's name.

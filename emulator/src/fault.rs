@@ -69,6 +69,8 @@ pub enum Play {
     ResetAfter,
     /// The connection is reset, and nothing done.
     ResetBefore,
+    /// The rows of the page in another order, behind some that the page before it had.
+    ShufflePage,
     /// The answer takes this long; what the call does, it does at the end.
     Slow(#[serde(deserialize_with = "crate::fleet::duration")] Duration),
     /// The answer takes this long; what the call does, it does at once.

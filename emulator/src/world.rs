@@ -18,6 +18,9 @@ use crate::{
 /// How long ended sessions stay in the history.
 const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// Rows that a page may have of the page before it.
+const MAX_REPEATED: usize = 20;
+
 /// Rows on a page unless the caller says so; AWS documents no default.
 const DEFAULT_PAGE_SIZE: usize = 50;
 
@@ -88,10 +91,7 @@ impl World {
         let over_at = seed.ended.map(|it| now - it);
         let place = match self.order {
             Order::NewestFirst => started_at.map_or(i64::MIN, Timestamp::as_millisecond),
-            // Fibonacci hashing: far apart, and the same on every page.
-            Order::Shuffled => {
-                (self.n_started as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed()
-            }
+            Order::Shuffled => scattered(self.n_started), // The same on every page.
         };
         let position = (place, self.n_started);
         self.n_started += 1;
@@ -210,17 +210,13 @@ impl World {
             None => Bound::Unbounded,
             Some(token) => Bound::Excluded(decode(token).ok_or_else(ApiError::invalid_token)?),
         };
-        let is_asked_for = |it: &Session| match it.ended_at(terminating_for) {
-            Some(at) if at <= now => query.is_history && now.duration_since(at) <= HISTORY,
-            _ => !query.is_history,
-        };
         let passes = |row: &Value| query.filters.iter().all(|it| it.passes(row));
         let size = query.max_results.unwrap_or(DEFAULT_PAGE_SIZE);
         let mut rows: Vec<_> = self
             .sessions
             .range((Bound::Unbounded, behind))
             .rev()
-            .filter(|(_, it)| is_asked_for(it))
+            .filter(|(_, it)| it.is_asked_for(query, now, terminating_for))
             .map(|(position, it)| (*position, it.row(now, terminating_for)))
             .filter(|(_, row)| behaviour.filters == Filters::AfterPaging || passes(row))
             .take(size.saturating_add(1))
@@ -230,6 +226,25 @@ impl World {
         let next = rows.last().filter(|_| !is_last).map(|(position, _)| encode(*position));
         let rows = rows.into_iter().map(|(_, row)| row).filter(|row| passes(row));
         Ok((rows.collect(), next))
+    }
+
+    /// The last rows of the page before the one that is asked for, at most `MAX_REPEATED`.
+    pub(crate) fn rows_before(
+        &self,
+        query: &Query,
+        now: Timestamp,
+        behaviour: &Behaviour,
+    ) -> Vec<Value> {
+        let Some(end) = query.token.as_deref().and_then(decode) else { return Vec::new() };
+        let terminating_for = behaviour.terminating_for;
+        let passes = |row: &Value| query.filters.iter().all(|it| it.passes(row));
+        self.sessions
+            .range(end..)
+            .filter(|(_, it)| it.is_asked_for(query, now, terminating_for))
+            .map(|(_, it)| it.row(now, terminating_for))
+            .filter(passes)
+            .take(MAX_REPEATED)
+            .collect()
     }
 
     /// The ARN of a target, as it stands in the fleet's tags.
@@ -249,6 +264,14 @@ impl World {
 }
 
 impl Session {
+    /// Whether the listing is of such sessions, whatever its filters pick from them.
+    fn is_asked_for(&self, query: &Query, now: Timestamp, terminating_for: Duration) -> bool {
+        match self.ended_at(terminating_for) {
+            Some(at) if at <= now => query.is_history && now.duration_since(at) <= HISTORY,
+            _ => !query.is_history,
+        }
+    }
+
     /// When the session is gone from the active ones.
     fn ended_at(&self, terminating_for: Duration) -> Option<Timestamp> {
         if self.over_at.is_some() {
@@ -295,6 +318,11 @@ impl Session {
         row.insert("OutputUrl".into(), json!({"S3OutputUrl": "", "CloudWatchOutputUrl": ""}));
         Value::Object(row)
     }
+}
+
+/// Fibonacci hashing: numbers that follow each other come far apart.
+pub(crate) fn scattered(number: usize) -> i64 {
+    (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed()
 }
 
 /// Seconds since 1970 with milliseconds, as AWS's JSON has it.

@@ -9,10 +9,11 @@ use std::{
 use serde_json::Value;
 use session_reaper::{
     plan::{Action, Hold},
-    report::{Mode, Outcome, Settled},
+    report::{Mode, Outcome, Report, Settled},
     sweep::Swept,
     verdict,
 };
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::{
@@ -30,8 +31,9 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long a termination may wait for its turn: behind all the others, each held back.
 const SLACK: Duration = Duration::from_mins(1);
 
-/// The first pause after a throttled call.
+/// The first pause after a throttled call, and the longest.
 const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Ends the check with an error that says what is not true.
 macro_rules! ensure {
@@ -49,6 +51,7 @@ pub(crate) struct Run {
     pub(crate) mode: Mode,
     pub(crate) now_ms: i64,
     pub(crate) interval: Duration,
+    pub(crate) began_at: Instant,
     /// No call starts from here on.
     pub(crate) start_by: Instant,
     /// The sweep is over by then.
@@ -70,6 +73,8 @@ pub(crate) enum End {
 
 /// What was served to one sweep, read without any of its code.
 struct Served<'a> {
+    /// The parameter, in the first answer that has it.
+    parameter: Option<&'a Value>,
     model: Option<&'a Model>,
     /// The first row of each session, in the order of the listing, and every row without an id.
     rows: Vec<&'a Value>,
@@ -170,8 +175,9 @@ fn endings(run: &Run) -> impl Iterator<Item = &Exchange> {
 impl<'a> Served<'a> {
     fn read(run: &'a Run, policies: &'a HashMap<String, Model>) -> Self {
         let exchanges = &run.exchanges;
-        let text = exchanges.iter().filter(|it| it.is("GetParameter")).find_map(Exchange::success);
-        let model = text.and_then(|it| policies.get(it["Parameter"]["Value"].as_str()?));
+        let mut answers = exchanges.iter().filter(|it| it.is("GetParameter"));
+        let parameter = answers.find_map(Exchange::success).map(|it| &it["Parameter"]);
+        let model = parameter.and_then(|it| policies.get(it["Value"].as_str()?));
         let census: Vec<_> = survey(exchanges).filter(|it| it.is("DescribeSessions")).collect();
         let (rows, pages, is_whole) = read_listing(&census);
         let began_at = census.first().map(|it| it.started_at);
@@ -181,6 +187,7 @@ impl<'a> Served<'a> {
         let ended_at = census.iter().map(ended_at).max();
         let took = began_at.zip(ended_at).map(|(from, to)| to - from).unwrap_or_default();
         Self {
+            parameter,
             model,
             rows,
             pages,
@@ -264,11 +271,14 @@ fn check_served<'a>(
     };
     let Some(model) = served.model else { return Err("nobody has served this policy".into()) };
     check_coverage(run, &served, swept)?;
-    check_report(run.exchanges.len(), &served, swept)?;
+    check_counts(run.exchanges.len(), &served, swept)?;
     let settled: HashMap<_, _> =
         swept.findings.settled.iter().map(|it| (&*it.step.session.id, it)).collect();
     check_verdicts(run, &served, model, &settled)?;
-    check_plan(run, &served, model, swept)?;
+    let judged = oldest_first(run, &served, &swept.findings.settled)?;
+    check_rows(run, &served, &judged, swept)?;
+    check_identity(run, &served, &swept.report)?;
+    check_plan(run, &served, model, &judged, swept)?;
     for it in &swept.findings.settled {
         check_outcome(run, &served, it).map_err(|err| format!("{}: {err}", it.step.session.id))?;
     }
@@ -277,6 +287,7 @@ fn check_served<'a>(
 
 /// Deadlines hold, and without a policy nothing is even listed.
 fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
+    let mut has_read = false;
     let mut listing_by = None;
     let mut is_census = true;
     for it in &run.exchanges {
@@ -285,6 +296,8 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
         ensure!(has_policy, "{} was called without a policy", it.operation);
         let name = it.request["Name"].as_str();
         ensure!(!it.is("GetParameter") || name == Some(PARAMETER), "{name:?} was read");
+        ensure!(!(it.is("GetParameter") && has_read), "the policy was read twice");
+        has_read |= it.is("GetParameter") && it.success().is_some();
         if it.is("TerminateSession") {
             is_census = false;
             let is_early = it.started_at < act_by(run, served);
@@ -371,8 +384,8 @@ fn check_coverage(run: &Run, served: &Served<'_>, swept: &Swept) -> Result<(), S
     Ok(())
 }
 
-/// Every session seen is in the report once, and the counts add up.
-fn check_report(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Result<(), String> {
+/// Every session seen is found once, and the counts add up.
+fn check_counts(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Result<(), String> {
     let findings = &swept.findings;
     let settled = findings.settled.iter().map(|it| Some(&*it.step.session.id));
     let unjudged = findings.unjudged.iter().map(|(it, _)| it.id.as_deref());
@@ -413,18 +426,82 @@ fn check_report(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Resul
         let n_settled = findings.settled.iter().filter(|it| it.outcome == outcome).count();
         ensure!(n == n_settled, "{n} are told as {}, and {n_settled} are", outcome.name());
     }
-    let told = swept.report.sessions.iter().map(|it| it.session_id.as_deref());
-    let noteworthy = findings.settled.iter().filter(|it| told_verdict(it) != Verdict::Compliant);
-    let noteworthy: Vec<_> =
-        noteworthy.map(|it| (&*it.step.session.id, it.outcome.name())).collect();
-    let rows = swept.report.sessions.iter().filter(|it| it.outcome.is_some());
-    let rows = rows.filter_map(|it| Some((it.session_id.as_deref()?, it.outcome?)));
-    let rows: BTreeSet<_> = rows.collect();
-    let n_most = noteworthy.len() + it.unjudged + it.ending;
-    ensure!(told.len() == n_most.min(1_000), "{} rows of {n_most}", told.len());
-    ensure!(swept.report.truncated == (1_000 < n_most), "truncated: {}", swept.report.truncated);
-    let is_told = |it: &_| swept.report.truncated || rows.contains(it);
-    ensure!(noteworthy.iter().all(is_told), "{rows:?}, and not {noteworthy:?}");
+    Ok(())
+}
+
+/// As served, not as told: of two that started in the same instant, the one with the smaller id.
+fn oldest_first<'a>(
+    run: &Run,
+    served: &Served<'_>,
+    settled: &'a [Settled],
+) -> Result<Vec<(Listed, &'a Settled)>, String> {
+    let rows: HashMap<_, _> = served.rows.iter().filter_map(|it| Some((id(it)?, *it))).collect();
+    let listed = |it: &'a Settled| {
+        let row = rows.get(&*it.step.session.id);
+        let listed = row.and_then(|row| Listed::read(row, run.now_ms));
+        Ok((listed.ok_or_else(|| format!("{} was judged", it.step.session.id))?, it))
+    };
+    let mut judged = settled.iter().map(listed).collect::<Result<Vec<_>, String>>()?;
+    judged.sort_by(|(a, x), (b, y)| {
+        (a.started_ms, &x.step.session.id).cmp(&(b.started_ms, &y.step.session.id))
+    });
+    Ok(judged)
+}
+
+/// The reply has a row for every session that is not compliant, what matters most first, and the
+/// oldest first, up to a thousand.
+fn check_rows(
+    run: &Run,
+    served: &Served<'_>,
+    judged: &[(Listed, &Settled)],
+    swept: &Swept,
+) -> Result<(), String> {
+    let of_verdict = |verdict, name| {
+        let those = judged.iter().filter(move |(_, it)| told_verdict(it) == verdict);
+        those.map(move |(_, it)| (Some(&*it.step.session.id), name, Some(it.outcome.name())))
+    };
+    let is_unjudged = |row: &Value| {
+        id(row).is_none() || !is_ending(row) && Listed::read(row, run.now_ms).is_none()
+    };
+    let unjudged = served.rows.iter().filter(|it| is_unjudged(it));
+    let ending = served.rows.iter().filter(|it| id(it).is_some() && is_ending(it));
+    let expected: Vec<_> = of_verdict(Verdict::Violation, "violation")
+        .chain(of_verdict(Verdict::Undetermined, "undetermined"))
+        .chain(unjudged.map(|it| (id(it), "unjudged", None)))
+        .chain(of_verdict(Verdict::Exempt, "exempt"))
+        .chain(ending.map(|it| (id(it), "ending", None)))
+        .collect();
+    let told = swept.report.sessions.iter();
+    let told = told.map(|it| (it.session_id.as_deref(), it.verdict, it.outcome));
+    let first = &expected[..expected.len().min(1_000)];
+    ensure!(
+        told.clone().eq(first.iter().copied()),
+        "{:?}, not {first:?}",
+        told.collect::<Vec<_>>()
+    );
+    let is_truncated = 1_000 < expected.len();
+    ensure!(swept.report.truncated == is_truncated, "truncated: {}", swept.report.truncated);
+    Ok(())
+}
+
+/// The report says by which policy it was judged, how, and when.
+fn check_identity(run: &Run, served: &Served<'_>, report: &Report) -> Result<(), String> {
+    let sha256 = |text: &str| hex::encode(Sha256::digest(text));
+    let parameter = served.parameter.ok_or("there was no parameter")?;
+    let policy = &report.policy;
+    let is_it = policy.version == parameter["Version"].as_i64()
+        && parameter["Value"].as_str().map(sha256).as_ref() == Some(&policy.sha256)
+        && policy.source == format!("parameter {PARAMETER}");
+    ensure!(is_it, "{policy:?}, not {parameter}");
+    let mut ids: Vec<_> = served.rows.iter().filter_map(|it| id(it)).collect();
+    ids.sort_unstable();
+    let ids: String = ids.iter().flat_map(|it| [*it, "\n"]).collect();
+    ensure!(report.sessions_sha256 == sha256(&ids), "the hash is not that of the ids seen");
+    let scope = (report.account.as_deref(), report.region.as_deref());
+    ensure!(scope == (Some(ACCOUNT), Some(REGION)), "{scope:?}");
+    ensure!(report.mode == run.mode, "{:?}, not {:?}", report.mode, run.mode);
+    let started_at = report.started_at;
+    ensure!(started_at.as_millisecond() == run.now_ms, "not begun at {started_at}");
     Ok(())
 }
 
@@ -464,17 +541,22 @@ fn trips(model: &Model, n_violators: usize, n_judged: usize) -> bool {
 }
 
 /// The oldest violators first, as many as the limits allow; everybody else is left or held.
-fn check_plan(run: &Run, served: &Served<'_>, model: &Model, swept: &Swept) -> Result<(), String> {
+fn check_plan(
+    run: &Run,
+    served: &Served<'_>,
+    model: &Model,
+    judged: &[(Listed, &Settled)],
+    swept: &Swept,
+) -> Result<(), String> {
     let all = &swept.findings.settled;
-    let violators: Vec<_> =
-        all.iter().filter(|it| told_verdict(it) == Verdict::Violation).collect();
+    let is_violator = |it: &&(Listed, &Settled)| told_verdict(it.1) == Verdict::Violation;
+    let violators: Vec<_> = judged.iter().filter(is_violator).collect();
     let n = violators.len();
+    check_rules(run, served, model, &violators, &swept.report)?;
     let trips = trips(model, n, all.len());
     ensure!(swept.report.tripped == trips, "tripped: {}, not {trips}", swept.report.tripped);
     ensure!(swept.report.paused == model.is_paused, "paused: {}", swept.report.paused);
-    let mut violators = violators;
-    violators.sort_by_key(|it| (it.step.session.started_at, &it.step.session.id));
-    for (i, it) in violators.into_iter().enumerate() {
+    for (i, (_, it)) in violators.into_iter().enumerate() {
         let action = it.step.action;
         let is_right = if model.is_paused {
             action == Action::Hold(Hold::Paused)
@@ -498,11 +580,38 @@ fn check_plan(run: &Run, served: &Served<'_>, model: &Model, swept: &Swept) -> R
     let mut asked = HashSet::new();
     let first_calls = endings(run).filter_map(Exchange::session).filter(|it| asked.insert(*it));
     let order: HashMap<_, _> =
-        all.iter().enumerate().map(|(i, it)| (&*it.step.session.id, i)).collect();
+        judged.iter().enumerate().map(|(i, (_, it))| (&*it.step.session.id, i)).collect();
     let is_in_order = first_calls.map(|it| order.get(it)).is_sorted();
     ensure!(is_in_order, "they were not asked to end in the order of their ages");
     let is_left = |it: &&Settled| it.step.action == Action::Leave && it.outcome == Outcome::Left;
     ensure!(all.iter().filter(is_left).count() == all.len() - n, "others are not left");
+    Ok(())
+}
+
+/// Of the violators it is told which rules they violate, and how old the oldest is.
+fn check_rules(
+    run: &Run,
+    served: &Served<'_>,
+    model: &Model,
+    violators: &[&(Listed, &Settled)],
+    report: &Report,
+) -> Result<(), String> {
+    let mut rules: BTreeMap<String, usize> = BTreeMap::new();
+    for (listed, it) in violators {
+        let violated = model.violated(run.now_ms, listed, &tags_of(served, listed));
+        let told = it.step.verdict.rules().iter().map(|it| &**it);
+        let is_told = violated.is_empty() || told.clone().eq(violated.iter().map(String::as_str));
+        ensure!(is_told, "{:?}, not {violated:?}: {listed:?}", told.collect::<Vec<_>>());
+        for rule in violated {
+            *rules.entry(rule).or_default() += 1;
+        }
+    }
+    let told = report.rules.iter().map(|(rule, n)| (&**rule, *n));
+    let is_told = told.clone().eq(rules.iter().map(|(rule, n)| (rule.as_str(), *n)));
+    ensure!(is_told, "{:?}, not {rules:?}", report.rules);
+    let oldest = violators.first().map(|(listed, _)| (run.now_ms - listed.started_ms) / 1_000);
+    let told = report.oldest_violation_s;
+    ensure!(told == oldest, "the oldest violation is {told:?}, not {oldest:?} seconds old");
     Ok(())
 }
 
@@ -575,13 +684,8 @@ pub(crate) fn check_pace(exchanges: &[Exchange], calls_per_second: f64) -> Resul
         starts.entry(&it.operation).or_default().push(it.started_at);
     }
     for operation in starts.keys() {
-        let mut all = exchanges.iter().filter(|it| it.is(operation));
-        let Some(at) = all.find(|it| it.is_throttled()).and_then(|it| it.ended_at) else {
-            continue;
-        };
-        let is_too_soon = |it: &Exchange| at < it.started_at && it.started_at < at + PAUSE;
-        let it = all.find(|it| is_too_soon(it));
-        ensure!(it.is_none(), "{operation} was throttled, and called again at once");
+        let of_operation: Vec<_> = exchanges.iter().filter(|it| it.is(operation)).collect();
+        check_back_off(&of_operation)?;
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
     let most = calls_per_second.ceil() as usize;
@@ -589,6 +693,30 @@ pub(crate) fn check_pace(exchanges: &[Exchange], calls_per_second: f64) -> Resul
         let is_slow = |it: &[Instant]| Duration::from_secs(1) <= it[most] - it[0];
         let is_kept = starts.windows(most + 1).all(is_slow);
         ensure!(is_kept, "{operation} was called more than {most} times in a second");
+    }
+    Ok(())
+}
+
+/// Each throttled call of one operation holds the others back, the longer the more of them follow
+/// each other; but those under way together count as one.
+fn check_back_off(exchanges: &[&Exchange]) -> Result<(), String> {
+    let mut answered: Vec<_> =
+        exchanges.iter().filter_map(|it| Some((it.ended_at?, *it))).collect();
+    answered.sort_by_key(|(at, _)| *at);
+    let mut last: Option<Instant> = None;
+    let mut least = Duration::ZERO;
+    for (at, it) in answered {
+        if it.success().is_some() {
+            least = Duration::ZERO; // The next pause may be as short as the first.
+        }
+        if !it.is_throttled() || last.is_some_and(|last| it.started_at < last) {
+            continue;
+        }
+        least = (2 * least).clamp(PAUSE, LONGEST_PAUSE);
+        last = Some(at);
+        let is_too_soon = |it: &&&Exchange| at < it.started_at && it.started_at < at + least;
+        let other = exchanges.iter().find(is_too_soon);
+        ensure!(other.is_none(), "{} was throttled, and called again too soon", it.operation);
     }
     Ok(())
 }

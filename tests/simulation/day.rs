@@ -21,7 +21,7 @@ use session_reaper::{
 };
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -71,12 +71,22 @@ impl Life {
 }
 
 /// How a sweep is run.
+#[derive(Clone, Copy, Debug)]
 struct Circumstances {
     /// After the others of its round.
     begins_after: Duration,
     mode: Mode,
     deadline: Duration,
     kill: Option<Kill>,
+    /// Whether it is of an event that has been delivered before.
+    is_duplicate: bool,
+}
+
+/// Somebody's edit of the policy while sweeps run.
+#[derive(Clone, Debug)]
+struct Edit {
+    at: Instant,
+    text: String,
 }
 
 /// Lives through the day of this seed.
@@ -107,29 +117,39 @@ pub(crate) fn day(seed: u64, narrates: bool) -> Result<Tally, String> {
 impl Day {
     async fn pass(&mut self, n_sessions: usize, n_targets: usize) -> Result<(), String> {
         self.edit(n_sessions);
-        let life = self.live(n_targets, Duration::from_mins(40));
+        let life = self.live(n_targets, Duration::from_mins(10));
         let mut containers: Vec<Container> = Vec::new();
+        let mut most_calls = 16 + n_sessions / 4;
         let n_rounds = if 300 < n_sessions { self.rng.usize(1..4) } else { self.rng.usize(4..16) };
         for _ in 0..n_rounds {
-            sleep(Duration::from_secs(self.rng.u64(1..7_200))).await;
+            sleep(self.pause()).await;
             if self.rng.u8(..4) == 0 {
                 self.edit(n_sessions);
             }
             self.emulator.set_faults(fleet::faults(&mut self.rng, &self.emulator));
-            // Overlapping runs: a second event, or the same delivered twice.
-            let n_at_once = if self.rng.u8(..5) == 0 { 2 } else { 1 };
-            while containers.len() < n_at_once {
+            let mut events = self.events(most_calls);
+            if self.rng.u16(..600) == 0 {
+                // There are more pages than are read.
+                self.emulator.set_faults(vec![fleet::endless()]);
+                containers.insert(0, self.container_at(50.0));
+                events[0].deadline = Duration::from_mins(15);
+            }
+            while containers.len() < events.len() {
                 containers.push(self.container());
             }
-            let circumstances: Vec<_> = (0..n_at_once).map(|_| self.circumstances()).collect();
-            let bustle = self.live(n_targets, Duration::from_secs(4));
-            let running = containers.iter().zip(&circumstances);
+            let edits = self.edits(n_sessions);
+            let bustle = [self.live(n_targets, Duration::from_secs(4)), self.edit_at(&edits)];
+            let running = containers.iter().zip(&events);
             let running = running.map(|(container, it)| self.run(container, it));
             let runs = futures_util::future::join_all(running).await;
-            bustle.end().await;
+            for life in bustle {
+                life.end().await;
+            }
+            self.count_round(&runs, &events, &edits);
             for run in &runs {
                 self.count(run);
                 check(run, &self.policies)?;
+                most_calls = most_calls.max(run.exchanges.len());
             }
             for (i, run) in runs.iter().enumerate().rev() {
                 if matches!(run.end, End::Killed) || self.rng.u8(..6) == 0 {
@@ -175,9 +195,13 @@ impl Day {
                 mode: Mode::Enforce,
                 deadline: Duration::from_mins(15),
                 kill: None,
+                is_duplicate: false,
             };
             let run = self.run(&container, &circumstances).await;
             self.count(&run);
+            if has_ended_somebody(&run) {
+                self.tally.count("evening that ended somebody");
+            }
             let n_waiting =
                 check_undisturbed(&run, &self.policies, self.terminating_for, never_ends)?;
             let n_immortal = run.active_after.iter().filter(|it| never_ends(it)).count();
@@ -189,6 +213,15 @@ impl Day {
             }
         }
         check_pace(&container.tap.exchanges(), container.calls_per_second)
+    }
+
+    /// Sweeps run every few minutes; now and then a schedule is off for hours.
+    fn pause(&mut self) -> Duration {
+        Duration::from_secs(match self.rng.u8(..16) {
+            0 => self.rng.u64(1..60),
+            1 => self.rng.u64(3_600..36_000),
+            _ => self.rng.u64(60..=600),
+        })
     }
 
     fn live(&mut self, n_targets: usize, pause: Duration) -> Life {
@@ -212,6 +245,34 @@ impl Day {
         self.emulator.set_parameter(PARAMETER, &text);
     }
 
+    /// What becomes of the policy while the next sweeps run: mostly nothing.
+    fn edits(&mut self, n_sessions: usize) -> Vec<Edit> {
+        let n = if self.rng.u8(..3) == 0 { self.rng.usize(1..3) } else { 0 };
+        let edit = |_| {
+            let most = [300, 3_000, 60_000][self.rng.usize(..3)];
+            let at = Instant::now() + Duration::from_millis(self.rng.u64(1..most));
+            Edit { at, text: self.new_policy(n_sessions).0 }
+        };
+        let mut edits: Vec<_> = (0..n).map(edit).collect();
+        edits.sort_by_key(|it| it.at);
+        for Edit { at, text } in &edits {
+            let at = (*at - self.began).as_secs_f64();
+            self.narrate(&format!("unless the sweeps are over, the policy is at {at:.3}\n{text}"));
+        }
+        edits
+    }
+
+    fn edit_at(&self, edits: &[Edit]) -> Life {
+        let (emulator, edits) = (self.emulator.clone(), edits.to_vec());
+        Life(tokio::spawn(async move {
+            for Edit { at, text } in edits {
+                sleep_until(at).await;
+                emulator.set_parameter(PARAMETER, &text);
+            }
+            std::future::pending().await
+        }))
+    }
+
     fn container(&mut self) -> Container {
         let calls_per_second = [0.7, 2.5, 5.0, 6.0, 50.0][self.rng.usize(..5)];
         self.container_at(calls_per_second)
@@ -229,23 +290,42 @@ impl Day {
         Container { ssm: Ssm::new(&config, calls_per_second), tap, calls_per_second }
     }
 
-    fn circumstances(&mut self) -> Circumstances {
+    /// One event, or several at a time, of which some are one that is delivered again.
+    fn events(&mut self, most_calls: usize) -> Vec<Circumstances> {
+        let first = self.circumstances(most_calls);
+        let mut events = vec![first];
+        while events.len() < 3 && self.rng.u8(..4) == 0 {
+            let next = self.circumstances(most_calls);
+            events.push(if self.rng.bool() {
+                // Delivered twice at once, or tried again after a minute.
+                let begins_after = first.begins_after + Duration::from_mins(self.rng.u64(..2));
+                Circumstances { begins_after, kill: next.kill, is_duplicate: true, ..first }
+            } else {
+                next
+            });
+        }
+        events
+    }
+
+    fn circumstances(&mut self, most_calls: usize) -> Circumstances {
         let rng = &mut self.rng;
         Circumstances {
             mode: if rng.u8(..6) == 0 { Mode::DryRun } else { Mode::Enforce },
-            begins_after: Duration::from_secs([0, rng.u64(..60)][rng.usize(..2)]),
+            begins_after: Duration::from_secs([0, rng.u64(..5), rng.u64(..60)][rng.usize(..3)]),
             deadline: Duration::from_secs([3, 12, 30, 60, 290, 290, 890][rng.usize(..7)]),
             kill: (rng.u8(..6) == 0).then(|| {
-                let most = [16, 16, 300][rng.usize(..3)];
-                Kill { at_call: rng.usize(..most), after_effect: rng.bool() }
+                let most = [16, most_calls][rng.usize(..2)];
+                Kill { at_call: rng.usize(..=most), after_effect: rng.bool() }
             }),
+            is_duplicate: false,
         }
     }
 
     /// One sweep, from its event to its end.
     async fn run(&self, container: &Container, circumstances: &Circumstances) -> Run {
-        let Circumstances { begins_after, mode, deadline, kill } = circumstances;
+        let Circumstances { begins_after, mode, deadline, kill, .. } = circumstances;
         sleep(*begins_after).await;
+        let began_at = Instant::now();
         let n_before = container.tap.exchanges().len();
         container.tap.arm(*kill);
         let active = || self.emulator.active_ids().into_iter().collect::<HashSet<_>>();
@@ -281,6 +361,7 @@ impl Day {
             mode: *mode,
             now_ms: now.as_millisecond(),
             interval: Duration::from_secs_f64(container.calls_per_second.recip()),
+            began_at,
             start_by: within.start_by,
             end_by,
             ended_at: Instant::now(),
@@ -290,6 +371,33 @@ impl Day {
         };
         self.narrate_run(&run, now);
         run
+    }
+
+    /// What happened at the same time.
+    fn count_round(&mut self, runs: &[Run], events: &[Circumstances], edits: &[Edit]) {
+        for (i, (run, event)) in runs.iter().zip(events).enumerate() {
+            let is_during = |it: &&Edit| run.began_at < it.at && it.at < run.ended_at;
+            if edits.iter().any(|it| is_during(&it)) {
+                self.tally.count("edited meanwhile");
+            }
+            if event.is_duplicate {
+                self.tally.count("delivered again");
+            }
+            let overlaps =
+                |other: &&Run| run.began_at.max(other.began_at) < run.ended_at.min(other.ended_at);
+            let n_before = runs[..i].iter().filter(overlaps).count();
+            let both_ended = runs[..i].iter().filter(overlaps).any(has_ended_somebody)
+                && has_ended_somebody(run);
+            for (is_it, name) in [
+                (0 < n_before, "overlap"),
+                (1 < n_before, "overlap of three"),
+                (both_ended, "overlap in which both ended somebody"),
+            ] {
+                if is_it {
+                    self.tally.count(name);
+                }
+            }
+        }
     }
 
     fn count(&mut self, run: &Run) {
@@ -303,6 +411,11 @@ impl Day {
             End::Killed => count("killed"),
             End::Unusable => count("unusable"),
             End::Swept(swept) => {
+                match swept.report.verdicts.seen {
+                    0 if swept.report.coverage.complete => count("nobody there"),
+                    1_000.. => count("a thousand there"),
+                    _ => {}
+                }
                 count(if swept.report.coverage.complete { "complete" } else { "incomplete" });
                 if swept.report.tripped {
                     count("tripped");
@@ -353,7 +466,16 @@ impl Day {
     }
 }
 
+fn has_ended_somebody(run: &Run) -> bool {
+    let End::Swept(swept) = &run.end else { return false };
+    0 < swept.report.outcomes.terminated
+}
+
 impl Tally {
+    fn count(&mut self, name: &'static str) {
+        *self.counts.entry(name).or_default() += 1;
+    }
+
     pub(crate) fn per_second(&self, seconds: f64) -> String {
         #[expect(clippy::cast_precision_loss, reason = "not that many")]
         let per_second = |n: u64| n as f64 / seconds;
@@ -367,7 +489,7 @@ impl Tally {
         )
     }
 
-    /// Every end and every outcome has been met: else the days prove less than they seem to.
+    /// Every end, outcome and coincidence has been met: else the days prove less than they seem to.
     #[track_caller]
     pub(crate) fn assert_varied(&self) {
         for name in [
@@ -388,6 +510,14 @@ impl Tally {
             "deadline",
             "limit",
             "paused",
+            "nobody there",
+            "a thousand there",
+            "edited meanwhile",
+            "delivered again",
+            "overlap",
+            "overlap of three",
+            "overlap in which both ended somebody",
+            "evening that ended somebody",
         ] {
             assert!(self.counts.contains_key(name), "never {name}: {:?}", self.counts);
         }

@@ -25,6 +25,8 @@ pub(crate) const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected
 pub(crate) const DOCUMENTS: [&str; 2] =
     ["SSM-SessionManagerRunShell", "AWS-StartPortForwardingSession"];
 
+pub(crate) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
+
 const LIST: &str = "DescribeSessions";
 const TAGS: &str = "GetResources";
 const TERMINATE: &str = "TerminateSession";
@@ -75,6 +77,11 @@ fn seed(rng: &mut Rng, id: String, n_targets: usize, age: SignedDuration) -> See
         },
         ..Seed::default()
     };
+    if rng.bool() {
+        seed.access_type = Some(ACCESS_TYPES[rng.usize(..2)].into());
+        seed.reason =
+            Some(["INC-7 disk is full", "CHG-12", "about INC-7", "?"][rng.usize(..4)].into());
+    }
     if seed.on_terminate != OnTerminate::Ends {
         seed.id = seed.id.map(|it| it + IMMORTAL);
     }
@@ -92,8 +99,11 @@ fn seed(rng: &mut Rng, id: String, n_targets: usize, age: SignedDuration) -> See
 /// How many sessions and targets an account has: mostly few, sometimes thousands.
 pub(crate) fn size(rng: &mut Rng) -> (usize, usize) {
     let n_sessions = match rng.u8(..100) {
-        0 => rng.usize(1_000..=5_000),
-        1..8 => rng.usize(300..1_000),
+        0 | 1 => {
+            let most = [1_500, 5_000][rng.usize(..2)];
+            rng.usize(1_000..=most)
+        }
+        2..8 => rng.usize(300..1_000),
         8..35 => rng.usize(30..300),
         _ => rng.usize(..30),
     };
@@ -161,6 +171,11 @@ pub(crate) fn faults(rng: &mut Rng, emulator: &Emulator) -> Vec<Fault> {
     (0..n).map(|_| fault(rng, emulator)).collect()
 }
 
+/// The listing never ends.
+pub(crate) fn endless() -> Fault {
+    Fault::new(LIST, 1, Play::EmptyPage).always()
+}
+
 fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
     let operation = match rng.u8(..12) {
         0..4 => LIST,
@@ -176,7 +191,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         code: code.into(),
         message: "as it is said".into(),
     };
-    let play = match rng.u8(..if operation == LIST { 23 } else { 14 }) {
+    let play = match rng.u8(..if operation == LIST { 27 } else { 14 }) {
         0 | 1 if operation == TAGS => Play::MoreTags,
         0 | 1 => Play::Throttle,
         2 => Play::InternalError,
@@ -191,18 +206,28 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         12 => error(400, "ExpiredTokenException"),
         13 => error([400, 429][rng.usize(..2)], "SomethingNew"),
         14 | 15 => Play::EmptyPage,
-        16 => Play::RepeatToken,
+        16 | 24 | 25 => Play::RepeatToken,
         17 => Play::InvalidToken,
         18 => Play::DuplicateRows,
         19 => Play::Forget(
-            ["SessionId", "Owner", "Target", "StartDate", "Status", "DocumentName"][rng.usize(..6)]
-                .into(),
+            [
+                "SessionId",
+                "Owner",
+                "Target",
+                "StartDate",
+                "Status",
+                "DocumentName",
+                "Reason",
+                "AccessType",
+            ][rng.usize(..8)]
+            .into(),
         ),
         20 => Play::EmptyToken,
         21 => {
             let id = format!("fault-{}", rng.u64(..));
             Play::Appear(Box::new(seed(rng, id, 10, SignedDuration::from_mins(100))))
         }
+        22 | 23 => Play::ShufflePage,
         _ => somebody.clone().map_or(Play::Throttle, Play::Vanish),
     };
     let is_once = matches!(play, Play::Appear(_)); // There are no two sessions with one id.

@@ -1,6 +1,6 @@
 //! A second reading of the policy language: policies as data, judged by three-valued logic and by
-//! trying every way in which what is unknown may turn out. It shares no code with `src/`, and knows only what the simulation
-//! writes into its policies.
+//! trying every way in which what is unknown may turn out. It shares no code with `src/`, and knows
+//! only what the simulation writes into its policies.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,10 @@ use std::{
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::fleet::{DOCUMENTS, KEYS, ROLES, STATUSES, VALUES};
+use crate::fleet::{ACCESS_TYPES, DOCUMENTS, KEYS, ROLES, STATUSES, VALUES};
+
+const MINUTES_A_DAY: i64 = 24 * 60;
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// A policy of the simulation.
 #[derive(Clone, Debug)]
@@ -28,7 +31,8 @@ pub(crate) struct Model {
 struct Rule {
     when: Condition,
     unless: Option<Condition>,
-    require: Requirement,
+    /// All of these; of none, that there be no such session.
+    require: Vec<Requirement>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,9 +44,18 @@ struct Exemption {
 
 #[derive(Clone, Debug)]
 enum Requirement {
-    Nothing,
+    Hours(Hours),
     MaxAge { seconds: i64 },
     Test(Test),
+}
+
+/// From one weekday to another, from one minute of the day to another, by UTC.
+///
+/// They may go over the end of the week, and over midnight: then into the day behind.
+#[derive(Clone, Copy, Debug)]
+struct Hours {
+    days: [usize; 2],
+    minutes: [i64; 2],
 }
 
 /// All of these hold; of none, all sessions.
@@ -51,9 +64,14 @@ struct Condition(Vec<Test>);
 
 #[derive(Clone, Debug)]
 enum Test {
+    AccessType(&'static str),
     Document(&'static str),
     Owner(Vec<Role>),
+    /// How the reason begins.
+    Reason(&'static str),
     Status(&'static str),
+    /// How the target begins.
+    Target(String),
     Tag(&'static str, Vec<&'static str>),
 }
 
@@ -94,6 +112,8 @@ pub(crate) struct Listed {
     role: String,
     status: Option<String>,
     document: String,
+    reason: Option<String>,
+    access_type: String,
 }
 
 impl Listed {
@@ -111,6 +131,8 @@ impl Listed {
             role: text("Owner")?.split('/').nth(1)?.to_owned(),
             status: text("Status"),
             document: text("DocumentName").unwrap_or_else(|| "SSM-SessionManagerRunShell".into()),
+            reason: text("Reason"),
+            access_type: text("AccessType").unwrap_or_else(|| "Standard".into()),
         })
     }
 }
@@ -155,6 +177,22 @@ fn list(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
 }
 
 impl Test {
+    fn access_type(rng: &mut Rng) -> Self {
+        Self::AccessType(ACCESS_TYPES[rng.usize(..ACCESS_TYPES.len())])
+    }
+
+    fn document(rng: &mut Rng) -> Self {
+        Self::Document(DOCUMENTS[rng.usize(..DOCUMENTS.len())])
+    }
+
+    fn reason(rng: &mut Rng) -> Self {
+        Self::Reason(["INC-", "CHG-"][rng.usize(..2)])
+    }
+
+    fn target(rng: &mut Rng) -> Self {
+        Self::Target(["i-", "mi-", "ecs:my_", "odd "][rng.usize(..4)].into())
+    }
+
     fn tag(rng: &mut Rng) -> Self {
         let key = KEYS[rng.usize(..KEYS.len())];
         Self::Tag(key, VALUES[..rng.usize(1..=VALUES.len())].to_vec())
@@ -162,9 +200,12 @@ impl Test {
 
     fn yaml(&self) -> String {
         match self {
+            Self::AccessType(name) => format!("access_type: {name}"),
             Self::Document(name) => format!("document: [{name}]"),
             Self::Owner(roles) => format!("owner: {}", list(roles.iter().map(|it| it.yaml()))),
+            Self::Reason(beginning) => format!("reason: '^{beginning}'"),
             Self::Status(name) => format!("status: {name}"),
+            Self::Target(beginning) => format!("target: '{beginning}*'"),
             Self::Tag(key, values) => format!("target_tags: {{ \"{key}\": {} }}", list(values)),
         }
     }
@@ -172,9 +213,14 @@ impl Test {
     /// `None` where nobody knows.
     fn holds(&self, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         match self {
+            Self::AccessType(name) => Some(it.access_type == *name),
             Self::Document(name) => Some(it.document == *name),
             Self::Owner(roles) => Some(roles.iter().any(|role| role.is(&it.role))),
+            Self::Reason(beginning) => {
+                Some(it.reason.as_ref().is_some_and(|it| it.starts_with(beginning)))
+            }
             Self::Status(name) => it.status.as_deref().map(|it| it == *name),
+            Self::Target(beginning) => Some(it.target.starts_with(beginning)),
             Self::Tag(key, values) => {
                 tags.map(|tags| tags.get(key).is_some_and(|it| values.contains(it)))
             }
@@ -194,8 +240,10 @@ impl Condition {
         if rng.u8(..6) == 0 {
             tests.push(Test::Status(STATUSES[rng.usize(..STATUSES.len())]));
         }
-        if rng.u8(..8) == 0 {
-            tests.push(Test::Document(DOCUMENTS[rng.usize(..DOCUMENTS.len())]));
+        for test in [Test::access_type, Test::document, Test::reason, Test::target] {
+            if rng.u8(..12) == 0 {
+                tests.push(test(rng));
+            }
         }
         Self(tests)
     }
@@ -212,20 +260,104 @@ impl Condition {
     }
 }
 
+impl Hours {
+    fn any(rng: &mut Rng) -> Self {
+        let start = 30 * rng.i64(0..48);
+        let end = (start + 30 * rng.i64(16..47)) % MINUTES_A_DAY;
+        // Midnight is the end of a day, and the beginning of none.
+        let end = if end == 0 { MINUTES_A_DAY } else { end };
+        Self { days: [rng.usize(..7), rng.usize(..7)], minutes: [start, end] }
+    }
+
+    fn yaml(self) -> String {
+        let [first, last] = self.days.map(|it| WEEKDAYS[it]);
+        let [start, end] = self.minutes.map(|it| format!("{:02}:{:02}", it / 60, it % 60));
+        format!("hours: [\"{first}-{last} {start}-{end} UTC\"]")
+    }
+
+    fn contain(self, now_ms: i64) -> bool {
+        let (day, minute) = (now_ms / 60_000 / MINUTES_A_DAY, now_ms / 60_000 % MINUTES_A_DAY);
+        let [start, end] = self.minutes;
+        // How far the evening of such a day reaches, in its own minutes.
+        let end = if end < start { end + MINUTES_A_DAY } else { end };
+        let begins_on = |day: i64, minute| self.has(day) && (start..end).contains(&minute);
+        begins_on(day, minute) || begins_on(day - 1, minute + MINUTES_A_DAY)
+    }
+
+    /// Whether this day, since 1970, is one of them.
+    fn has(self, day: i64) -> bool {
+        let from_first_on = |day: usize| (day + 7 - self.days[0]) % 7;
+        let weekday = usize::try_from((day + 3) % 7).expect("a weekday"); // It began on a Thursday.
+        from_first_on(weekday) <= from_first_on(self.days[1])
+    }
+}
+
+impl Requirement {
+    fn any(rng: &mut Rng) -> Self {
+        match rng.u8(..16) {
+            0 | 1 => Self::Test(Test::Owner(roles(rng))),
+            2 | 3 => Self::Test(Test::tag(rng)),
+            4 => Self::Test(Test::access_type(rng)),
+            5 => Self::Test(Test::document(rng)),
+            6 => Self::Test(Test::reason(rng)),
+            7 => Self::Hours(Hours::any(rng)),
+            _ => Self::MaxAge { seconds: 60 * rng.i64(5..1_800) },
+        }
+    }
+
+    fn yaml(&self) -> String {
+        match self {
+            Self::Hours(hours) => hours.yaml(),
+            Self::MaxAge { seconds } => format!("max_age: {seconds}s"),
+            Self::Test(test) => test.yaml(),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.yaml().split(':').next().unwrap_or_default().to_owned()
+    }
+
+    /// `None` where nobody knows.
+    fn is_fulfilled(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
+        match self {
+            Self::Hours(hours) => Some(hours.contain(now_ms)),
+            Self::MaxAge { seconds } => Some(now_ms - it.started_ms <= seconds * 1_000),
+            Self::Test(test) => test.holds(it, tags),
+        }
+    }
+}
+
+impl Rule {
+    fn any(rng: &mut Rng) -> Self {
+        let mut require = Vec::new();
+        if rng.u8(..8) != 0 {
+            require.push(Requirement::any(rng));
+            let other = Requirement::any(rng);
+            if other.name() != require[0].name() && rng.u8(..4) == 0 {
+                require.push(other);
+            }
+        }
+        Self {
+            when: Condition::any(rng),
+            unless: Some(Condition::any(rng)).filter(|it| !it.0.is_empty() && rng.bool()),
+            require,
+        }
+    }
+
+    /// `None` where nobody knows.
+    fn is_violated(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
+        let not = |truth: Option<bool>| truth.map(|it| !it);
+        let unless = self.unless.as_ref().map_or(Some(false), |unless| unless.holds(it, tags));
+        let failures = self.require.iter().map(|asked| not(asked.is_fulfilled(now_ms, it, tags)));
+        let fails = if self.require.is_empty() { Some(true) } else { any(failures) };
+        all([self.when.holds(it, tags), not(unless), fails])
+    }
+}
+
 impl Model {
     /// Any policy, for a fleet of about this size, at about this time (seconds since 1970).
     pub(crate) fn any(rng: &mut Rng, n_sessions: usize, now: i64) -> Self {
-        let rules = (0..rng.usize(..4)).map(|_| Rule {
-            when: Condition::any(rng),
-            unless: Some(Condition::any(rng)).filter(|it| !it.0.is_empty() && rng.bool()),
-            require: match rng.u8(..8) {
-                0 => Requirement::Nothing,
-                1 => Requirement::Test(Test::Owner(roles(rng))),
-                2 => Requirement::Test(Test::tag(rng)),
-                _ => Requirement::MaxAge { seconds: 60 * rng.i64(5..1_800) },
-            },
-        });
-        let rules = rules.collect();
+        let rules = (0..rng.usize(..4)).map(|_| Rule::any(rng)).collect();
         let exemptions = (0..rng.usize(..3)).map(|_| Exemption {
             when: Condition::any(rng),
             until: (rng.u8(..3) == 0).then(|| now + rng.i64(-3_600..43_200)),
@@ -253,10 +385,12 @@ impl Model {
             let when = when.yaml();
             let unless = unless.as_ref().map(|it| format!(", unless: {}", it.yaml()));
             let unless = unless.unwrap_or_default();
-            let require = match require {
-                Requirement::Nothing => "forbid: true".into(),
-                Requirement::MaxAge { seconds } => format!("require: {{ max_age: {seconds}s }}"),
-                Requirement::Test(it) => format!("require: {{ {} }}", it.yaml()),
+            let require = match require.as_slice() {
+                [] => "forbid: true".into(),
+                all => {
+                    let all: Vec<_> = all.iter().map(Requirement::yaml).collect();
+                    format!("require: {{ {} }}", all.join(", "))
+                }
             };
             writeln!(text, "  - {{ id: r{i}, when: {when}{unless}, {require} }}").unwrap();
         }
@@ -311,6 +445,29 @@ impl Model {
         self.outcomes(now_ms, it, tags) == BTreeSet::from([Verdict::Violation])
     }
 
+    /// The ids of the rules that a violator violates for certain; none if it is only known that it
+    /// violates one of them. Of a violator by what is known without its tags, only those.
+    pub(crate) fn violated(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<String> {
+        let known = match tags {
+            Tags::Known(tags) => Some(tags),
+            Tags::Failed | Tags::Untold => None,
+        };
+        for tags in [None, known] {
+            if self.verdict(now_ms, it, tags) == Some(Verdict::Violation) {
+                return self.certain(now_ms, it, tags);
+            }
+        }
+        let completions = Self::completions(it, tags).into_iter();
+        let each = completions.map(|(it, tags)| self.certain(now_ms, &it, Some(&tags)));
+        each.reduce(|a, b| &a & &b).unwrap_or_default()
+    }
+
+    fn certain(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> BTreeSet<String> {
+        let rules = self.rules.iter().enumerate();
+        let rules = rules.filter(|(_, rule)| rule.is_violated(now_ms, it, tags) == Some(true));
+        rules.map(|(i, _)| format!("r{i}")).collect()
+    }
+
     /// Whether the verdict cannot be told without the tags of its target.
     pub(crate) fn needs_tags(&self, now_ms: i64, it: &Listed) -> bool {
         self.verdict(now_ms, it, None).is_none()
@@ -359,16 +516,7 @@ impl Model {
 
     /// `None` where nobody knows.
     fn verdict(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<Verdict> {
-        let not = |truth: Option<bool>| truth.map(|it| !it);
-        let is_violated = |rule: &Rule| {
-            let unless = rule.unless.as_ref().map_or(Some(false), |unless| unless.holds(it, tags));
-            let fails = match &rule.require {
-                Requirement::Nothing => Some(true),
-                Requirement::MaxAge { seconds } => Some(seconds * 1_000 < now_ms - it.started_ms),
-                Requirement::Test(test) => not(test.holds(it, tags)),
-            };
-            all([rule.when.holds(it, tags), not(unless), fails])
-        };
+        let is_violated = |rule: &Rule| rule.is_violated(now_ms, it, tags);
         let exempts = |exemption: &Exemption| {
             let is_over = exemption.until.is_some_and(|until| until * 1_000 <= now_ms);
             all([Some(!is_over), exemption.when.holds(it, tags)])
