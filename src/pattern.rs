@@ -7,26 +7,32 @@ use wildmatch::WildMatch;
 /// A glob as IAM has it: `*` is any run of characters, `/` and `:` included, `?` is one.
 /// Case-sensitive; nothing escapes.
 #[derive(Clone, Debug)]
-pub struct Glob(WildMatch);
+pub struct Glob {
+    /// What stands before the first wildcard. Nearly everybody whom a glob does not mean fails here,
+    /// and this runs for every pattern and session.
+    head: Box<str>,
+    whole: WildMatch,
+}
 
 impl Glob {
     /// Every text is a glob.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(WildMatch::new(text))
+        let head = text.split(['*', '?']).next().unwrap_or_default();
+        Self { head: head.into(), whole: WildMatch::new(text) }
     }
 
     /// Whether the whole text matches.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
-        self.0.matches(text)
+        text.starts_with(&*self.head) && self.whole.matches(text)
     }
 }
 
 impl fmt::Display for Glob {
     /// The glob's text, with each run of `*` as one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.whole.fmt(f)
     }
 }
 

@@ -56,7 +56,7 @@ impl Intercept for Bounded {
         let body = context.response_mut().body_mut();
         let whole = bounded(mem::replace(body, SdkBody::taken()));
         let read = async {
-            let answer = whole.collect().await.map_err(BoxError::from)?.to_bytes();
+            let answer = whole.collect().await?.to_bytes();
             Ok::<_, BoxError>(BodyStream::new(SdkBody::from(readable(answer.into())?)))
         };
         *body = SdkBody::from_body_1_x(StreamBody::new(stream::once(read).try_flatten()));
