@@ -115,7 +115,7 @@ pub async fn survey_by(order: Order<'_>, policy: &Policy, identity: PolicyIdenti
     let Census { pages, problem } = list(ssm, State::Active, listing_time(began, within)).await;
     let n_pages = u32::try_from(pages.len()).unwrap_or(u32::MAX);
     let listed_for = began.elapsed().max(ssm.time_for(n_pages));
-    let mut judged = Vec::new();
+    let mut judged = Vec::with_capacity(pages.iter().map(Vec::len).sum());
     let mut unjudged = Vec::new();
     let mut ending = Vec::new();
     for record in pages.into_iter().flatten() {
