@@ -703,18 +703,18 @@ fn check_back_off(exchanges: &[&Exchange]) -> Result<(), String> {
     let mut answered: Vec<_> =
         exchanges.iter().filter_map(|it| Some((it.ended_at?, *it))).collect();
     answered.sort_by_key(|(at, _)| *at);
-    let mut last: Option<Instant> = None;
-    let mut least = Duration::ZERO;
+    let mut paused_at: Option<Instant> = None;
+    let mut pause = Duration::ZERO;
     for (at, it) in answered {
         if it.success().is_some() {
-            least = Duration::ZERO; // The next pause may be as short as the first.
+            pause = Duration::ZERO; // The next pause may be as short as the first.
         }
-        if !it.is_throttled() || last.is_some_and(|last| it.started_at < last) {
+        if !it.is_throttled() || paused_at.is_some_and(|at| it.started_at < at) {
             continue;
         }
-        least = (2 * least).clamp(PAUSE, LONGEST_PAUSE);
-        last = Some(at);
-        let is_too_soon = |it: &&&Exchange| at < it.started_at && it.started_at < at + least;
+        pause = (2 * pause).clamp(PAUSE, LONGEST_PAUSE);
+        paused_at = Some(at);
+        let is_too_soon = |it: &&&Exchange| at < it.started_at && it.started_at < at + pause;
         let other = exchanges.iter().find(is_too_soon);
         ensure!(other.is_none(), "{} was throttled, and called again too soon", it.operation);
     }

@@ -269,7 +269,7 @@ impl Day {
                 sleep_until(at).await;
                 emulator.set_parameter(PARAMETER, &text);
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }))
     }
 
