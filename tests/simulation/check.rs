@@ -540,7 +540,24 @@ fn trips(model: &Model, n_violators: usize, n_judged: usize) -> bool {
     model.at_least <= n_violators && model.percent * n_judged < 100 * n_violators
 }
 
-/// The oldest violators first, as many as the limits allow; everybody else is left or held.
+/// Which of so many violators, oldest first, the limit allows to end: half of it goes to the oldest,
+/// the rest to a run of the others that begins where the minute says, and goes on with the oldest of
+/// them behind the youngest. So those whom AWS never ends starve nobody.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as the rule has it")]
+fn allowed(n_violators: usize, most: usize, now_ms: i64) -> BTreeSet<usize> {
+    if n_violators <= most {
+        return (0..n_violators).collect();
+    }
+    let n_oldest = most / 2;
+    let n_others = n_violators - n_oldest;
+    let minute = now_ms.div_euclid(60_000) as u32;
+    let drawn = u64::from(minute.wrapping_mul(2_654_435_769));
+    let start = ((drawn * n_others as u64) >> 32) as usize;
+    let run = (start..start + most - n_oldest).map(|i| n_oldest + i % n_others);
+    (0..n_oldest).chain(run).collect()
+}
+
+/// The violators whom the limits allow, the oldest first; everybody else is left or held.
 fn check_plan(
     run: &Run,
     served: &Served<'_>,
@@ -556,20 +573,25 @@ fn check_plan(
     let trips = trips(model, n, all.len());
     ensure!(swept.report.tripped == trips, "tripped: {}, not {trips}", swept.report.tripped);
     ensure!(swept.report.paused == model.is_paused, "paused: {}", swept.report.paused);
+    let allowed = allowed(n, model.max_terminations, run.now_ms);
     for (i, (_, it)) in violators.into_iter().enumerate() {
         let action = it.step.action;
         let is_right = if model.is_paused {
             action == Action::Hold(Hold::Paused)
         } else if trips {
             action == Action::Hold(Hold::Breaker)
-        } else if model.max_terminations <= i {
+        } else if !allowed.contains(&i) {
             action == Action::Hold(Hold::Limit)
         } else if run.mode == Mode::DryRun {
             action == Action::Terminate
         } else {
             [Action::Terminate, Action::Hold(Hold::Deadline)].contains(&action)
         };
-        ensure!(is_right, "{action:?} for the violator with number {i}, {}", it.step.session.id);
+        ensure!(
+            is_right,
+            "{action:?} for the violator with number {i} of {n}, {}, of whom {allowed:?} may be ended",
+            it.step.session.id
+        );
     }
     let is_held = |it: &Settled| it.step.action == Action::Hold(Hold::Deadline);
     if all.iter().any(is_held) {
@@ -703,18 +725,18 @@ fn check_back_off(exchanges: &[&Exchange]) -> Result<(), String> {
     let mut answered: Vec<_> =
         exchanges.iter().filter_map(|it| Some((it.ended_at?, *it))).collect();
     answered.sort_by_key(|(at, _)| *at);
-    let mut last: Option<Instant> = None;
-    let mut least = Duration::ZERO;
+    let mut paused_at: Option<Instant> = None;
+    let mut pause = Duration::ZERO;
     for (at, it) in answered {
         if it.success().is_some() {
-            least = Duration::ZERO; // The next pause may be as short as the first.
+            pause = Duration::ZERO; // The next pause may be as short as the first.
         }
-        if !it.is_throttled() || last.is_some_and(|last| it.started_at < last) {
+        if !it.is_throttled() || paused_at.is_some_and(|at| it.started_at < at) {
             continue;
         }
-        least = (2 * least).clamp(PAUSE, LONGEST_PAUSE);
-        last = Some(at);
-        let is_too_soon = |it: &&&Exchange| at < it.started_at && it.started_at < at + least;
+        pause = (2 * pause).clamp(PAUSE, LONGEST_PAUSE);
+        paused_at = Some(at);
+        let is_too_soon = |it: &&&Exchange| at < it.started_at && it.started_at < at + pause;
         let other = exchanges.iter().find(is_too_soon);
         ensure!(other.is_none(), "{} was throttled, and called again too soon", it.operation);
     }
@@ -723,7 +745,7 @@ fn check_back_off(exchanges: &[&Exchange]) -> Result<(), String> {
 
 /// After a sweep in which nothing went wrong: all is known, and all who can be ended are.
 ///
-/// Returns how many violators wait for the next one.
+/// Returns how many violators that can be ended wait for the next one.
 pub(crate) fn check_undisturbed(
     run: &Run,
     policies: &HashMap<String, Model>,
@@ -757,7 +779,7 @@ pub(crate) fn check_undisturbed(
             Outcome::Denied | Outcome::Failed | Outcome::Spared | Outcome::Throttled => false,
         };
         ensure!(is_fine, "{id} is {}, {:?}", it.outcome.name(), it.error);
-        n_waiting += usize::from(hold == Some("limit"));
+        n_waiting += usize::from(hold == Some("limit") && !never_ends(id));
     }
     Ok(n_waiting)
 }

@@ -175,7 +175,10 @@ impl Day {
                 break model;
             }
         };
-        let n_active = self.emulator.active_ids().len();
+        // Every sweep ends so many, of whom no more than all are violators; and where its run of them
+        // begins is as good as random, so that each is missed by all of these once in e^20 times.
+        let n_a_sweep = model.max_terminations.div_ceil(2);
+        let most_sweeps = 20 * (self.emulator.active_ids().len() / n_a_sweep + 1);
         let mut asked: HashSet<String> = HashSet::new();
         let container = self.container_at(5.0);
         let never_ends = |id: &str| id.ends_with(IMMORTAL);
@@ -204,11 +207,9 @@ impl Day {
             }
             let n_waiting =
                 check_undisturbed(&run, &self.policies, self.terminating_for, never_ends)?;
-            let n_immortal = run.active_after.iter().filter(|it| never_ends(it)).count();
-            // Whom AWS never ends stands first in every sweep.
             asked.extend(run.exchanges.iter().filter_map(Exchange::session).map(Into::into));
-            is_over = n_waiting == 0 || model.max_terminations <= n_immortal;
-            if !is_over && n_active / (model.max_terminations - n_immortal) < i {
+            is_over = n_waiting == 0;
+            if !is_over && most_sweeps <= i {
                 return Err(format!("{n_waiting} violators still wait after {i} sweeps"));
             }
         }
@@ -269,7 +270,7 @@ impl Day {
                 sleep_until(at).await;
                 emulator.set_parameter(PARAMETER, &text);
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }))
     }
 
