@@ -96,8 +96,20 @@ impl Exchange {
     /// The body of a successful answer that the caller could understand.
     fn success(&self) -> Option<&Value> {
         match &self.answer {
-            Some(Answer::Http { status: 200, body: Some(body) }) if body.is_object() => Some(body),
+            Some(Answer::Http { status: 200, body: Some(body) }) if self.is_told_in(body) => {
+                Some(body)
+            }
             _ => None,
+        }
+    }
+
+    /// Whether an answer has what was asked for: what lacks it proves nothing.
+    fn is_told_in(&self, body: &Value) -> bool {
+        match self.operation.as_str() {
+            "DescribeSessions" => body["Sessions"].is_array(),
+            "GetParameter" => body["Parameter"].is_object(),
+            "GetResources" => body["ResourceTagMappingList"].is_array(),
+            _ => body.is_object(),
         }
     }
 
