@@ -102,7 +102,7 @@ pub(crate) fn completions<'a>(
             }
         }
         if matches!(tags, Tags::Unknown(_)) {
-            completed.1 = Tags::Known(carried);
+            completed.1 = Tags::Known(carried.into());
         }
         completed
     };

@@ -159,7 +159,7 @@ fn is_tripped(policy: &Policy, n_violators: usize, n_judged: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use jiff::Timestamp;
     use proptest::prelude::*;
@@ -190,7 +190,7 @@ mod tests {
         };
         let violation = Verdict::Violation { rules: vec!["r".into()], unknown: None };
         let verdict = if is_violator { violation } else { Verdict::Compliant };
-        Judged { session: Box::new(session), tags: Tags::Known(BTreeMap::new()), verdict }
+        Judged { session: Box::new(session), tags: Tags::Known(Arc::default()), verdict }
     }
 
     #[test]

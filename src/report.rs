@@ -667,7 +667,9 @@ pub(crate) mod tests {
         };
         let step = Step {
             session: Box::new(session),
-            tags: Tags::Known([("env".into(), "prod".into()), ("team".into(), "a".into())].into()),
+            tags: Tags::Known(Arc::new(
+                [("env".into(), "prod".into()), ("team".into(), "a".into())].into(),
+            )),
             verdict: Verdict::Violation {
                 rules: vec!["a".into(), "b".into()],
                 unknown: Some(Unknown::StatusNotReturned),

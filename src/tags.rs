@@ -1,6 +1,9 @@
 //! Looks up the tags of targets, as few as the verdicts need.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     policy::{Policy, Untagged},
@@ -42,8 +45,8 @@ pub async fn look_up(
                     answer.is_all,
                     policy.untagged.unwrap_or_default(),
                 ) {
-                    (Some(tags), _, _) => Tags::Known(relevant(policy, tags)),
-                    (None, true, Untagged::NoTags) => Tags::Known(BTreeMap::new()),
+                    (Some(tags), _, _) => Tags::Known(relevant(policy, tags).into()),
+                    (None, true, Untagged::NoTags) => Tags::Known(Arc::default()),
                     (None, true, Untagged::Unknown) => Tags::Unknown(Unknown::TagsNotReturned),
                     (None, false, _) => Tags::Unknown(Unknown::TagsLookupFailed),
                 },

@@ -1,6 +1,6 @@
 //! What a session runs on: the target's ARN, and what is known of its tags.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The account and Region that a sweep works on.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,8 +59,8 @@ impl Scope {
 /// What is known of a target's tags.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Tags {
-    /// All the tags that a policy may ask for.
-    Known(BTreeMap<String, String>),
+    /// All the tags that a policy may ask for; those of a target are kept once for all its sessions.
+    Known(Arc<BTreeMap<String, String>>),
     /// Nothing, for this reason.
     Unknown(Unknown),
 }

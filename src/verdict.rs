@@ -244,12 +244,12 @@ exemptions:
     fn tags(text: &str) -> Tags {
         match text {
             "?" => Tags::Unknown(Unknown::TagsNotReturned),
-            _ => Tags::Known(
+            _ => Tags::Known(Arc::new(
                 text.split_whitespace()
                     .filter_map(|it| it.split_once('='))
                     .map(|(key, value)| (key.into(), value.into()))
                     .collect(),
-            ),
+            )),
         }
     }
 

@@ -5,6 +5,8 @@
 #[path = "../../reapctl/src/diagnostic.rs"]
 mod diagnostic;
 
+use std::collections::BTreeMap;
+
 use libfuzzer_sys::{Corpus, fuzz_target};
 use session_reaper::{
     policy::{Policy, PolicyErrors},
@@ -26,9 +28,13 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
 fn use_policy(policy: &Policy) {
     let now = "2026-03-02T12:00:00Z".parse().expect("an instant");
     let _warnings = policy.warnings(now);
-    let tags = policy.tag_keys.iter().map(|it| (it.clone(), "prod".to_owned())).collect();
+    let tags = policy
+        .tag_keys
+        .iter()
+        .map(|it| (it.clone(), "prod".to_owned()))
+        .collect::<BTreeMap<_, _>>();
     let not_returned = Tags::Unknown(Unknown::TagsNotReturned);
-    for tags in [Tags::Known(tags), not_returned] {
+    for tags in [Tags::Known(tags.into()), not_returned] {
         for (owner, status, reason) in [
             (
                 "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Ops_2b03e7d876722882/j",

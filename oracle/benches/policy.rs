@@ -1,7 +1,7 @@
 //! What a policy costs: `cargo bench --manifest-path oracle/Cargo.toml`, in the profile that is
 //! deployed, which prefers size to speed.
 
-use std::hint::black_box;
+use std::{collections::BTreeMap, hint::black_box};
 
 use divan::{Bencher, counter::ItemsCount};
 use jiff::{SignedDuration, Timestamp};
@@ -84,7 +84,9 @@ fn sessions(n: usize) -> Vec<Session> {
 
 fn tags() -> Tags {
     let tags = [("env", "dev"), ("team", "team-1")];
-    Tags::Known(tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    let tags: BTreeMap<_, _> =
+        tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+    Tags::Known(tags.into())
 }
 
 fn judge_all(bencher: Bencher<'_, '_>, rules: usize, n: usize, tags: &Tags) {

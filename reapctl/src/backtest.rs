@@ -183,7 +183,7 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
 /// Judges one session at every sweep of its life within the history.
 fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> Fate {
     let Life { session, ended_at, tags } = life;
-    let no_tags = Tags::Known(BTreeMap::new());
+    let no_tags = Tags::Known(Arc::default());
     let tags = match (tags, policy.untagged) {
         (Tags::Unknown(Unknown::TagsNotReturned), Some(Untagged::NoTags)) => &no_tags,
         _ => tags,

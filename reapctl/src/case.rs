@@ -164,7 +164,8 @@ impl Case {
     }
 
     pub(crate) fn tags(&self) -> Tags {
-        self.tags.clone().map_or(Tags::Unknown(Unknown::TagsNotReturned), Tags::Known)
+        let known = |tags: &BTreeMap<_, _>| Tags::Known(tags.clone().into());
+        self.tags.as_ref().map_or(Tags::Unknown(Unknown::TagsNotReturned), known)
     }
 
     /// Whether the verdict is the one that is expected.

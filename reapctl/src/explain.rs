@@ -132,7 +132,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let policy = file.policy()?;
     let now = args.at.unwrap_or_else(now);
     let given = (args.no_tags || !args.tags.is_empty())
-        .then(|| Tags::Known(args.tags.iter().cloned().collect()));
+        .then(|| Tags::Known(Arc::new(args.tags.iter().cloned().collect())));
     let (record, tags) = match &args.from {
         Some(path) => {
             let record = from_file(&File::read(path)?, args.session_id.as_deref())?;
@@ -428,9 +428,10 @@ impl Facts<'_> {
                     let test = Test::TargetTags(vec![it.clone()]);
                     let seen = match tags {
                         Tags::Known(tags) => match tags.get(&it.0) {
-                            Some(value) => {
-                                shown(&Tags::Known(BTreeMap::from([(it.0.clone(), value.clone())])))
-                            }
+                            Some(value) => shown(&Tags::Known(Arc::new(BTreeMap::from([(
+                                it.0.clone(),
+                                value.clone(),
+                            )])))),
                             None => format!("no tag {}", it.0),
                         },
                         Tags::Unknown(why) => name(*why),

@@ -1,6 +1,6 @@
 //! What must hold for every policy and every session, on generated ones.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -105,7 +105,7 @@ fn completions() -> Vec<Tags> {
         for team in [None, Some("a"), Some("b")] {
             let tags = [("env", env), ("team", team)].into_iter();
             let tags = tags.filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
-            all.push(Tags::Known(tags.collect()));
+            all.push(Tags::Known(Arc::new(tags.collect())));
         }
     }
     all
@@ -133,7 +133,7 @@ proptest! {
             match &unknown {
                 Verdict::Violation { rules, unknown } => {
                     prop_assert_eq!(known.name(), "violation");
-                    let is_known = |it: &std::sync::Arc<str>| known.rules().contains(it);
+                    let is_known = |it: &Arc<str>| known.rules().contains(it);
                     prop_assert!(rules.iter().any(is_known));
                     prop_assert!(unknown.is_some() || rules.iter().all(is_known));
                 }
@@ -142,7 +142,7 @@ proptest! {
                     prop_assert!(["exempt", "compliant"].contains(&known.name()));
                 }
                 Verdict::Undetermined { rules, .. } => {
-                    let is_possible = |it: &std::sync::Arc<str>| rules.contains(it);
+                    let is_possible = |it: &Arc<str>| rules.contains(it);
                     prop_assert!(known.name() != "violation" || known.rules().iter().all(is_possible));
                 }
             }

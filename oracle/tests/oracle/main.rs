@@ -174,7 +174,7 @@ struct Case<'a> {
 impl Case<'_> {
     fn with_tags(&self, tags: &TagMap) -> Verdict {
         let tags = tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-        judge(self.policy, self.now, self.session, &Tags::Known(tags))
+        judge(self.policy, self.now, self.session, &Tags::Known(tags.into()))
     }
 
     /// As a sweep does it: tags are looked up only if the verdict depends on them.
