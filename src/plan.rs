@@ -188,7 +188,7 @@ mod tests {
             reason: None,
             access_type: "".into(),
         };
-        let violation = Verdict::Violation { rules: vec!["r".into()], unknown: None };
+        let violation = Verdict::Violation { rules: ["r".into()].into(), unknown: None };
         let verdict = if is_violator { violation } else { Verdict::Compliant };
         Judged { session: Box::new(session), tags: Tags::Known(Arc::default()), verdict }
     }

@@ -587,11 +587,11 @@ pub(crate) mod tests {
         ];
         let each = outcomes.iter().enumerate().flat_map(|(i, it)| std::iter::repeat_n(*it, i + 1));
         let violation =
-            || Verdict::Violation { rules: vec!["a".into(), "b".into()], unknown: None };
+            || Verdict::Violation { rules: ["a".into(), "b".into()].into(), unknown: None };
         let violators = each.map(|outcome| (violation(), outcome));
         let exempt = || Verdict::Exempt { by: "x".into() };
         let unknown = Unknown::TagsNotReturned;
-        let undetermined = || Verdict::Undetermined { rules: vec!["a".into()], unknown };
+        let undetermined = || Verdict::Undetermined { rules: ["a".into()].into(), unknown };
         let others = (0..10).map(|_| (Verdict::Compliant, Outcome::Left));
         let others = others.chain((0..11).map(|_| (exempt(), Outcome::Left)));
         let others = others.chain((0..12).map(|_| (undetermined(), Outcome::Left)));
@@ -671,7 +671,7 @@ pub(crate) mod tests {
                 [("env".into(), "prod".into()), ("team".into(), "a".into())].into(),
             )),
             verdict: Verdict::Violation {
-                rules: vec!["a".into(), "b".into()],
+                rules: ["a".into(), "b".into()].into(),
                 unknown: Some(Unknown::StatusNotReturned),
             },
             action: Action::Hold(Hold::Limit),

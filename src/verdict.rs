@@ -25,14 +25,14 @@ pub enum Verdict {
     /// It depends on what is not known.
     Undetermined {
         /// The rules that are, or may be, violated, in policy order.
-        rules: Vec<Arc<str>>,
+        rules: Box<[Arc<str>]>,
         /// What is not known.
         unknown: Unknown,
     },
     /// A rule is violated, and no exemption can hold.
     Violation {
         /// Every rule known to be violated, in policy order: the first leads. Never empty.
-        rules: Vec<Arc<str>>,
+        rules: Box<[Arc<str>]>,
         /// If it is only known that one of `rules` is violated: what is not known of the session.
         unknown: Option<Unknown>,
     },
@@ -104,7 +104,7 @@ pub fn judge(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) ->
         }
     }
     let violated = possible.iter().filter(|(_, truth)| *truth == Truth::True);
-    let violated: Vec<_> = violated.map(|(rule, _)| Arc::clone(&rule.id)).collect();
+    let violated: Box<[_]> = violated.map(|(rule, _)| Arc::clone(&rule.id)).collect();
     if !violated.is_empty() && exemptions.is_empty() {
         return Verdict::Violation { rules: violated, unknown: None };
     }
@@ -189,7 +189,7 @@ impl Open {
             always.get_or_insert_with(|| violated.clone()).retain(|it| violated.contains(it));
             ever.extend(violated);
         }
-        let in_order = |of: &BTreeSet<Arc<str>>| -> Vec<_> {
+        let in_order = |of: &BTreeSet<Arc<str>>| -> Box<[_]> {
             self.rules.iter().map(|it| Arc::clone(&it.id)).filter(|it| of.contains(it)).collect()
         };
         let always = always?;

@@ -91,7 +91,7 @@ pub(crate) struct Fate {
     /// The first sweep that would have ended it.
     pub(crate) would_end_at: Option<Timestamp>,
     /// Its leading rule, and the others.
-    pub(crate) rules: Vec<Arc<str>>,
+    pub(crate) rules: Box<[Arc<str>]>,
     /// The session time that would not have been, in minutes.
     pub(crate) minutes: i64,
     /// What it depended on, if no sweep would have ended it for certain.
@@ -198,7 +198,7 @@ fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> 
         started_at: session.started_at,
         ended_at: *ended_at,
         would_end_at: None,
-        rules: Vec::new(),
+        rules: Box::default(),
         minutes: 0,
         unknown: None,
     };

@@ -173,8 +173,8 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn with_tags(&self, tags: &TagMap) -> Verdict {
-        let tags = tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-        judge(self.policy, self.now, self.session, &Tags::Known(tags.into()))
+        let tags = tags.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        judge(self.policy, self.now, self.session, &Tags::Known(Arc::new(tags.collect())))
     }
 
     /// As a sweep does it: tags are looked up only if the verdict depends on them.
