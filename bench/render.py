@@ -66,6 +66,7 @@ def sweeps():
         (0, 30): "Without a quota, every answer after 30 ms",
         (0, 0): "Without a quota, every answer at once",
         (6, 30): "With AWS's quota of 6 calls a second, every answer after 30 ms",
+        (6, 0): "With AWS's quota of 6 calls a second, every answer at once",
     }
     found = groups()
     for (quota, latency_ms), title in titles.items():
