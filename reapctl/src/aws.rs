@@ -216,7 +216,9 @@ fn refused(
 /// Nobody answered, or nobody who speaks as AWS does.
 fn unreached(cause: &str, config: &SdkConfig) -> anyhow::Error {
     let region = config.region().map(ToString::to_string).unwrap_or_default();
-    let way_out = if cause.contains("certificate") {
+    let way_out = if cause.contains("certificate expired") {
+        "renew the endpoint's certificate, or set this machine's clock".into()
+    } else if cause.contains("UnknownIssuer") {
         "name the file of the authority in AWS_CA_BUNDLE, if it is to be trusted".into()
     } else {
         match config.endpoint_url() {

@@ -279,13 +279,10 @@ async fn whom_tls_keeps_from_aws_is_told_why_in_one_line() {
     let not_tls = plain.replace("http://", "https://");
     let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/it/tls/authority.pem");
     let trusted = ("AWS_CA_BUNDLE", authority);
-    // The way out of the second and third is wrong: no authority makes up for a certificate that is
-    // over, or another's.
-    let bundle = "name the file of the authority in AWS_CA_BUNDLE";
     for (url, variables, said, way_out) in [
-        (&valid, &[][..], "UnknownIssuer", bundle),
-        (&expired, &[trusted], "expired", bundle),
-        (&elsewhere, &[trusted], "not valid for name", bundle),
+        (&valid, &[][..], "UnknownIssuer", "name the file of the authority in AWS_CA_BUNDLE"),
+        (&expired, &[trusted], "expired", "renew the endpoint's certificate, or set this"),
+        (&elsewhere, &[trusted], "not valid for name", &format!("is `{elsewhere}` right?")),
         (&not_tls, &[], "InvalidContentType", &format!("is `{not_tls}` right?")),
     ] {
         let variables = [variables, &[("AWS_ENDPOINT_URL", url.as_str())]].concat();
