@@ -61,7 +61,7 @@ def members(struct):
 
 FIELDS = members("Row") | members("Coverage") | members("Verdicts") | members("Outcomes")
 FIELDS |= set(re.findall(r'"(\w+)": self\.', source("report.rs")))
-FIELDS |= set(re.findall(r'insert\("(\w+)"\.into', source("config.rs") + source("telemetry.rs")))
+FIELDS |= set(re.findall(r'insert\("(\w+)"(?:\.into|, )', source("config.rs") + source("telemetry.rs")))
 GIVEN = r'^(\w+), "|(?:^|[ (])(\w+) = \S'
 FIELDS |= {name for line in LINES for it in re.findall(GIVEN, line) for name in it if name}
 FIELDS -= {"facts"}
@@ -627,7 +627,7 @@ filter message in ["session spared", "session held"]
 | limit 1000
 """,
             "Sweeps that were incomplete or failed": """\
-filter ispresent(problem) or message in ["sweep failed", "tag look-up failed", "policy warning"]
+filter ispresent(problem) or message in ["sweep failed", "tag look-up failed", "verification failed", "policy warning"]
 | display @timestamp, level, message, error_type, error, problem, warning, seen, pages, function_request_id
 | sort @timestamp desc
 | limit 1000
