@@ -140,10 +140,9 @@ pub(crate) fn oldest_first(a: &Session, b: &Session) -> Ordering {
 fn is_due(place: usize, n_violators: usize, limit: usize, now: Timestamp) -> bool {
     /// The golden ratio's fraction, in parts of 2³².
     const STRIDE: i64 = 2_654_435_769;
+    let limit = limit.min(n_violators);
     let n_oldest = limit / 2;
-    let (true, Some(place)) = (limit < n_violators, place.checked_sub(n_oldest)) else {
-        return true;
-    };
+    let Some(place) = place.checked_sub(n_oldest) else { return true };
     let n_others = n_violators - n_oldest;
     let minute = now.as_second().div_euclid(60);
     let part = u128::try_from(minute.wrapping_mul(STRIDE).rem_euclid(1 << 32)).unwrap_or_default();

@@ -29,8 +29,8 @@ pub fn printable_lines(text: &str) -> String {
 #[must_use]
 pub fn printable_json(json: String) -> String {
     let is_escaped = |it: char| it != '\n' && is_unsafe(it);
-    let is_plain = |it: u8| it == b'\n' || it == b' ' || it.is_ascii_graphic();
-    if json.bytes().all(is_plain) || !json.contains(is_escaped) {
+    let is_plain = |it: u8| matches!(it, b'\n' | b' '..=b'~');
+    if json.bytes().all(is_plain) {
         return json;
     }
     let escape = |it: char| match it {
@@ -50,7 +50,7 @@ pub fn mend_halves(json: &mut [u8]) {
     let mut at = 0;
     while let Some(byte) = json.get(at) {
         at += match (byte, code_unit(json, at), code_unit(json, at + ESCAPE)) {
-            (b'\\', Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 2 * ESCAPE,
+            (b'\\', Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => ESCAPE + ESCAPE,
             (b'\\', Some(0xd800..=0xdfff), _) => {
                 if let Some(escape) = json.get_mut(at..at + ESCAPE) {
                     escape.copy_from_slice(br"\ufffd");
@@ -118,6 +118,8 @@ mod tests {
     fn no_control_or_bidi_character_reaches_the_terminal() {
         let hostile = "a\u{1b}[31m\n\t\u{0}\u{9b}\u{202e}\u{2066}é";
         assert_eq!(printable(hostile), r"a\u{1b}[31m\u{a}\u{9}\u{0}\u{9b}\u{202e}\u{2066}é");
+        assert_eq!(printable_lines("a\u{9b}\nb\u{202e}"), "a\\u{9b}\nb\\u{202e}");
+        assert_eq!(printable_json("[\"a \u{7f}\"]".into()), "[\"a \\u007f\"]");
         let json = serde_json::json!([hostile]);
         let printed = printable_json(format!("{json:#}"));
         assert!(printed.contains(r"\u0000\u009b\u202e\u2066é"), "{printed}");
