@@ -160,7 +160,7 @@ impl Visit for Members {
     fn record_str(&mut self, field: &Field, value: &str) {
         let is_facts = self.takes_facts && field.name() == FACTS;
         match value.strip_prefix('{').and_then(|it| it.strip_suffix('}')) {
-            Some(facts) if is_facts => self.text.extend([",", facts]),
+            Some(facts) if is_facts && facts.starts_with('"') => self.text.extend([",", facts]),
             _ => self.insert(field.name(), value),
         }
     }
