@@ -26,7 +26,7 @@ use crate::{
     metrics,
     report::{Failure, Report},
     source::PolicyUnusable,
-    ssm::{ATTEMPT_TIMEOUT, Ssm, Within},
+    ssm::{ATTEMPT_TIMEOUT, Ssm, Within, bounded},
     sweep::{Order, Swept, sweep},
     target::Scope,
     telemetry,
@@ -100,7 +100,7 @@ fn http_client() -> SharedHttpClient {
             HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build(),
         );
     let connector = SharedHttpConnector::new(connector.build());
-    http_client_fn(move |_settings, _components| connector.clone())
+    bounded(http_client_fn(move |_settings, _components| connector.clone()))
 }
 
 /// Runs one sweep for one event. A configuration that is not valid fails every invocation.

@@ -26,10 +26,10 @@ use aws_sdk_ssm::{
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use self::advice::{NOT_WHOLE, detail};
-pub use self::{
-    advice::way_out,
-    bounded::{Bounded, bounded},
+pub use self::{advice::way_out, bounded::bounded};
+use self::{
+    advice::{NOT_WHOLE, detail},
+    bounded::Readable,
 };
 use crate::{
     pacer::Pacer,
@@ -171,8 +171,8 @@ impl Ssm {
             let pacer = Pacer::new(calls_per_second);
             Operation { name, action, pacer }
         };
-        let systems_manager = ssm::config::Builder::from(&config).interceptor(Bounded).build();
-        let tagging = tagging::config::Builder::from(&config).interceptor(Bounded).build();
+        let systems_manager = ssm::config::Builder::from(&config).interceptor(Readable).build();
+        let tagging = tagging::config::Builder::from(&config).interceptor(Readable).build();
         Self {
             systems_manager: ssm::Client::from_conf(systems_manager),
             tagging: tagging::Client::from_conf(tagging),

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use session_reaper::{
     report::Mode,
     source::PolicySource,
-    ssm::{Bounded, Ssm, Within, sources, way_out},
+    ssm::{Ssm, Within, sources, way_out},
     sweep::Order,
     target::Scope,
 };
@@ -91,8 +91,7 @@ impl Connection {
             .region()
             .filter(|it| !it.as_ref().is_empty())
             .context("no Region is set; use `--region`, AWS_REGION, or `region` in the profile")?;
-        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(Bounded).build();
-        let sts = aws_sdk_sts::Client::from_conf(sts);
+        let sts = aws_sdk_sts::Client::new(&config);
         let identity = sts.get_caller_identity().send().await;
         let identity = identity.map_err(|err| self.translated(&err, &config, &settings))?;
         let mut parts = identity.arn().unwrap_or_default().split(':').skip(1);
@@ -109,7 +108,9 @@ impl Connection {
         let ca_bundle = settings.variable_or("AWS_CA_BUNDLE", "ca_bundle");
         let client = http::client(ca_bundle.as_deref(), self.debug).map_err(|err| anyhow!(err))?;
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(timeouts)
+            .http_client(client.clone());
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
         }
@@ -118,9 +119,6 @@ impl Connection {
         }
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);
-        }
-        if let Some(client) = client.clone() {
-            loader = loader.http_client(client);
         }
         let config = loader.load().await;
         let config = match &self.profile {
@@ -256,12 +254,9 @@ fn without_credentials(
 pub(crate) fn of_profile(
     name: &str,
     region: Option<Region>,
-    client: Option<SharedHttpClient>,
+    client: SharedHttpClient,
 ) -> CredentialsProviderChain {
-    let mut config = ProviderConfig::without_region().with_region(region);
-    if let Some(client) = client {
-        config = config.with_http_client(client);
-    }
+    let config = ProviderConfig::without_region().with_region(region).with_http_client(client);
     let profile = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(name);
     CredentialsProviderChain::first_try("Profile", profile.build())
         .or_else("EcsContainer", EcsCredentialsProvider::builder().configure(&config).build())

@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
-use session_reaper::ssm::{ATTEMPT, bounded};
+use session_reaper::ssm::ATTEMPT;
 
 use crate::{printable::printable, stdio::eprintln};
 
@@ -88,7 +88,7 @@ impl Line {
         let mut what = vec![status.as_u16().to_string()];
         if !status.is_success() {
             let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-            let body = match ByteStream::new(bounded(body)).collect().await {
+            let body = match ByteStream::new(body).collect().await {
                 Ok(body) => body.into_bytes(),
                 Err(err) => {
                     self.end(&root_cause(&err));

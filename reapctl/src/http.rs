@@ -1,4 +1,4 @@
-//! The HTTP client of the commands that reach AWS: the SDK's own, but for what they ask for besides.
+//! The HTTP client of the commands that reach AWS, also of their search for credentials.
 
 use std::fs;
 
@@ -10,18 +10,13 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::{
     http::SharedHttpClient, runtime_components::RuntimeComponents,
 };
+use session_reaper::ssm::bounded;
 
 use crate::debug;
 
 /// A client that trusts the certificates of a file, if one is given, and no others; and that shows
-/// each call, if it is to. `None` if the SDK's own does.
-pub(crate) fn client(
-    ca_bundle: Option<&str>,
-    shows: bool,
-) -> Result<Option<SharedHttpClient>, String> {
-    if ca_bundle.is_none() && !shows {
-        return Ok(None);
-    }
+/// each call, if it is to.
+pub(crate) fn client(ca_bundle: Option<&str>, shows: bool) -> Result<SharedHttpClient, String> {
     let mut context = TlsContext::builder();
     if let Some(path) = ca_bundle {
         let pem = fs::read(path).map_err(|_| {
@@ -33,7 +28,7 @@ pub(crate) fn client(
     let context = context.map_err(|err| {
         format!("cannot use {}: {err}", ca_bundle.unwrap_or("the system's certificates"))
     })?;
-    let client = Builder::new().build_with_connector_fn(move |settings, components| {
+    let client = bounded(Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             .tls_context(context.clone())
@@ -41,6 +36,6 @@ pub(crate) fn client(
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         connector.build()
-    });
-    Ok(Some(if shows { debug::shown(client) } else { client }))
+    }));
+    Ok(if shows { debug::shown(client) } else { client })
 }

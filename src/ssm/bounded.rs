@@ -1,5 +1,5 @@
-//! A bound on AWS's answers: an endpoint that never stops sending must not take all memory, and what
-//! somebody typed must not make the rest of a page unreadable.
+//! Bounds on answers: an endpoint that never stops sending must not take all memory, and what somebody
+//! typed must not make the rest of a page unreadable.
 
 use std::{error::Error, mem};
 
@@ -9,6 +9,13 @@ use aws_sdk_ssm::{
         interceptors::BeforeDeserializationInterceptorContextMut,
     },
     error::BoxError,
+};
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+        SharedHttpConnector,
+    },
+    orchestrator::HttpRequest,
 };
 use aws_smithy_types::body::SdkBody;
 use futures_util::{TryStreamExt, stream};
@@ -26,24 +33,46 @@ pub(super) const MAX_BYTES: usize = 4 << 20;
 /// of such rows would take 730 MB.
 const MAX_OBJECTS: usize = 10_000;
 
-/// Refuses every answer that has more, and mends what somebody typed.
-#[derive(Debug)]
-pub struct Bounded;
-
-/// The same body, cut off if it is longer.
+/// The same client, whose answers end in an error after 4 MiB: to whatever asks, such as a search for
+/// credentials.
 #[must_use]
-pub fn bounded(body: SdkBody) -> SdkBody {
-    SdkBody::from_body_1_x(Limited::new(body, MAX_BYTES))
+pub fn bounded(client: SharedHttpClient) -> SharedHttpClient {
+    SharedHttpClient::new(Bounded(client))
 }
+
+#[derive(Debug)]
+struct Bounded<T>(T);
+
+impl HttpClient for Bounded<SharedHttpClient> {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(Bounded(self.0.http_connector(settings, components)))
+    }
+}
+
+impl HttpConnector for Bounded<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let answer = self.0.call(request);
+        let limited = |body| SdkBody::from_body_1_x(Limited::new(body, MAX_BYTES));
+        HttpConnectorFuture::new(async move { Ok(answer.await?.map(limited)) })
+    }
+}
+
+/// Refuses every answer of AWS's that has more objects, and mends what somebody typed.
+#[derive(Debug)]
+pub(super) struct Readable;
 
 /// An answer of more objects than `MAX_OBJECTS`.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer has more than {MAX_OBJECTS} objects")]
 struct TooManyObjects;
 
-impl Intercept for Bounded {
+impl Intercept for Readable {
     fn name(&self) -> &'static str {
-        "Bounded"
+        "Readable"
     }
 
     /// The body has not been read yet: what stands here in its place reads it.
@@ -54,9 +83,9 @@ impl Intercept for Bounded {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let body = context.response_mut().body_mut();
-        let whole = bounded(mem::replace(body, SdkBody::taken()));
+        let sent = mem::replace(body, SdkBody::taken());
         let read = async {
-            let answer = whole.collect().await?.to_bytes();
+            let answer = sent.collect().await?.to_bytes();
             Ok::<_, BoxError>(BodyStream::new(SdkBody::from(readable(answer.into())?)))
         };
         *body = SdkBody::from_body_1_x(StreamBody::new(stream::once(read).try_flatten()));

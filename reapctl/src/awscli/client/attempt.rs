@@ -93,7 +93,8 @@ impl Intercept for Witness {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
+        let Some(body) = response.body().bytes() else { return Ok(()) }; // It broke off.
+        let body = String::from_utf8_lossy(body);
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.answer = Some((response.status().as_u16(), body.into_owned()));
         Ok(())
@@ -184,7 +185,7 @@ impl Failure {
             format!("SSL validation failed for {url} {}", self.chain)
         } else if has("tcp connect error") || has("dns error") || has("(Connect)") {
             format!("Could not connect to the endpoint URL: \"{url}\"")
-        } else if url.is_empty() {
+        } else if url.is_empty() || has("length limit exceeded") {
             return Answer::Unreached { message: self.chain.clone(), may_pass: false };
         } else {
             format!(

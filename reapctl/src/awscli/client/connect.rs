@@ -49,10 +49,7 @@ pub(super) async fn config(options: &Options, settings: &Settings) -> Result<Sdk
         let region = Some(Region::new(options.region.clone()));
         loader = loader.credentials_provider(of_profile(profile, region, client.clone()));
     }
-    if let Some(client) = client {
-        loader = loader.http_client(client);
-    }
-    Ok(loader.load().await)
+    Ok(loader.http_client(client).load().await)
 }
 
 /// Whether the endpoint is of http://: nothing is verified there.
