@@ -1,25 +1,56 @@
-//! Any text where people read it: no control or bidirectional character, and no table out of line.
+//! Any text where people read it: no control or bidirectional character, no table out of line, no
+//! formula, and no log line but those that were written.
 
 #![no_main]
 
+#[path = "../../reapctl/src/spreadsheet.rs"]
+mod spreadsheet;
 #[path = "../../reapctl/src/table.rs"]
 #[expect(dead_code, reason = "only cells are rendered")]
 mod table;
+#[path = "../../src/telemetry.rs"]
+#[expect(dead_code, reason = "logs are written elsewhere than to standard output")]
+mod telemetry;
+
+use std::{
+    io::{self, Write},
+    mem,
+    sync::Mutex,
+};
 
 use libfuzzer_sys::fuzz_target;
+use serde_json::{Map, Value, json};
 use session_reaper::printable::{self, is_unsafe, mend_halves, printable_json, printable_lines};
+use tracing::{error, info, info_span, level_filters::LevelFilter, warn};
 use unicode_width::UnicodeWidthStr;
 
-fuzz_target!(|text: &str| {
+/// What was logged.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.lock().expect("a log").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fuzz_target!(init: start_log(), |text: &str| {
+    check_log(text);
+    check_csv(text);
     assert!(!printable::printable(text).contains(is_unsafe));
     let lines = printable_lines(text);
     assert!(!lines.replace('\n', "").contains(is_unsafe));
     assert_eq!(lines.matches('\n').count(), text.matches('\n').count());
 
-    let value = serde_json::json!({ text: [text] });
+    let value = json!({ text: [text] });
     let json = printable_json(value.to_string());
     assert!(!json.contains(is_unsafe));
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).expect("JSON"), value);
+    assert_eq!(serde_json::from_str::<Value>(&json).expect("JSON"), value);
 
     let mut table = table::table(&["A", "B"]);
     table.add_row([table::cell(text), table::cell("|")]);
@@ -34,7 +65,59 @@ fuzz_target!(|text: &str| {
     let mut mended = text.as_bytes().to_vec();
     mend_halves(&mut mended);
     assert_eq!(mended.len(), text.len());
-    if let Ok(value) = serde_json::from_str::<serde_json::Value>(text) {
-        assert_eq!(serde_json::from_slice::<serde_json::Value>(&mended).expect("JSON"), value);
+    if let Ok(value) = serde_json::from_str::<Value>(text) {
+        assert_eq!(serde_json::from_slice::<Value>(&mended).expect("JSON"), value);
     }
 });
+
+fn start_log() {
+    let common = Map::from_iter([("service".into(), "reaper".into())]);
+    telemetry::init_to(
+        telemetry::LogSettings { is_json: true, level: LevelFilter::INFO, common },
+        || Log,
+    );
+}
+
+/// Each event is one line, and one object in which every text is what it was.
+fn check_log(text: &str) {
+    let span = info_span!(target: "session_reaper", "invocation", function_request_id = text);
+    let facts = telemetry::facts(&json!({"owner": text, "tags": [text], "age_s": 7}));
+    span.in_scope(|| {
+        info!(target: "session_reaper", facts, "session judged");
+        warn!(target: "session_reaper", error = %text, detail = ?text, "{text}");
+        error!(target: "elsewhere", facts = text, "{text}");
+    });
+    let bytes = mem::take(&mut *LOG.lock().expect("a log"));
+    let log = String::from_utf8(bytes).expect("UTF-8");
+    assert!(!log.replace('\n', "").contains(is_unsafe));
+    let lines: Vec<Map<String, Value>> =
+        log.lines().map(|it| serde_json::from_str(it).expect("an object")).collect();
+    let shared = |level: &str, message: &str| json!({"level": level, "service": "reaper", "function_request_id": text, "message": message});
+    let expected = [
+        (shared("INFO", "session judged"), json!({"owner": text, "tags": [text], "age_s": 7})),
+        (shared("WARN", text), json!({"error": text, "detail": format!("{text:?}")})),
+        (shared("ERROR", text), json!({"facts": text})),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{log}");
+    for (mut line, (shared, own)) in lines.into_iter().zip(expected) {
+        assert!(line.remove("timestamp").is_some());
+        let members = [shared, own].into_iter().filter_map(|it| it.as_object().cloned()).flatten();
+        assert_eq!(line, members.collect());
+    }
+}
+
+/// Read back, every text is there, and none is a formula wherever a spreadsheet splits.
+fn check_csv(text: &str) {
+    let csv = spreadsheet::to_csv([["|".to_owned(), text.to_owned()]]).expect("CSV");
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(csv.as_bytes());
+    let records: Vec<_> = reader.records().map(|it| it.expect("CSV")).collect();
+    assert_eq!(records.len(), 1);
+    let fields: Vec<_> = records[0].iter().collect();
+    assert_eq!((fields.len(), fields[0]), (2, "|"));
+    assert_eq!(fields[1].replace('\'', ""), text.replace('\'', ""));
+    if text.parse::<f64>().is_err() {
+        for part in fields[1].split(['"', ',', ';', '\t', '\r', '\n']) {
+            assert!(!part.trim_start().starts_with(['=', '+', '-', '@']), "{csv}");
+        }
+    }
+}

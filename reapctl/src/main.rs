@@ -19,6 +19,7 @@ mod lock;
 mod plan;
 mod progress;
 mod schema;
+mod spreadsheet;
 mod stdio;
 mod sweep;
 mod table;

@@ -1,0 +1,64 @@
+//! CSV that a spreadsheet may open: nothing that anybody typed becomes a formula.
+
+/// The records as CSV.
+pub(crate) fn to_csv<const N: usize>(
+    records: impl IntoIterator<Item = [String; N]>,
+) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for record in records {
+        writer.write_record(record.map(inert))?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+/// A text that no spreadsheet takes for a formula, nor what is behind a character at which it may split
+/// the text, such as a semicolon where that separates columns.
+///
+/// Source: OWASP's page "CSV Injection", and its ASVS, 1.2.10.
+fn inert(text: String) -> String {
+    if text.parse::<f64>().is_ok() {
+        return text;
+    }
+    let mut inert = String::with_capacity(text.len());
+    let mut is_start = true;
+    for it in text.chars() {
+        let begins = matches!(it, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠');
+        if is_start && begins || inert.is_empty() && it.is_control() {
+            inert.push('\'');
+        }
+        inert.push(it);
+        let splits = it.is_control() || matches!(it, '"' | ',' | ';');
+        is_start = splits || is_start && it.is_whitespace();
+    }
+    inert
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_spreadsheet_takes_a_text_for_a_formula() {
+        for (text, expected) in [
+            ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("+1+1", "'+1+1"),
+            ("＝1", "'＝1"),
+            ("\n=1", "'\n'=1"),
+            ("\0x", "'\0x"),
+            (" -1+1", " '-1+1"),
+            ("x;=1", "x;'=1"),
+            ("x\", +1", "x\", '+1"),
+            ("-5", "-5"),
+            ("role/a-b@c env=x", "role/a-b@c env=x"),
+        ] {
+            assert_eq!(inert(text.into()), expected);
+        }
+    }
+
+    #[test]
+    fn records_are_lines() {
+        let records = [["a", "b, \"c\""], ["", "d"]].map(|it| it.map(String::from));
+        assert_eq!(to_csv(records).expect("CSV"), "a,\"b, \"\"c\"\"\"\n,d\n");
+    }
+}
