@@ -335,6 +335,8 @@ pub struct Report {
     pub truncated: bool,
     /// Every session that is not compliant: violators first, oldest first.
     pub sessions: Vec<Row>,
+    #[serde(skip)]
+    first_denial: Option<Arc<str>>,
 }
 
 /// All that a report is made of.
@@ -409,6 +411,7 @@ impl Report {
             *outcomes.of(it.outcome) += 1;
         }
         let (sessions, truncated) = rows(findings);
+        let first_denied = settled.iter().find(|it| it.outcome == Outcome::Denied);
         let scope = findings.scope.as_ref();
         Self {
             mode: findings.mode,
@@ -428,6 +431,7 @@ impl Report {
             sessions_sha256: hash_of_ids(settled, unjudged, ending),
             truncated,
             sessions,
+            first_denial: first_denied.and_then(|it| it.error.clone()),
         }
     }
 
@@ -467,8 +471,8 @@ impl Report {
         if let Some(problem) = self.coverage.problem.clone() {
             Some(Failure::ListingIncomplete { problem, counts: self.counts() })
         } else if 0 < denied && others == [0; 5] {
-            let error = self.sessions.iter().find_map(|it| it.error.as_deref()).unwrap_or_default();
-            Some(Failure::AllDenied { error: error.into(), counts: self.counts() })
+            let error = self.first_denial.as_deref().unwrap_or_default().into();
+            Some(Failure::AllDenied { error, counts: self.counts() })
         } else {
             None
         }
@@ -843,9 +847,14 @@ pub(crate) mod tests {
 
         findings.coverage.problem = None;
         findings.settled.retain(|it| matches!(it.outcome, Outcome::Denied | Outcome::Held));
-        findings.settled[0].error = Some("AccessDeniedException: no".into());
+        let held = findings.settled.iter().find(|it| it.outcome == Outcome::Held).cloned();
+        let held = Settled { error: Some("none".into()), ..held.expect("one that is held") };
+        findings.settled.splice(..0, std::iter::repeat_n(held, MAX_SESSIONS)); // It fills the reply.
+        for it in findings.settled.iter_mut().filter(|it| it.outcome == Outcome::Denied) {
+            it.error = Some("AccessDeniedException: no".into());
+        }
         let failure = Report::new(&findings).failure().map(|it| it.to_string());
-        let expected = "every termination was denied: AccessDeniedException: no; 39 seen";
+        let expected = "every termination was denied: AccessDeniedException: no; 1039 seen";
         assert!(failure.is_some_and(|it| it.starts_with(expected)));
         findings.settled.retain(|it| it.outcome == Outcome::Held);
         assert_eq!(Report::new(&findings).failure(), None, "nothing was tried");

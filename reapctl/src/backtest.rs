@@ -90,11 +90,12 @@ pub(crate) struct Fate {
     pub(crate) ended_at: Option<Timestamp>,
     /// The first sweep that would have ended it.
     pub(crate) would_end_at: Option<Timestamp>,
-    /// Its leading rule, and the others.
+    /// Those that would have ended it, the leading one first; or those of which nobody knows which
+    /// would have, if `unknown` is there.
     pub(crate) rules: Box<[Arc<str>]>,
     /// The session time that would not have been, in minutes.
     pub(crate) minutes: i64,
-    /// What it depended on, if no sweep would have ended it for certain.
+    /// What it depended on whether a sweep would have ended it, or by which rule.
     pub(crate) unknown: Option<Unknown>,
 }
 
@@ -207,9 +208,9 @@ fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> 
     while tick < last.as_second() {
         let Ok(at) = Timestamp::from_second(tick) else { break };
         match judge(policy, at, session, tags) {
-            Verdict::Violation { rules, .. } => {
+            Verdict::Violation { rules, unknown } => {
                 let minutes = last.duration_since(at).as_mins();
-                return Fate { would_end_at: Some(at), rules, minutes, unknown: None, ..fate };
+                return Fate { would_end_at: Some(at), rules, minutes, unknown, ..fate };
             }
             Verdict::Undetermined { rules, unknown } if fate.unknown.is_none() => {
                 fate.rules = rules;
@@ -220,6 +221,21 @@ fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> 
         tick += every_s;
     }
     fate
+}
+
+impl Fate {
+    /// Whether nobody knows if a sweep would have ended it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.would_end_at.is_none() && self.unknown.is_some()
+    }
+
+    /// The leading rule, or those of which nobody knows which it is.
+    fn rule(&self) -> String {
+        match self.unknown {
+            Some(_) => self.rules.join(" or "),
+            None => self.rules.first().map_or(String::new(), ToString::to_string),
+        }
+    }
 }
 
 /// Sessions ended and minutes saved, by whatever the key is.
@@ -241,7 +257,7 @@ impl Backtest {
     }
 
     pub(crate) fn by_rule(&self) -> Sums {
-        self.sums(|it| it.rules.first().map_or(String::new(), ToString::to_string))
+        self.sums(Fate::rule)
     }
 
     pub(crate) fn by_owner(&self) -> Sums {
@@ -258,7 +274,7 @@ impl Backtest {
     pub(crate) fn summary(&self) -> String {
         let n = self.ended().count();
         let minutes: i64 = self.ended().map(|it| it.minutes).sum();
-        let unknown = self.fates.iter().filter(|it| it.unknown.is_some()).count();
+        let unknown = self.fates.iter().filter(|it| it.is_open()).count();
         let mut sentences = vec![format!(
             "{} sessions from {} to {}: {n} would have been ended, {} of session time.",
             self.fates.len(),
@@ -282,15 +298,9 @@ impl Backtest {
             (Some(_), None) => Some(("not ended any more", new)),
             (Some(old), Some(new_at)) if new_at < old => Some(("ended sooner", new)),
             (Some(old), Some(new_at)) if old < new_at => Some(("ended later", new)),
-            _ if old.unknown.is_some() != new.unknown.is_some() => Some((
-                if new.unknown.is_some() {
-                    "undetermined now"
-                } else {
-                    "not undetermined any more"
-                },
-                new,
-            )),
-            _ => None,
+            _ if old.is_open() == new.is_open() => None,
+            _ if new.is_open() => Some(("undetermined now", new)),
+            _ => Some(("not undetermined any more", new)),
         };
         self.fates.iter().zip(&old.fates).filter_map(change).collect()
     }

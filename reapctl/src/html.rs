@@ -112,7 +112,7 @@ fn changes(new: &Backtest, old: &Backtest) -> String {
 /// Each session a bar, from its start to its end, and where it would have been ended.
 fn timeline(test: &Backtest) -> String {
     let mut shown: Vec<&Fate> = test.fates.iter().collect();
-    shown.sort_by_key(|it| (it.would_end_at.is_none(), it.unknown.is_none(), it.started_at));
+    shown.sort_by_key(|it| (it.would_end_at.is_none(), !it.is_open(), it.started_at));
     let left_out = shown.split_off(MAX_ROWS.min(shown.len()));
     shown.sort_by_key(|it| it.started_at);
     let height = (shown.len() + 2) * ROW;
@@ -153,8 +153,8 @@ fn note(left_out: &[&Fate]) -> String {
     let n = |is_it: fn(&Fate) -> bool| left_out.iter().filter(|it| is_it(it)).count();
     let kinds = [
         (n(|it| it.would_end_at.is_some()), "that would have been ended"),
-        (n(|it| it.would_end_at.is_none() && it.unknown.is_some()), "of which nobody knows"),
-        (n(|it| it.would_end_at.is_none() && it.unknown.is_none()), "that would have lived"),
+        (n(Fate::is_open), "of which nobody knows"),
+        (n(|it| it.would_end_at.is_none() && !it.is_open()), "that would have lived"),
     ];
     let kinds = kinds.into_iter().filter(|(n, _)| 0 < *n);
     let kinds: Vec<_> = kinds.map(|(n, what)| format!("{} {what}", sessions(n))).collect();
@@ -167,7 +167,7 @@ fn note(left_out: &[&Fate]) -> String {
 fn bar(test: &Backtest, fate: &Fate, y: usize) -> String {
     let start = place(test, fate.started_at);
     let end = place(test, fate.ended_at.unwrap_or(test.to));
-    let class = if fate.unknown.is_some() { "open" } else { "alive" };
+    let class = if fate.is_open() { "open" } else { "alive" };
     let rectangle = |class: &str, from: f64, to: f64| {
         let width = (to - from).max(1.0);
         format!(
@@ -182,8 +182,11 @@ fn bar(test: &Backtest, fate: &Fate, y: usize) -> String {
         }
     };
     let what = match (fate.would_end_at, fate.unknown) {
-        (Some(at), _) => {
+        (Some(at), None) => {
             format!("would have been ended at {} by {}", minute(at), fate.rules.join(", "))
+        }
+        (Some(at), Some(_)) => {
+            format!("would have been ended at {} by {}", minute(at), fate.rules.join(" or "))
         }
         (None, Some(_)) => format!("nobody knows: {}", fate.rules.join(", ")),
         (None, None) => "would have lived".into(),

@@ -1,6 +1,7 @@
 //! `reapctl lock`: an incident. Ends everything by some owners, now.
 
 use std::{
+    collections::HashSet,
     fs::{File, OpenOptions},
     io::{self, Write},
     process::{ExitCode, exit},
@@ -13,11 +14,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use session_reaper::{
     pattern::{OwnerPattern, short_owner},
+    plan::Step,
     policy::{Condition, Demand, Limits, Policy, Rule, Test, duration},
-    report::{Failure, Mode},
+    report::{Failure, Mode, sha256},
     session::Record,
     ssm::{Ssm, Within},
     sweep::{Order, Survey, Swept, carry_out, survey_by},
+    target::Unknown,
     telemetry::{LogSettings, init_to},
 };
 use tokio::time::{Duration, Instant, sleep};
@@ -32,7 +35,7 @@ use crate::{
     progress::with_progress,
     stdio::{eprintln, println},
     sweep::{
-        INTERRUPTED, Loaded, PolicyAt, check_confirmable, confirmed, hold_all_but, interruptible,
+        INTERRUPTED, Loaded, PolicyAt, check_confirmable, confirmed, end_only, interruptible,
         sessions, to_end,
     },
     warn,
@@ -131,6 +134,7 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
     let mut so_far = Done::Nothing;
     let mut is_over = false;
     let mut shown = Vec::new();
+    let mut warned = HashSet::new();
     loop {
         log.begin_round();
         let now = now();
@@ -140,21 +144,24 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
         let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
         let listing = with_progress("listing", aws, listing);
         let mut survey = unless_stopped(&aws.ssm, listing).await?;
-        warn(&survey.warnings);
+        let is_new = |it: &&String| warned.insert((*it).clone());
+        warn(survey.warnings.iter().filter(is_new));
         let n = to_end(&survey).len();
         if let Some(asked_about) = asked_about.take() {
-            hold_all_but(&asked_about, &mut survey); // The others' turn is the next round.
+            end_only(&asked_about, u32::MAX, &mut survey); // The others' turn is the next round.
         }
         show(args, &survey, now, &mut shown);
         let n_ending = survey.ending.iter().filter(|it| args.may_mean(it)).count();
         let problem = survey.coverage.problem.as_deref();
         let has_time = || Instant::now() + PAUSE < end_by;
-        let is_done = n == 0 && (n_ending == 0 || !has_time()) && problem.is_none_or(is_denial);
+        let is_denial = |it: &str| is_denial("DescribeSessions", it);
+        let may_pass = 0 < n_ending || has_look_up_failed(&survey);
+        let is_done = n == 0 && (!may_pass || !has_time()) && problem.is_none_or(is_denial);
         if !args.enforce || is_over || is_done {
             return end(args, &survey, n, so_far);
         }
         if let Some(problem) = problem {
-            warn(&[format!("the listing is incomplete, so there may be more: {problem}")]);
+            warn([&format!("the listing is incomplete, so there may be more: {problem}")]);
         }
         let to_end = to_end(&survey);
         if !to_end.is_empty() {
@@ -214,10 +221,17 @@ async fn stopped(ssm: &Ssm) {
     }
 }
 
-/// Whether a listing will not be complete however often it is tried: its problem begins as the
-/// errors of calls do.
-fn is_denial(problem: &str) -> bool {
-    problem.starts_with("`DescribeSessions` was denied")
+/// Whether a call will not succeed however often it is tried: a problem begins as the errors of calls
+/// do.
+fn is_denial(operation: &str, problem: &str) -> bool {
+    problem.starts_with(&format!("`{operation}` was denied"))
+}
+
+/// Whether somebody may be exempt only because a look-up of tags failed that may succeed yet.
+fn has_look_up_failed(survey: &Survey) -> bool {
+    let failed = |it: &Step| it.verdict.unknown() == Some(Unknown::TagsLookupFailed);
+    survey.plan.steps.iter().any(failed)
+        && !survey.warnings.iter().any(|it| is_denial("GetResources", it))
 }
 
 /// One round: asks, verifies, and shows what came of it.
@@ -232,7 +246,7 @@ async fn act(aws: &Aws, order: Order<'_>, survey: Survey) -> anyhow::Result<Done
     }
     // One that IAM protects must not let those go that they start anew: the lock goes on.
     if let Some(failure @ Failure::AllDenied { .. }) = report.failure() {
-        warn(&[failure.to_string()]);
+        warn([&failure.to_string()]);
         return Ok(Done::Denied(failure));
     }
     Ok(Done::Something)
@@ -434,13 +448,20 @@ fn revocation(owner: &str, now: Timestamp) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let owner = printable(owner);
     let each = if rest.contains(['*', '?']) { "# For each that matches:\n" } else { "" };
-    match kind {
-        "role" => format!(
-            "{each}aws iam put-role-policy --role-name {} --policy-name session-reaper-lock \
+    // Of two denials of one role, none may replace the other.
+    let put = |kind: &str, name: &str, policy: serde_json::Value| {
+        let document = printable_json(policy.to_string());
+        let hash = sha256(&document);
+        format!(
+            "{each}aws iam put-{kind}-policy --{kind}-name {} --policy-name session-reaper-lock-{} \
              --policy-document {}",
             quoted(&printable(name)),
-            quoted(&printable_json(started_until_now().to_string()))
-        ),
+            &hash[..8],
+            quoted(&document)
+        )
+    };
+    match kind {
+        "role" => put("role", name, started_until_now()),
         "permission-set" => format!(
             "{each}# Add this statement to the inline policy of the permission set {}, and \
              provision it: {}\n\
@@ -449,12 +470,7 @@ fn revocation(owner: &str, now: Timestamp) -> String {
             printable(name),
             printable_json(started_until_now().to_string())
         ),
-        "user" => format!(
-            "{each}aws iam put-user-policy --user-name {} --policy-name session-reaper-lock \
-             --policy-document {}",
-            quoted(&printable(rest.rsplit('/').next().unwrap_or_default())),
-            quoted(&printable_json(policy(json!(null)).to_string()))
-        ),
+        "user" => put("user", rest.rsplit('/').next().unwrap_or_default(), policy(json!(null))),
         "root" => "# The root user: change its password, and delete its access keys.".into(),
         _ => format!("# {owner}: revoke the credentials with which its sessions were started."),
     }

@@ -167,7 +167,7 @@ fn aws_command() -> Option<(&'static Operation, Vec<String>)> {
 }
 
 /// Tells of what is not as it should be, though the command goes on.
-fn warn(warnings: &[String]) {
+fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>) {
     for warning in warnings {
         eprintln!("warning: {}", printable(warning));
     }

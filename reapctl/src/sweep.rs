@@ -147,7 +147,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         // The question may have stood for hours: what holds now decides.
         loaded = args.policy.again(&aws, loaded).await?;
         (now, survey) = look(&aws, &loaded, mode).await;
-        hold_all_but(&shown, &mut survey);
+        end_only(&shown, loaded.policy.limits.max_terminations, &mut survey);
     }
     let order = aws.order(&loaded.source, mode, now);
     let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
@@ -181,12 +181,18 @@ pub(crate) fn to_end(survey: &Survey) -> HashSet<Arc<str>> {
     steps.map(|it| Arc::clone(&it.session.id)).collect()
 }
 
-/// Lets the plan end nobody but those who were shown when it was confirmed.
-pub(crate) fn hold_all_but(shown: &HashSet<Arc<str>>, survey: &mut Survey) {
+/// Makes of a new plan one that ends those who were shown when the old one was confirmed, and nobody
+/// else: by now it may be the turn of others.
+pub(crate) fn end_only(shown: &HashSet<Arc<str>>, max_terminations: u32, survey: &mut Survey) {
+    let mut places = 0..max_terminations;
     for step in &mut survey.plan.steps {
-        if step.action == Action::Terminate && !shown.contains(&step.session.id) {
-            step.action = Action::Hold(Hold::NotShown);
-        }
+        step.action = match step.action {
+            Action::Terminate | Action::Hold(Hold::Limit) if shown.contains(&step.session.id) => {
+                places.next().map_or(Action::Hold(Hold::Limit), |_| Action::Terminate)
+            }
+            Action::Terminate => Action::Hold(Hold::NotShown),
+            other @ (Action::Hold(_) | Action::Leave) => other,
+        };
     }
 }
 

@@ -94,6 +94,33 @@ async fn a_sweep_ends_only_who_was_shown_and_still_violates_the_policy() {
     assert_eq!(left, ["new-1", "res-1", "tag-1"], "{screen}");
 }
 
+/// By then half of the limit is for others, who have begun earlier.
+#[tokio::test]
+async fn who_was_shown_is_ended_though_it_is_the_turn_of_others_by_then() {
+    for (limit, ended, left) in
+        [(2, 2, &["aaa-1", "bbb-1"][..]), (1, 1, &["aaa-1", "bbb-1", "new-1"])]
+    {
+        let limits = |max| format!("{POLICY}limits: {{ max_terminations: {max} }}\n");
+        let (emulator, url) = served(&zombies(&["old"])).await;
+        emulator.start(Seed { age: Some(SignedDuration::from_hours(1)), ..seed("new") });
+        emulator.set_parameter("/policy", &limits(2));
+        let world = emulator.clone();
+        let meanwhile = move || {
+            for name in ["aaa", "bbb"] {
+                world.start(Seed { age: Some(SignedDuration::from_hours(9)), ..seed(name) });
+            }
+            world.set_parameter("/policy", &limits(limit));
+        };
+        let words = format!("sweep {PARAMETER} --enforce");
+        let (screen, status) = confirmed(&url, words, "End 2 sessions? [y/N]", meanwhile).await;
+        assert_exited(status, 3, &screen);
+        assert!(screen.contains(&format!("{ended} terminated, {} held", 4 - ended)), "{screen}");
+        let mut active = emulator.active_ids();
+        active.sort();
+        assert_eq!(active, left, "{screen}");
+    }
+}
+
 #[tokio::test]
 async fn a_policy_that_is_paused_while_the_question_stands_ends_nobody() {
     let paused = format!("{POLICY}paused: true\n");
@@ -217,6 +244,28 @@ async fn a_lock_does_not_give_up_after_an_incomplete_listing() {
     assert!(output.stderr.contains("`DescribeSessions` was denied"), "{}", output.stderr);
     let n = emulator.calls().iter().filter(|it| it.operation == "DescribeSessions").count();
     assert_eq!(n, 1, "trying again is of no use");
+}
+
+#[tokio::test]
+async fn a_lock_does_not_give_up_after_a_look_up_that_failed() {
+    let policy = &write("look-up.policy.yaml", &POLICY.replace("no-tags", "unknown"));
+    let log = &write("look-up.jsonl", "");
+    let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--log", log];
+    let fleet = zombies(&["old"]) + "tags: { i-0aa00000000000old: { keep: \"false\" } }\n";
+    for (fault, n_lookups, left) in [
+        ("times: 5, play: internal_error", 6, &[][..]),
+        ("play: deny", 1, &["old-1"]), // Trying again is of no use.
+    ] {
+        let faults = format!("faults: [{{ operation: GetResources, {fault} }}]");
+        let (emulator, url) = served(&(fleet.clone() + &faults)).await;
+        let output = run(&url, &[&lock[..], &["--for", "30s"]].concat()).await;
+        let status = if left.is_empty() { 0 } else { 3 };
+        assert_eq!(output.status, Some(status), "{}{}", output.stdout, output.stderr);
+        assert_eq!(output.stderr.matches("warning: ").count(), 1, "{}", output.stderr);
+        let n = emulator.calls().iter().filter(|it| it.operation == "GetResources").count();
+        assert!(n_lookups <= n && (left.is_empty() || n == n_lookups), "{n}");
+        assert_eq!(emulator.active_ids(), left);
+    }
 }
 
 #[tokio::test]

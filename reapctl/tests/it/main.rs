@@ -9,6 +9,7 @@ mod privilege;
 mod aws;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Stdio,
@@ -565,8 +566,17 @@ async fn a_lock_ends_every_session_of_an_owner_but_the_exempt() {
         "{}",
         output.stdout
     );
-    let command = "aws iam put-role-policy --role-name 'developer'";
-    assert!(output.stdout.contains(command), "{}", output.stdout);
+    let command =
+        "aws iam put-role-policy --role-name 'developer' --policy-name session-reaper-lock-";
+    let names = |output: &Output| {
+        let parts = output.stdout.split(command).skip(1);
+        let names = parts.filter_map(|it| it.split_once(' ')).map(|(name, _)| name.to_owned());
+        names.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names(&output).len(), 1, "{}", output.stdout);
+    let several = ["role/developer/lena", "role/developer", "role/developer/jonas"];
+    let output = account.reapctl(&[&lock[..], &several].concat()).await;
+    assert_eq!(names(&output).len(), 3, "none replaces another: {}", output.stdout);
 
     let enforce = ["--enforce", "--yes", "--reason", "INC-7", "--log", &log, "--for", "30s"];
     let output = account.reapctl(&[&lock[..], &enforce].concat()).await;
@@ -927,6 +937,29 @@ async fn a_backtest_does_not_invent_the_end_of_a_session() {
     let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert_eq!(json["unjudged"], 1);
     assert_eq!(json["sessions"].as_array().map(Vec::len), Some(1), "{json}");
+}
+
+#[tokio::test]
+async fn a_backtest_blames_no_rule_of_which_nobody_knows_whether_it_is_violated() {
+    let account = devs("either.yaml", &[&format!("jo {TARGET}")], "").await;
+    let policy = "version: 1\ntag_keys: [env]\nuntagged: unknown\nrules:\n\
+                  - { id: a, when: { target_tags: { env: prod } }, forbid: true }\n\
+                  - { id: b, when: all, unless: { target_tags: { env: prod } }, forbid: true }\n";
+    let policy = &write("either.policy.yaml", policy);
+    let page = concat!(env!("CARGO_TARGET_TMPDIR"), "/either.html");
+    let backtest = ["backtest", policy, "--html", page];
+    let output = account.reapctl(&[&backtest[..], &["--output", "json"]].concat()).await;
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(json["rules"]["a or b"]["sessions"], 1, "{json}");
+    let session = &json["sessions"][0];
+    assert!(session["would_end_at"].is_string() && session["unknown"] == "tags_not_returned");
+    let html = fs::read_to_string(page).expect("a page");
+    assert!(html.contains(" by a or b</title>"), "{html}");
+    let text = account.reapctl(&backtest).await.stdout;
+    assert!(text.contains("a or b"), "{text}");
+    assert!(text.contains(": 1 would have been ended") && !text.contains("nobody"), "{text}");
+    let output = account.reapctl(&["backtest", policy, "--against", policy]).await;
+    assert!(output.stdout.ends_with("Nothing changes.\n"), "{}", output.stdout);
 }
 
 #[tokio::test]
