@@ -96,10 +96,7 @@ async fn run(url: &str, arguments: &[&str]) -> Output {
 async fn on_a_terminal(url: &str, width: usize, words: &str) -> String {
     let reapctl = env!("CARGO_BIN_EXE_reapctl");
     let mut shell = std::process::Command::new("sh");
-    shell.args([
-        "-c",
-        &format!("stty -onlcr rows 50 cols {width} && exec {reapctl} {words} 2>/dev/null"),
-    ]);
+    shell.args(["-c", &format!("stty -onlcr rows 50 cols {width} && exec {reapctl} {words}")]);
     shell.envs(variables(url)).env("NO_COLOR", "1").env("TERM", "xterm");
     let read = move || {
         let mut terminal = spawn_command(shell, Some(60_000)).expect("a terminal");
@@ -229,9 +226,14 @@ async fn no_column_is_shifted_by_what_somebody_typed_and_no_log_line_forged() {
 async fn on_a_terminal_everything_stays_in_its_column_too() {
     let url = &served(fleet("arn:aws:iam::123456789012:user/")).await;
     let policy = &write("hostile-3.policy.yaml", VIOLATED_BY_ALL);
-    for words in ["plan --policy", "sweep --policy"] {
+    let errors = &write("hostile.errors", "");
+    for (command, is_error) in [("plan", false), ("sweep", false), ("lock 'arn:*'", true)] {
         for width in [80, 200] {
-            let screen = on_a_terminal(url, width, &format!("{words} {policy}")).await;
+            let words = format!("{command} --policy {policy} 2>{errors}");
+            let mut screen = on_a_terminal(url, width, &words).await;
+            if is_error {
+                screen = fs::read_to_string(errors).expect("what `lock` shows before it asks");
+            }
             assert_safe(&screen);
             assert_aligned(&screen);
             let table = screen.lines().take_while(|it| !it.is_empty());
@@ -239,7 +241,7 @@ async fn on_a_terminal_everything_stays_in_its_column_too() {
             assert!(widest.is_some_and(|it| it <= width), "{widest:?}: {screen}");
         }
     }
-    let list = "describe-sessions --state Active --output table --color off";
+    let list = "describe-sessions --state Active --output table --color off 2>/dev/null";
     let screen = on_a_terminal(url, 200, list).await;
     assert_safe(&screen);
     // Joined characters count as the AWS CLI counts them: one by one.

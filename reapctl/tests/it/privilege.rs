@@ -53,6 +53,21 @@ async fn called(arguments: &[&str]) -> BTreeSet<String> {
     calls.iter().filter_map(|it| action(&it.operation)).collect()
 }
 
+/// The commands whose help has this option.
+async fn with_option(option: &str) -> BTreeSet<String> {
+    let help = reapctl(&["--help"], &[]).await.stdout;
+    let (_, list) = help.split_once("Commands:\n").expect("a list");
+    let lines = list.lines().take_while(|it| !it.is_empty());
+    let mut found = BTreeSet::new();
+    for name in lines.filter_map(|it| it.strip_prefix("  ")?.split(' ').next()) {
+        // Lines that go on have no name.
+        if !name.is_empty() && reapctl(&[name, "--help"], &[]).await.stdout.contains(option) {
+            found.insert(name.into());
+        }
+    }
+    found
+}
+
 #[tokio::test]
 async fn operators_may_do_exactly_what_their_commands_call() {
     const POLICY: [&str; 2] = ["--policy-parameter", "/policy"];
@@ -63,6 +78,11 @@ async fn operators_may_do_exactly_what_their_commands_call() {
     let all: BTreeSet<String> = looking.union(&ending).cloned().collect();
     let session = "amara-0a1b2c3d4e5f60001";
     let log = write("privilege.jsonl", "");
+    let mut tried = BTreeSet::new();
+    let mut called = async |arguments: &[&str]| {
+        tried.insert(arguments[0].to_owned());
+        called(arguments).await
+    };
     for (arguments, expected) in [
         (vec!["plan"], &looking),
         (vec!["explain", session], &looking),
@@ -86,7 +106,10 @@ async fn operators_may_do_exactly_what_their_commands_call() {
     assert!(listed.is_subset(&looking) && listed.len() == 1, "{listed:?}");
     assert_eq!(ended, ending);
 
-    // Every command that has the option: the caller's call, and the role's.
+    assert_eq!(tried, with_option("--endpoint-url").await, "every command that reaches AWS");
+
+    // The caller's call, and the role's.
+    let mut assumed = BTreeSet::new();
     for arguments in [
         &["plan", "--policy", STARTER][..],
         &["sweep", "--policy", STARTER],
@@ -94,9 +117,11 @@ async fn operators_may_do_exactly_what_their_commands_call() {
         &["lock", "user/amara", "--policy", STARTER],
         &["backtest", STARTER],
     ] {
-        let mut called = called(&[arguments, &ROLE, &PACE].concat()).await;
+        let mut called = self::called(&[arguments, &ROLE, &PACE].concat()).await;
         let of_caller = called.extract_if(.., |it| it.starts_with("sts:")).collect();
         assert_eq!(assuming, of_caller, "{arguments:?}");
         assert!(called.is_subset(&looking) && !called.is_empty(), "{arguments:?}: {called:?}");
+        assumed.insert(arguments[0].to_owned());
     }
+    assert_eq!(assumed, with_option("--role-arn").await);
 }
