@@ -17,7 +17,10 @@ pub enum Answer {
     /// The credentials do not allow it.
     Denied,
     /// There was nothing left to end, AWS says.
-    NotValid,
+    NotValid {
+        /// Whether an attempt before may have taken effect.
+        is_unclear: bool,
+    },
     /// It was refused for any other reason.
     Refused,
     /// It was throttled until there was no more time.
@@ -74,7 +77,7 @@ pub async fn act(
 /// that there is nothing left to end.
 fn answer(err: &CallError) -> Answer {
     match err.kind {
-        CallErrorKind::NotValid => Answer::NotValid,
+        CallErrorKind::NotValid => Answer::NotValid { is_unclear: err.is_unclear },
         _ if err.is_unclear => Answer::Unclear,
         CallErrorKind::Denied => Answer::Denied,
         CallErrorKind::Throttled => Answer::Throttled,

@@ -86,8 +86,8 @@ pub struct Parameter {
 /// What `GetResources` returned.
 #[derive(Debug)]
 pub struct TaggedResources {
-    /// The tags by ARN.
-    pub tags: BTreeMap<String, BTreeMap<String, String>>,
+    /// The tags by ARN; `None` where the answer lacks them, or a key.
+    pub tags: BTreeMap<String, Option<BTreeMap<String, String>>>,
     /// Whether an ARN that is not there has nothing to say; else there were further pages.
     pub is_all: bool,
 }
@@ -281,12 +281,14 @@ impl Ssm {
                 |it| it.resource_tag_mapping_list.is_some(),
             )
             .await?;
-        let tags = answer.resource_tag_mapping_list.unwrap_or_default().into_iter();
-        let tags = tags.filter_map(|it| {
-            let tags = it.tags.unwrap_or_default().into_iter().map(|it| (it.key, it.value));
-            Some((it.resource_arn?, tags.collect()))
+        let mappings = answer.resource_tag_mapping_list.unwrap_or_default();
+        let is_all = answer.pagination_token.is_none_or(|it| it.is_empty())
+            && mappings.iter().all(|it| it.resource_arn.is_some());
+        let tags = mappings.into_iter().filter_map(|it| {
+            let tags = it.tags.filter(|tags| tags.iter().all(|it| !it.key.is_empty()));
+            let tags = tags.map(|it| it.into_iter().map(|it| (it.key, it.value)).collect());
+            Some((it.resource_arn?, tags))
         });
-        let is_all = answer.pagination_token.is_none_or(|it| it.is_empty());
         Ok(TaggedResources { tags: tags.collect(), is_all })
     }
 

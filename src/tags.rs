@@ -45,10 +45,12 @@ pub async fn look_up(
                     answer.is_all,
                     policy.untagged.unwrap_or_default(),
                 ) {
-                    (Some(tags), _, _) => Tags::Known(relevant(policy, tags).into()),
+                    (Some(Some(tags)), _, _) => Tags::Known(relevant(policy, tags).into()),
                     (None, true, Untagged::NoTags) => Tags::Known(Arc::default()),
                     (None, true, Untagged::Unknown) => Tags::Unknown(Unknown::TagsNotReturned),
-                    (None, false, _) => Tags::Unknown(Unknown::TagsLookupFailed),
+                    (Some(None), _, _) | (None, false, _) => {
+                        Tags::Unknown(Unknown::TagsLookupFailed)
+                    }
                 },
                 Err(_) => Tags::Unknown(Unknown::TagsLookupFailed),
             };

@@ -104,9 +104,10 @@ fn may_change(tried: &Tried, sighting: &Sighting, n_passes: usize) -> bool {
         (Answer::Denied | Answer::Throttled, _)
         | (_, Sighting::Absent)
         | (Answer::Refused, Sighting::Listed(_)) => false,
-        (Answer::Accepted | Answer::NotValid | Answer::Unclear, Sighting::Listed(status)) => {
-            n_passes < PATIENT_PASSES || !is_ending(status.as_deref())
-        }
+        (
+            Answer::Accepted | Answer::NotValid { .. } | Answer::Unclear,
+            Sighting::Listed(status),
+        ) => n_passes < PATIENT_PASSES || !is_ending(status.as_deref()),
         (_, Sighting::Unseen) => true,
     }
 }
@@ -117,11 +118,18 @@ fn outcome(answer: Answer, sighting: &Sighting) -> Outcome {
         (Answer::Denied, _) => Outcome::Denied,
         (Answer::Throttled, _) => Outcome::Throttled,
         (Answer::Accepted | Answer::Unclear, Sighting::Absent) => Outcome::Terminated,
-        (Answer::NotValid | Answer::Refused, Sighting::Absent) => Outcome::AlreadyGone,
-        (Answer::NotValid | Answer::Refused, Sighting::Listed(_))
-        | (Answer::Refused, Sighting::Unseen) => Outcome::Failed,
+        (Answer::NotValid { .. } | Answer::Refused, Sighting::Absent) => Outcome::AlreadyGone,
         (Answer::Accepted | Answer::Unclear, Sighting::Listed(_) | Sighting::Unseen)
-        | (Answer::NotValid, Sighting::Unseen) => Outcome::Unconfirmed,
+        | (Answer::NotValid { .. }, Sighting::Unseen)
+        | (Answer::NotValid { is_unclear: true }, Sighting::Listed(_)) => Outcome::Unconfirmed,
+        // It does not live on: this sweep, or another, has ended it, and it has not gone yet.
+        (Answer::NotValid { .. } | Answer::Refused, Sighting::Listed(status))
+            if is_ending(status.as_deref()) =>
+        {
+            Outcome::Unconfirmed
+        }
+        (Answer::NotValid { is_unclear: false } | Answer::Refused, Sighting::Listed(_))
+        | (Answer::Refused, Sighting::Unseen) => Outcome::Failed,
     }
 }
 
@@ -133,15 +141,17 @@ mod tests {
     #[rustfmt::skip]
     fn outcomes() {
         use Outcome::{AlreadyGone, Denied, Failed, Terminated, Throttled, Unconfirmed};
-        let sightings = [Sighting::Absent, Sighting::Listed(None), Sighting::Unseen];
+        let ending = Sighting::Listed(Some("Terminating".into()));
+        let sightings = [Sighting::Absent, Sighting::Listed(None), ending, Sighting::Unseen];
         let table = [
-            // answer           absent       listed       unseen
-            (Answer::Accepted,  [Terminated,  Unconfirmed, Unconfirmed]),
-            (Answer::Unclear,   [Terminated,  Unconfirmed, Unconfirmed]),
-            (Answer::NotValid,  [AlreadyGone, Failed,      Unconfirmed]),
-            (Answer::Refused,   [AlreadyGone, Failed,      Failed]),
-            (Answer::Denied,    [Denied,      Denied,      Denied]),
-            (Answer::Throttled, [Throttled,   Throttled,   Throttled]),
+            // answer                                 absent       listed       ending       unseen
+            (Answer::Accepted,                       [Terminated,  Unconfirmed, Unconfirmed, Unconfirmed]),
+            (Answer::Unclear,                        [Terminated,  Unconfirmed, Unconfirmed, Unconfirmed]),
+            (Answer::NotValid { is_unclear: true },  [AlreadyGone, Unconfirmed, Unconfirmed, Unconfirmed]),
+            (Answer::NotValid { is_unclear: false }, [AlreadyGone, Failed,      Unconfirmed, Unconfirmed]),
+            (Answer::Refused,                        [AlreadyGone, Failed,      Unconfirmed, Failed]),
+            (Answer::Denied,                         [Denied,      Denied,      Denied,      Denied]),
+            (Answer::Throttled,                      [Throttled,   Throttled,   Throttled,   Throttled]),
         ];
         for (answer, expected) in table {
             let actual = sightings.each_ref().map(|it| outcome(answer, it));

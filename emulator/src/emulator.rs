@@ -46,9 +46,9 @@ pub struct Call {
     pub status: Option<u16>,
     /// The code of the error that was answered.
     pub error: Option<String>,
-    /// Whether a fault struck it: one that changed nothing, as where there was nothing to change, did
+    /// The fault that struck it: one that changed nothing, as where there was nothing to change, did
     /// not.
-    pub is_struck: bool,
+    pub struck_by: Option<Play>,
 }
 
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl Emulator {
             Some(Play::Throttle)
         } else {
             let struck = self.strike(&call);
-            self.record(index, |it| it.is_struck = struck.is_some());
+            self.record(index, |it| it.struck_by.clone_from(&struck));
             struck
         };
         let (response, error) = match self.play(index, &call, play).await? {
@@ -176,7 +176,7 @@ impl Emulator {
             body: call.body.clone(),
             status: None,
             error: None,
-            is_struck: false,
+            struck_by: None,
         });
         calls.len() - 1
     }
@@ -241,12 +241,7 @@ impl Emulator {
             Some(Play::Error { status, code, message }) => {
                 Err(ApiError::new(status, &code, &message))
             }
-            Some(Play::Forget(field)) => self.alter(index, call, |page| {
-                let rows = page.get_mut("Sessions").and_then(Value::as_array_mut);
-                for row in rows.into_iter().flatten().filter_map(Value::as_object_mut) {
-                    row.remove(&field);
-                }
-            }),
+            Some(Play::Forget(field)) => self.alter(index, call, |page| forget(page, &field)),
             Some(Play::InternalError) => Err(ApiError::internal_error()),
             Some(Play::InvalidToken) => Err(ApiError::invalid_token()),
             Some(Play::MoreTags) => self.alter(index, call, |answer| {
@@ -299,8 +294,9 @@ impl Emulator {
                 Ok(wire::response(503, "text/html", body))
             }
             Some(Play::Vanish(id)) => {
-                let is_struck = self.state().world.vanish(&id);
-                self.record(index, |it| it.is_struck = is_struck);
+                if !self.state().world.vanish(&id) {
+                    self.record(index, |it| it.struck_by = None);
+                }
                 self.carry_out(call, |_| {})
             }
         })
@@ -319,7 +315,9 @@ impl Emulator {
             alter(answer);
             is_struck = *answer != unaltered;
         });
-        self.record(index, |it| it.is_struck = is_struck);
+        if !is_struck {
+            self.record(index, |it| it.struck_by = None);
+        }
         response
     }
 
@@ -433,6 +431,20 @@ impl Emulator {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a field out of the rows of sessions or tags, and out of each tag.
+fn forget(answer: &mut Value, field: &str) {
+    for list in ["Sessions", "ResourceTagMappingList"] {
+        let rows = answer.get_mut(list).and_then(Value::as_array_mut);
+        for row in rows.into_iter().flatten().filter_map(Value::as_object_mut) {
+            row.remove(field);
+            let tags = row.get_mut("Tags").and_then(Value::as_array_mut);
+            for tag in tags.into_iter().flatten().filter_map(Value::as_object_mut) {
+                tag.remove(field);
+            }
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub enum Play {
         /// `message`.
         message: String,
     },
-    /// The rows of the page lack this field.
+    /// The rows of the page, or of the tags, lack this field.
     Forget(String),
     /// 500 `InternalServerError`.
     InternalError,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use session_reaper::{
     policy::{Policy, PolicyErrors},
-    printable,
+    printable::{self, is_unsafe},
     session::Session,
     target::{Tags, Unknown},
     verdict::judge,
@@ -81,6 +81,8 @@ fn check_errors(text: &str, PolicyErrors(errors): &PolicyErrors) {
         assert!((1..=line.chars().count() + 1).contains(&column), "{error:?}");
     }
     for error in errors.iter().take(3) {
-        assert!(!diagnostic::render("policy.yaml", text, error).is_empty());
+        let shown = diagnostic::render("policy.yaml", text, error);
+        let plain = anstream::adapter::strip_str(&shown).to_string();
+        assert!(!plain.is_empty() && !plain.replace('\n', "").contains(is_unsafe), "{plain:?}");
     }
 }

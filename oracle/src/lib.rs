@@ -5,6 +5,7 @@
 #[path = "../../src"]
 mod core {
     pub mod completions;
+    pub mod event;
     pub mod metrics;
     pub mod pattern;
     pub mod plan;
@@ -18,5 +19,5 @@ mod core {
 }
 
 pub use self::core::{
-    completions, metrics, pattern, plan, policy, printable, report, session, target, truth, verdict,
+    completions, event, metrics, pattern, plan, policy, printable, report, session, target, truth, verdict,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_manager_emulator::{Behaviour, Fault, Fleet, OnTerminate, Play, Seed, ToEnded};
+use session_manager_emulator::{Behaviour, Call, Fault, Fleet, OnTerminate, Play, Seed, ToEnded};
 use session_reaper::{
     report::{Failure, Outcomes, Report},
     source::PolicySource,
@@ -495,6 +495,34 @@ async fn a_cut_off_call_that_is_repeated_claims_no_more_than_aws_answers() {
     let report = stage.sweep().await;
     let expected = Outcomes { terminated: 3, already_gone: 1, ..Outcomes::default() };
     stage.check(&report, outcomes(0, expected));
+}
+
+/// AWS has nothing left to end, and still lists it as it goes: no claim that it lives on.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_on_its_way_has_not_failed() {
+    let behaviour = Behaviour {
+        to_ended: ToEnded::ValidationException,
+        terminating_for: Duration::from_hours(1),
+        ..Behaviour::default()
+    };
+    let unanswered = Fault::new(TERMINATE, 1, Play::ResetAfter).for_session("v-2h");
+    let stage = Stage::new(
+        Wire::InProcess,
+        Fleet { faults: vec![unanswered], behaviour: behaviour.clone(), ..fleet(0) },
+    );
+    let report = stage.sweep().await;
+    let expected = Outcomes { unconfirmed: 4, ..Outcomes::default() };
+    stage.check(&report, outcomes(0, expected));
+    assert_eq!(row(&report, "v-2h")["last_status"], "Terminating");
+
+    // What another sweep ends at the same time.
+    let behaviour = Behaviour { latency: Duration::from_millis(10), ..behaviour };
+    let stage = Stage::new(Wire::InProcess, Fleet { behaviour, ..fleet(0) });
+    let (one, other) = tokio::join!(Box::pin(stage.sweep()), Box::pin(stage.sweep()));
+    stage.check(&one, outcomes(0, expected));
+    stage.check(&other, outcomes(0, expected));
+    let is_refused = |it: &Call| it.error.as_deref() == Some("ValidationException");
+    assert_eq!(stage.calls(TERMINATE).iter().filter(|it| is_refused(it)).count(), 4);
 }
 
 #[tokio::test(start_paused = true)]

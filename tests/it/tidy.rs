@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "session.rs",
     "target.rs",
     "pattern.rs",
@@ -18,6 +18,7 @@ const PURE: [&str; 16] = [
     "plan.rs",
     "report.rs",
     "metrics.rs",
+    "event.rs",
     "printable.rs",
 ];
 

@@ -131,7 +131,7 @@ async fn every_fault_strikes_every_operation_and_comes_to_what_it_must() {
 /// The fault did strike, once, unless there is nothing in the operation's answers that it could change.
 #[track_caller]
 fn assert_struck(stage: &Stage, operation: &str, play: &Value) {
-    let n_struck = stage.calls(operation).iter().filter(|it| it.is_struck).count();
+    let n_struck = stage.calls(operation).iter().filter(|it| it.struck_by.is_some()).count();
     let can_strike = only_operation(name(play)).is_none_or(|it| it == operation);
     assert_eq!(n_struck, usize::from(can_strike), "{operation}: {play}");
 }
@@ -229,7 +229,24 @@ limits: { trip_above: { percent: 100 } }
         let actual = (report.outcomes.terminated, it.unjudged, it.undetermined);
         assert_eq!(actual, (ended, unjudged, undetermined), "{field}");
         assert_eq!(stage.asked_to_end().len(), ended, "{field}");
-        assert!(stage.calls("DescribeSessions").iter().all(|it| it.is_struck), "{field}");
+        assert!(stage.calls("DescribeSessions").iter().all(|it| it.struck_by.is_some()), "{field}");
+    }
+}
+
+/// Even where targets that AWS does not tell of have no tags.
+#[tokio::test]
+async fn tags_that_are_forgotten_exempt_nobody_and_condemn_nobody() {
+    let policy = POLICY.replace("tag_keys:", "untagged: no-tags\ntag_keys:");
+    for field in ["Tags", "ResourceARN", "Key"] {
+        let fault = once("GetResources", &json!({"forget": field})).always();
+        let stage = Stage::with_faults(Wire::Socket, 0, vec![fault]);
+        let stage = Stage { policy: inline(&policy), ..stage };
+        let report = stage.sweep().await;
+        assert!(stage.calls("GetResources").iter().all(|it| it.struck_by.is_some()), "{field}");
+        let told = report.sessions.iter().filter(|it| it.verdict == "undetermined");
+        let told: Vec<_> = told.filter_map(|it| it.session_id.as_deref()).collect();
+        assert!(told.contains(&"x-tag"), "{field}: {told:?}");
+        assert!(stage.emulator.active_ids().contains(&"x-tag".into()), "{field}");
     }
 }
 

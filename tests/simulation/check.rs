@@ -11,6 +11,7 @@ use session_reaper::{
     plan::{Action, Hold},
     report::{Mode, Outcome, Report, Settled},
     sweep::Swept,
+    target::Unknown,
     verdict,
 };
 use sha2::{Digest, Sha256};
@@ -28,8 +29,11 @@ pub(crate) const CONCURRENCY: usize = 8;
 /// The longest that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// How long a termination may wait for its turn: behind all the others, each held back.
-const SLACK: Duration = Duration::from_mins(1);
+/// Timers are as exact as this.
+const TICK: Duration = Duration::from_millis(2);
+
+/// The first pause before an attempt that follows one without an answer; each further one doubles it.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The first pause after a throttled call, and the longest.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -164,15 +168,19 @@ fn arn(target: &str) -> Option<String> {
     Some(format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"))
 }
 
-fn tag_set(mapping: &Value) -> TagSet {
+/// The tags of a target; `None` if the answer lacks some.
+fn tag_set(mapping: &Value) -> Option<TagSet> {
     let known = |text: &Value, texts: &[&'static str]| {
         texts.iter().find(|it| text.as_str() == Some(it)).copied()
     };
-    let tags = mapping["Tags"].as_array().into_iter().flatten();
-    let tags = tags.filter_map(|it| {
+    let tags = mapping["Tags"].as_array()?;
+    if tags.iter().any(|it| it["Key"].is_null()) {
+        return None;
+    }
+    let tags = tags.iter().filter_map(|it| {
         Some((known(&it["Key"], &KEYS)?, known(&it["Value"], &VALUES).unwrap_or("another")))
     });
-    tags.collect()
+    Some(tags.collect())
 }
 
 /// What was called before the first termination: any listing after it is verification.
@@ -218,10 +226,11 @@ fn read_listing<'a>(exchanges: &[&'a Exchange]) -> (Vec<&'a Value>, u32, bool) {
         is_whole = false;
         if exchange.error_code() == Some("InvalidNextToken") {
             n_restarts += 1;
-            if n_restarts <= 2 {
-                rows.retain(|it| id(it).is_some());
-                tokens.clear();
+            if 2 < n_restarts {
+                break;
             }
+            rows.retain(|it| id(it).is_some());
+            tokens.clear();
         }
         let Some(page) = exchange.success() else { continue };
         let Some(sessions) = page["Sessions"].as_array() else { continue };
@@ -247,11 +256,12 @@ fn read_tags<'a>(
             let told = match exchange.success() {
                 None => Tags::Failed,
                 Some(answer) => {
-                    let mut all = answer["ResourceTagMappingList"].as_array().into_iter().flatten();
-                    let mapping = all.find(|it| it["ResourceARN"] == arn);
-                    let is_all = answer["PaginationToken"].as_str().is_none_or(str::is_empty);
+                    let all = answer["ResourceTagMappingList"].as_array().into_iter().flatten();
+                    let mapping = all.clone().find(|it| it["ResourceARN"] == arn);
+                    let is_all = answer["PaginationToken"].as_str().is_none_or(str::is_empty)
+                        && all.clone().all(|it| it["ResourceARN"].is_string());
                     let untold = || if is_all { model.untagged() } else { Tags::Failed };
-                    mapping.map_or_else(untold, |it| Tags::Known(tag_set(it)))
+                    mapping.map_or_else(untold, |it| tag_set(it).map_or(Tags::Failed, Tags::Known))
                 }
             };
             tags.insert(arn.to_owned(), told);
@@ -302,8 +312,15 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let mut has_read = false;
     let mut listing_by = None;
     let mut is_census = true;
+    let end_acting_by = act_by(run, served) + Duration::from_secs(2) + TICK;
     for it in &run.exchanges {
         ensure!(it.started_at < run.start_by, "{} began after the deadline", it.operation);
+        let over_at = it.over_at.unwrap_or(run.ended_at);
+        ensure!(over_at <= it.started_at + ATTEMPT + TICK, "{} took too long", it.operation);
+        let is_ending = it.is("TerminateSession");
+        ensure!(!is_ending || over_at <= end_acting_by, "it went on while it was to verify");
+        let n = it.request["MaxResults"].as_u64();
+        ensure!(!it.is("DescribeSessions") || n == Some(200), "{n:?} rows were asked for");
         let has_policy = served.model.is_some() || it.is("GetParameter");
         ensure!(has_policy, "{} was called without a policy", it.operation);
         let name = it.request["Name"].as_str();
@@ -321,6 +338,7 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
             ensure!(it.started_at <= by, "the listing took more than a third of the time");
         }
     }
+    check_look_up(run, served)?;
     for it in endings(run) {
         let is_under_way = |other: &&Exchange| {
             other.started_at <= it.started_at && other.ended_at.is_none_or(|at| it.started_at < at)
@@ -331,6 +349,25 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
     }
     ensure!(run.ended_at <= run.end_by, "the sweep was not over in time");
     Ok(())
+}
+
+/// The look-up of tags leaves half of the time to those whom they do not decide about.
+fn check_look_up(run: &Run, served: &Served<'_>) -> Result<(), String> {
+    let census = survey(&run.exchanges).filter(|it| it.is("DescribeSessions"));
+    let Some(listed_at) = census.filter_map(|it| it.over_at).max() else { return Ok(()) };
+    let act_by = if run.mode == Mode::Enforce { act_by(run, served) } else { run.start_by };
+    let by = act_by - act_by.saturating_duration_since(listed_at) / 2;
+    let mut look_up = run.exchanges.iter().filter(|it| it.is("GetResources"));
+    let is_in_time = !served.is_whole || look_up.all(|it| it.started_at <= by);
+    ensure!(is_in_time, "the look-up took more than half of the time to act");
+    Ok(())
+}
+
+/// Whether there was time for a call that nobody made: the last one had long been over.
+fn had_time(run: &Run, served: &Served<'_>) -> bool {
+    let last = survey(&run.exchanges).chain(endings(run)).filter_map(|it| it.over_at).max();
+    let turn = LONGEST_PAUSE + 2 * run.interval + Duration::from_secs(1);
+    last.is_some_and(|at| at + turn < act_by(run, served))
 }
 
 /// No termination starts from here on.
@@ -606,11 +643,10 @@ fn check_plan(
         );
     }
     let is_held = |it: &Settled| it.step.action == Action::Hold(Hold::Deadline);
-    if all.iter().any(is_held) {
-        let last = survey(&run.exchanges).chain(endings(run)).filter_map(|it| it.ended_at).max();
-        let had_time = last.is_some_and(|at| at + SLACK < act_by(run, served));
-        ensure!(!had_time, "held by a deadline that was not near");
-    }
+    let is_due = |it: &Settled| is_held(it) && had_time(run, served);
+    ensure!(!all.iter().any(is_due), "held by a deadline that was not near");
+    let is_asked = |it: &Settled| it.step.verdict.unknown() != Some(Unknown::TagsNotLookedUp);
+    ensure!(all.iter().all(is_asked), "nobody asked for the tags that decide");
     let mut asked = HashSet::new();
     let first_calls = endings(run).filter_map(Exchange::session).filter(|it| asked.insert(*it));
     let order: HashMap<_, _> =
@@ -663,24 +699,47 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &Settled) -> Result<(), Str
     let last = calls.last().copied();
     let n_unclear = calls.iter().filter(|it| it.is_unclear()).count();
     let is_open = last.is_some_and(|it| it.is_throttled() || it.is_unclear() && n_unclear < 5);
-    let had_time =
-        last.and_then(|it| it.ended_at).is_some_and(|at| at + SLACK < act_by(run, served));
-    ensure!(!(is_open && had_time), "given up, {calls:#?}");
+    ensure!(!(is_open && had_time(run, served)), "given up, {calls:#?}");
     ensure!(n_unclear <= 5, "tried too often: {calls:#?}");
-    let accepted = calls.iter().position(|it| it.success().is_some());
-    ensure!(accepted.is_none_or(|i| i + 1 == calls.len()), "asked again: {calls:#?}");
-    let is_proved = is_gone && is_absent(run, id);
-    let is_not_valid = |it: &Exchange| it.error_code() == Some("ValidationException");
+    let mut pause = RETRY_PAUSE;
+    for (before, next) in calls.iter().zip(calls.iter().skip(1)) {
+        let is_again = before.is_throttled() || before.is_unclear();
+        ensure!(is_again, "asked again: {calls:#?}");
+        if before.is_unclear() {
+            let over_at = before.over_at.unwrap_or(next.started_at);
+            ensure!(over_at + pause <= next.started_at, "asked again too soon: {calls:#?}");
+            pause *= 2;
+        }
+    }
+    let sighting = sighting(run, id);
+    let is_ending = |it: Option<&str>| matches!(it, Some("Terminating" | "Terminated"));
+    let last_status = if let Sighting::Listed(status) = sighting { status } else { None };
+    // One that begins anew is one listing, and looks like two; a row without an id may be its.
+    let begins_anew = |it: &Exchange| it.error_code() == Some("InvalidNextToken");
+    let is_told = it.last_status.as_deref() == last_status;
+    let is_plain = !run.exchanges.iter().any(|it| it.is("DescribeSessions") && begins_anew(it))
+        && !matches!(sighting, Sighting::Absent { is_sure: false });
+    ensure!(is_told || !is_plain, "{:?}, {sighting:?}", it.last_status);
+    let is_proved = is_gone && matches!(sighting, Sighting::Absent { .. });
+    let is_surely_gone = is_plain && matches!(sighting, Sighting::Absent { is_sure: true });
+    let is_not_valid = |it: &Exchange| {
+        matches!(it.error_code(), Some("ValidationException" | "DoesNotExistException"))
+    };
     let is_true = match it.outcome {
         Outcome::Terminated => is_proved && (is_accepted || 0 < n_unclear),
         Outcome::AlreadyGone => is_proved && !is_accepted && last.is_some_and(|it| is_refused(&it)),
-        Outcome::Unconfirmed => is_accepted || 0 < n_unclear || last.is_some_and(is_not_valid),
+        Outcome::Unconfirmed => {
+            let may_be_gone = is_accepted || 0 < n_unclear || last.is_some_and(is_not_valid);
+            !is_surely_gone && (may_be_gone || is_ending(last_status))
+        }
         Outcome::Denied => n_unclear == 0 && !is_accepted && last.is_some_and(|it| is_denied(&it)),
         Outcome::Throttled => {
             n_unclear == 0 && !is_accepted && last.is_some_and(Exchange::is_throttled)
         }
         Outcome::Failed => {
-            !is_accepted && last.is_some_and(|it| is_refused(&it) && !is_denied(&it))
+            let is_refused = last.is_some_and(|it| is_refused(&it) && !is_denied(&it));
+            let is_clear = !is_accepted && n_unclear == 0 && !(is_plain && is_ending(last_status));
+            is_refused && is_clear && !is_surely_gone
         }
         Outcome::Held => {
             calls.is_empty() && matches!(it.step.action, Action::Hold(_)) && it.error.is_none()
@@ -692,22 +751,40 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &Settled) -> Result<(), Str
     Ok(())
 }
 
-/// Whether the last listing that reached its end, after this session was asked to end, lacks it.
-fn is_absent(run: &Run, session: &str) -> bool {
-    let is_last = |it: &Exchange| it.session() == Some(session);
-    let Some(last) = run.exchanges.iter().rposition(is_last) else { return false };
-    let (mut is_listed, mut is_proved) = (false, false);
-    for it in run.exchanges[last..].iter().filter(|it| it.is("DescribeSessions")) {
+/// How a session was last seen after it had been asked to end.
+#[derive(Clone, Copy, Debug)]
+enum Sighting<'a> {
+    /// The last listing that reached its end lacks it; for sure, if every row there had an id.
+    Absent {
+        is_sure: bool,
+    },
+    Listed(Option<&'a str>),
+    Unseen,
+}
+
+fn sighting<'a>(run: &'a Run, session: &str) -> Sighting<'a> {
+    let is_it = |it: &Exchange| it.session() == Some(session);
+    if !run.exchanges.iter().any(is_it) {
+        return Sighting::Unseen;
+    }
+    let after = run.exchanges.iter().rposition(|it| it.is("TerminateSession")).unwrap_or_default();
+    let (mut row, mut is_sure, mut sighting) = (None, true, Sighting::Unseen);
+    for it in run.exchanges[after..].iter().filter(|it| it.is("DescribeSessions")) {
         let Some(page) = it.success() else { continue };
         if it.request["NextToken"].is_null() {
-            is_listed = false; // A listing begins.
+            (row, is_sure) = (None, true); // A listing begins.
         }
-        let rows = page["Sessions"].as_array().into_iter().flatten();
-        is_listed |= rows.into_iter().any(|it| id(it) == Some(session));
+        let rows = || page["Sessions"].as_array().into_iter().flatten();
+        row = row.or_else(|| rows().find(|it| id(it) == Some(session)));
+        is_sure &= rows().all(|it| id(it).is_some());
         let is_end = page["NextToken"].as_str().is_none_or(str::is_empty);
-        is_proved |= is_end && page["Sessions"].is_array() && !is_listed;
+        match row {
+            Some(row) => sighting = Sighting::Listed(row["Status"].as_str()),
+            None if is_end => sighting = Sighting::Absent { is_sure },
+            None => {}
+        }
     }
-    is_proved && !is_listed
+    sighting
 }
 
 /// Within any one second no more calls of one operation start than the rate, rounded up; and a
@@ -755,6 +832,19 @@ fn check_back_off(exchanges: &[&Exchange]) -> Result<(), String> {
     Ok(())
 }
 
+/// Calls of one operation, of which so many may be under way at a time, start as soon as they may.
+fn check_swift(calls: &[&Exchange], most: usize, interval: Duration) -> Result<(), String> {
+    let mut over: Vec<_> = calls.iter().filter_map(|it| it.over_at).collect();
+    over.sort_unstable();
+    for (i, pair) in calls.windows(2).enumerate() {
+        let turn = pair[0].started_at + interval;
+        let is_free = (i + 1).checked_sub(most).and_then(|it| over.get(it)).copied();
+        let by = is_free.map_or(turn, |it| turn.max(it)) + TICK;
+        ensure!(pair[1].started_at <= by, "{} came late", pair[1].operation);
+    }
+    Ok(())
+}
+
 /// After a sweep in which nothing went wrong: all is known, and all who can be ended are.
 ///
 /// Returns how many violators that can be ended wait for the next one.
@@ -769,6 +859,13 @@ pub(crate) fn check_undisturbed(
         return Err(format!("undisturbed, and yet {:?}", run.end));
     };
     ensure!(swept.report.failure().is_none(), "{:?}", swept.report.failure());
+    for (operation, most) in
+        [("DescribeSessions", 1), ("GetResources", 1), ("TerminateSession", CONCURRENCY)]
+    {
+        let is_it = |it: &&Exchange| it.is(operation);
+        let calls = survey(&run.exchanges).chain(endings(run)).filter(is_it);
+        check_swift(&calls.collect::<Vec<_>>(), most, run.interval)?;
+    }
     for row in &served.rows {
         let Some(listed) = Listed::read(row, run.now_ms).filter(|_| !is_ending(row)) else {
             continue;

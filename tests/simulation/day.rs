@@ -1,7 +1,7 @@
 //! One day: the account lives, policies are edited, and sweeps run, overlap and are killed.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::DefaultHasher},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     ops::AddAssign,
     time::Duration,
@@ -11,7 +11,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use fastrand::Rng;
 use jiff::Timestamp;
-use session_manager_emulator::Emulator;
+use session_manager_emulator::{Emulator, Play};
 use session_reaper::{
     report::Mode,
     source::PolicySource,
@@ -36,6 +36,8 @@ use crate::{
 pub(crate) struct Tally {
     /// By what came of the sweep, and of each of its sessions.
     counts: BTreeMap<&'static str, u64>,
+    /// Faults that struck, by the operation and their name.
+    strikes: BTreeMap<(String, String), u64>,
     n_sweeps: u64,
     n_calls: u64,
     /// Of all that was asked and served, and when.
@@ -110,6 +112,11 @@ pub(crate) fn day(seed: u64, narrates: bool) -> Result<Tally, String> {
         };
         day.narrate(&format!("{n_sessions} sessions, {behaviour}"));
         day.pass(n_sessions, n_targets).await?;
+        for call in day.emulator.calls() {
+            if let Some(play) = call.struck_by {
+                *day.tally.strikes.entry((call.operation, name(&play))).or_default() += 1;
+            }
+        }
         Ok(day.tally)
     })
 }
@@ -467,6 +474,18 @@ impl Day {
     }
 }
 
+/// As a fleet's file has it, but in one word.
+fn name(play: &Play) -> String {
+    let debug = format!("{play:?}");
+    debug.split(['(', ' ']).next().unwrap_or_default().to_lowercase()
+}
+
+/// The names of all faults, as serde lists them when it knows none of such a name.
+fn names() -> BTreeSet<String> {
+    let err = serde_json::from_str::<Play>("\"?\"").expect_err("`?` is a fault").to_string();
+    err.split('`').skip(3).step_by(2).map(|it| it.replace('_', "")).collect()
+}
+
 fn has_ended_somebody(run: &Run) -> bool {
     let End::Swept(swept) = &run.end else { return false };
     0 < swept.report.outcomes.terminated
@@ -481,12 +500,13 @@ impl Tally {
         #[expect(clippy::cast_precision_loss, reason = "not that many")]
         let per_second = |n: u64| n as f64 / seconds;
         format!(
-            "{} sweeps ({:.0}/s), {} calls ({:.0}/s); {:?}",
+            "{} sweeps ({:.0}/s), {} calls ({:.0}/s); {:?}; {} pairs of operation and fault",
             self.n_sweeps,
             per_second(self.n_sweeps),
             self.n_calls,
             per_second(self.n_calls),
-            self.counts
+            self.counts,
+            self.strikes.len()
         )
     }
 
@@ -522,6 +542,8 @@ impl Tally {
         ] {
             assert!(self.counts.contains_key(name), "never {name}: {:?}", self.counts);
         }
+        let struck: BTreeSet<_> = self.strikes.keys().map(|(_, name)| name.clone()).collect();
+        assert_eq!(struck, names(), "every fault strikes");
     }
 }
 
@@ -529,6 +551,9 @@ impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         for (name, n) in other.counts {
             *self.counts.entry(name).or_default() += n;
+        }
+        for (name, n) in other.strikes {
+            *self.strikes.entry(name).or_default() += n;
         }
         self.n_sweeps += other.n_sweeps;
         self.n_calls += other.n_calls;

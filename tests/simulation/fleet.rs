@@ -191,26 +191,32 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         code: code.into(),
         message: "as it is said".into(),
     };
-    let play = match rng.u8(..if operation == LIST { 27 } else { 14 }) {
-        0 | 1 if operation == TAGS => Play::MoreTags,
-        0 | 1 => Play::Throttle,
-        2 => Play::InternalError,
-        3 => Play::Unavailable,
-        4 => Play::ResetBefore,
-        5 => Play::ResetAfter,
-        6 => Play::CutOff,
-        7 => Play::Slow(seconds),
-        8 => Play::SlowAfter(seconds),
-        9 => Play::Truncated,
-        10 => Play::Body(["not JSON", "[]", "{\"Sessions\":7}"][rng.usize(..3)].into()),
-        11 => Play::Deny,
-        12 => error(400, "ExpiredTokenException"),
-        13 => error([400, 429][rng.usize(..2)], "SomethingNew"),
-        14 | 15 => Play::EmptyPage,
-        16 | 24 | 25 => Play::RepeatToken,
-        17 => Play::InvalidToken,
-        18 => Play::DuplicateRows,
-        19 => Play::Forget(
+    let n_plays = if operation == LIST { 27 } else { 18 };
+    let play = match (operation, rng.u8(..n_plays)) {
+        (TAGS, 0 | 1) => Play::MoreTags,
+        (_, 0 | 1) => Play::Throttle,
+        (_, 2) => Play::InternalError,
+        (_, 3) => Play::Unavailable,
+        (_, 4) => Play::ResetBefore,
+        (_, 5) => Play::ResetAfter,
+        (_, 6) => Play::CutOff,
+        (_, 7) => Play::Slow(seconds),
+        (_, 8) => Play::SlowAfter(seconds),
+        (_, 9) => Play::Truncated,
+        (_, 10) => Play::Body(["not JSON", "[]", "{\"Sessions\":7}"][rng.usize(..3)].into()),
+        (_, 11) => Play::Deny,
+        (_, 12) => error(400, "ExpiredTokenException"),
+        (TERMINATE, 13) => error(
+            400,
+            ["SomethingNew", "ValidationException", "DoesNotExistException"][rng.usize(..3)],
+        ),
+        (_, 13) => error([400, 429][rng.usize(..2)], "SomethingNew"),
+        (LIST | TAGS, 14 | 15) => Play::EmptyPage,
+        (TAGS, 16) => Play::Forget(["Tags", "ResourceARN", "Key"][rng.usize(..3)].into()),
+        (LIST, 16 | 24 | 25) => Play::RepeatToken,
+        (LIST | TERMINATE | TAGS, 17) => Play::InvalidToken,
+        (LIST, 18) => Play::DuplicateRows,
+        (LIST, 19) => Play::Forget(
             [
                 "SessionId",
                 "Owner",
@@ -223,12 +229,12 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
             ][rng.usize(..8)]
             .into(),
         ),
-        20 => Play::EmptyToken,
-        21 => {
+        (LIST, 20) => Play::EmptyToken,
+        (LIST, 21) | (TERMINATE, 14) => {
             let id = format!("fault-{}", rng.u64(..));
             Play::Appear(Box::new(seed(rng, id, 10, SignedDuration::from_mins(100))))
         }
-        22 | 23 => Play::ShufflePage,
+        (LIST, 22 | 23) => Play::ShufflePage,
         _ => somebody.clone().map_or(Play::Throttle, Play::Vanish),
     };
     let is_once = matches!(play, Play::Appear(_)); // There are no two sessions with one id.
@@ -236,7 +242,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
     let fault = Fault::new(operation, times, play).after(rng.usize(..8));
     let fault = if !is_once && rng.u8(..12) == 0 { fault.always() } else { fault };
     match somebody {
-        Some(id) if operation == TERMINATE && rng.bool() => {
+        Some(id) if operation == TERMINATE && !is_once && rng.bool() => {
             fault.after(0).for_session(&id).always()
         }
         _ => fault,

@@ -22,7 +22,22 @@ pub(crate) struct Exchange {
     pub(crate) started_at: Instant,
     /// What the caller was given; `None` if it did not wait, or was killed.
     pub(crate) answer: Option<Answer>,
+    /// When it was.
     pub(crate) ended_at: Option<Instant>,
+    /// When the caller had the answer, or no longer waited.
+    pub(crate) over_at: Option<Instant>,
+}
+
+/// Writes down when a call is over, however that comes about.
+struct Watch {
+    tap: Tap,
+    index: usize,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.tap.exchanges()[self.index].over_at = Some(Instant::now());
+    }
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -116,6 +131,7 @@ impl HttpConnector for Connector {
             started_at: Instant::now(),
             answer: None,
             ended_at: None,
+            over_at: None,
         };
         let tap = self.tap.clone();
         let mut exchanges = tap.exchanges();
@@ -124,7 +140,9 @@ impl HttpConnector for Connector {
         drop(exchanges);
         let kill = tap.0.kill.lock().unwrap().filter(|it| it.at_call == index);
         let emulator = self.emulator.clone();
+        let watch = Watch { tap: tap.clone(), index };
         HttpConnectorFuture::new(async move {
+            let _watch = watch;
             if kill.is_some_and(|it| !it.after_effect) {
                 tap.die().await;
             }
@@ -139,9 +157,10 @@ impl HttpConnector for Connector {
                 },
                 Err(_) => Answer::Reset,
             };
-            let exchange = &mut tap.exchanges()[index];
-            exchange.answer = Some(answer);
-            exchange.ended_at = Some(Instant::now());
+            let mut exchanges = tap.exchanges();
+            exchanges[index].answer = Some(answer);
+            exchanges[index].ended_at = Some(Instant::now());
+            drop(exchanges);
             result
         })
     }
