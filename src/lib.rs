@@ -19,6 +19,7 @@
 //! | [`verdict`] | one session, one instant, one verdict |
 //! | [`plan`] | verdicts to actions: order and limits |
 //! | [`report`], [`metrics`] | what was done: reply, log lines, CloudWatch metrics |
+//! | [`event`] | when to sweep, and in which mode at most |
 //! | [`printable`] | texts that anybody may have written, made safe to show |
 //!
 //! | the edges | |
@@ -27,7 +28,7 @@
 //! | [`source`], [`list`], [`tags`] | reading: the policy, the sessions, the targets' tags |
 //! | [`act`], [`verify`] | ending sessions, and checking that they are gone |
 //! | [`sweep`] | all of it, once |
-//! | [`config`], [`event`], [`telemetry`], [`handler`] | what only the Lambda function needs |
+//! | [`config`], [`telemetry`], [`handler`] | what only the Lambda function needs |
 //!
 //! # Invariants
 //!
@@ -50,6 +51,7 @@ pub mod verdict;
 pub mod plan;
 pub mod report;
 pub mod metrics;
+pub mod event;
 pub mod printable;
 
 pub mod pacer;
@@ -62,6 +64,5 @@ pub mod verify;
 pub mod sweep;
 
 pub mod config;
-pub mod event;
 pub mod telemetry;
 pub mod handler;

@@ -177,10 +177,10 @@ pub(crate) fn endless() -> Fault {
 }
 
 fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
-    let operation = match rng.u8(..12) {
+    let operation = match rng.u8(..13) {
         0..4 => LIST,
         4..9 => TERMINATE,
-        9..11 => TAGS,
+        9..12 => TAGS,
         _ => "GetParameter",
     };
     let active = emulator.active_ids();
@@ -191,7 +191,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         code: code.into(),
         message: "as it is said".into(),
     };
-    let n_plays = if operation == LIST { 27 } else { 18 };
+    let n_plays = if operation == LIST { 27 } else { 20 };
     let play = match (operation, rng.u8(..n_plays)) {
         (TAGS, 0 | 1) => Play::MoreTags,
         (_, 0 | 1) => Play::Throttle,
@@ -212,7 +212,8 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         ),
         (_, 13) => error([400, 429][rng.usize(..2)], "SomethingNew"),
         (LIST | TAGS, 14 | 15) => Play::EmptyPage,
-        (TAGS, 16) => Play::Forget(["Tags", "ResourceARN", "Key"][rng.usize(..3)].into()),
+        (TAGS, 16 | 18 | 19) => Play::Forget(["Tags", "ResourceARN", "Key"][rng.usize(..3)].into()),
+        (TERMINATE, 18 | 19) => Play::Slow(seconds),
         (LIST, 16 | 24 | 25) => Play::RepeatToken,
         (LIST | TERMINATE | TAGS, 17) => Play::InvalidToken,
         (LIST, 18) => Play::DuplicateRows,
