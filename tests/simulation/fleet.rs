@@ -191,7 +191,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         code: code.into(),
         message: "as it is said".into(),
     };
-    let n_plays = if operation == LIST { 27 } else { 20 };
+    let n_plays = if operation == LIST { 27 } else { 22 };
     let play = match (operation, rng.u8(..n_plays)) {
         (TAGS, 0 | 1) => Play::MoreTags,
         (_, 0 | 1) => Play::Throttle,
@@ -212,8 +212,8 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         ),
         (_, 13) => error([400, 429][rng.usize(..2)], "SomethingNew"),
         (LIST | TAGS, 14 | 15) => Play::EmptyPage,
-        (TAGS, 16 | 18 | 19) => Play::Forget(["Tags", "ResourceARN", "Key"][rng.usize(..3)].into()),
-        (TERMINATE, 18 | 19) => Play::Slow(seconds),
+        (TAGS, 16 | 18..) => Play::Forget(["Tags", "ResourceARN", "Key"][rng.usize(..3)].into()),
+        (TERMINATE, 18..) => Play::Slow(seconds),
         (LIST, 16 | 24 | 25) => Play::RepeatToken,
         (LIST | TERMINATE | TAGS, 17) => Play::InvalidToken,
         (LIST, 18) => Play::DuplicateRows,

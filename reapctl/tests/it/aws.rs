@@ -370,8 +370,8 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
                 let mut n = 0;
                 while n < LONG && stream.write_all(&[b' '; 1 << 13]).await.is_ok() {
                     n += 1 << 13;
+                    sent.fetch_max(n, Ordering::Relaxed);
                 }
-                sent.fetch_max(n, Ordering::Relaxed);
             }
         });
         let output = reach(words, &[variables, &[(asked_at, url.as_str())]].concat()).await;
