@@ -135,7 +135,7 @@ impl Day {
             }
             self.emulator.set_faults(fleet::faults(&mut self.rng, &self.emulator));
             let mut events = self.events(most_calls);
-            if self.rng.u16(..600) == 0 {
+            if self.rng.u16(..300) == 0 {
                 // There are more pages than are read.
                 self.emulator.set_faults(vec![fleet::endless()]);
                 containers.insert(0, self.container_at(50.0));
