@@ -99,8 +99,8 @@ mod tests {
         check(r#"{"source":{"dryRun":true}}"#, Enforce, Err("`source` must be a string"));
         check(r#"{"source":"x","attemptNumber":1}"#, Enforce, Ok(Enforce));
         check(r#"{"attemptNumber":[]}"#, Enforce, Err("`attemptNumber` must be a string"));
-        check(r#"{"dryRun":true}"#, Enforce, Err("`dryRun`"));
-        check(r#"{"mode":"dry-run","owner":"alice"}"#, Enforce, Err("`owner`"));
+        check(r#"{"dryRun":true}"#, Enforce, Err("unknown key `dryRun`"));
+        check(r#"{"mode":"dry-run","owner":"alice"}"#, Enforce, Err("unknown key `owner`"));
         check(r#"{"detail-type":"Scheduled Event","detail":"{}"}"#, Enforce, Ok(Enforce));
         check(r#"{"detail-type":"x","mode":"dry-run"}"#, Enforce, Ok(DryRun));
         check(r#"{"Records":[],"mode":"enforce"}"#, DryRun, Err("set REAPER_MODE"));
