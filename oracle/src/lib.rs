@@ -19,5 +19,6 @@ mod core {
 }
 
 pub use self::core::{
-    completions, event, metrics, pattern, plan, policy, printable, report, session, target, truth, verdict,
+    completions, event, metrics, pattern, plan, policy, printable, report, session, target, truth,
+    verdict,
 };
