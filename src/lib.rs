@@ -12,23 +12,13 @@
 //!
 //! # Code map, in reading order
 //!
-//! | the pure core | |
+//! | | |
 //! |---|---|
-//! | [`session`], [`target`] | what AWS tells: a session, its target's ARN and tags |
-//! | [`pattern`], [`truth`], [`policy`] | what the policy says, in three-valued logic |
-//! | [`verdict`] | one session, one instant, one verdict |
-//! | [`plan`] | verdicts to actions: order and limits |
-//! | [`report`], [`metrics`] | what was done: reply, log lines, CloudWatch metrics |
-//! | [`event`] | when to sweep, and in which mode at most |
-//! | [`printable`] | texts that anybody may have written, made safe to show |
-//!
-//! | the edges | |
-//! |---|---|
-//! | [`pacer`], [`ssm`] | the one way to call AWS: one retry loop, one pacer an operation |
-//! | [`source`], [`list`], [`tags`] | reading: the policy, the sessions, the targets' tags |
-//! | [`act`], [`verify`] | ending sessions, and checking that they are gone |
-//! | [`sweep`] | all of it, once |
-//! | [`config`], [`telemetry`], [`handler`] | what only the Lambda function needs |
+//! | `reaper_core` | the pure core: sessions, the policy, its evaluation, the plan, the report |
+//! | [`aws`] | the one way to call AWS: one retry loop, one pacer an operation |
+//! | [`sweep`] | all of it, once: policy, list, tags, terminate, verify |
+//! | [`sinks`] | where the facts go: log lines, metrics |
+//! | [`lambda`] | what only the Lambda function needs: its environment, events and handler |
 //!
 //! # Invariants
 //!
@@ -41,28 +31,7 @@
 //! 6. `terminated` means seen absent in a complete listing after AWS was asked to end it.
 //! 7. An error on one session is an outcome; only what fails the run as a whole is an error.
 
-pub mod session;
-pub mod target;
-pub mod pattern;
-pub mod truth;
-pub mod policy;
-mod completions;
-pub mod verdict;
-pub mod plan;
-pub mod report;
-pub mod metrics;
-pub mod event;
-pub mod printable;
-
-pub mod pacer;
-pub mod ssm;
-pub mod source;
-pub mod list;
-pub mod tags;
-pub mod act;
-pub mod verify;
+pub mod aws;
 pub mod sweep;
-
-pub mod config;
-pub mod telemetry;
-pub mod handler;
+pub mod sinks;
+pub mod lambda;

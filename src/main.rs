@@ -2,9 +2,9 @@
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use session_reaper::{
-    config,
-    handler::{App, handle},
-    telemetry,
+    lambda::config,
+    lambda::handler::{App, handle},
+    sinks::log,
 };
 
 // A build setting that got lost would cost every cold start tens of milliseconds, and nobody would see.
@@ -16,7 +16,7 @@ const _: () = assert!(
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let variables = config::environment();
-    telemetry::init(config::log_settings(&variables));
+    log::init(config::log_settings(&variables));
     let app = &App::new(&variables).await;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<_>| handle(app, event).await)).await
 }

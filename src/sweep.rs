@@ -1,5 +1,11 @@
 //! One sweep: the product, on one screen. The only loop with effects is `act`.
 
+pub mod list;
+pub mod source;
+pub mod tags;
+pub mod terminate;
+pub mod verify;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
@@ -7,19 +13,21 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{
-    act::act,
-    list::{Census, list},
+    aws::{Ssm, Within},
+    sinks::log::facts,
+    sweep::list::{Census, list},
+    sweep::source::{PolicySource, PolicyUnusable},
+    sweep::tags::look_up,
+    sweep::terminate::act,
+    sweep::verify::verify,
+};
+use reaper_core::{
+    evaluate::judge,
     plan::{Action, Hold, Judged, Plan, Step, oldest_first, plan},
     policy::Policy,
     report::{Coverage, Findings, Mode, Outcome, PolicyIdentity, Report, Row, Settled},
     session::{Reading, Record, State},
-    source::{PolicySource, PolicyUnusable},
-    ssm::{Ssm, Within},
-    tags::look_up,
     target::{Scope, Tags, Unknown},
-    telemetry::facts,
-    verdict::judge,
-    verify::verify,
 };
 
 /// What verification needs besides the time for its pages.

@@ -8,12 +8,12 @@ mod diagnostic;
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use session_reaper::{
+use reaper_core::{
+    evaluate::judge,
     policy::{Policy, PolicyErrors},
     printable::{self, is_unsafe},
     session::Session,
     target::{Tags, Unknown},
-    verdict::judge,
 };
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {

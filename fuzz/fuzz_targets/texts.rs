@@ -8,7 +8,7 @@ mod spreadsheet;
 #[path = "../../reapctl/src/table.rs"]
 #[expect(dead_code, reason = "only cells are rendered")]
 mod table;
-#[path = "../../src/telemetry.rs"]
+#[path = "../../src/sinks/log.rs"]
 #[expect(dead_code, reason = "logs are written elsewhere than to standard output")]
 mod telemetry;
 
@@ -19,8 +19,8 @@ use std::{
 };
 
 use libfuzzer_sys::fuzz_target;
+use reaper_core::printable::{self, is_unsafe, mend_halves, printable_json, printable_lines};
 use serde_json::{Map, Value, json};
-use session_reaper::printable::{self, is_unsafe, mend_halves, printable_json, printable_lines};
 use tracing::{error, info, info_span, level_filters::LevelFilter, warn};
 use unicode_width::UnicodeWidthStr;
 

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, hint::black_box};
 
 use divan::{Bencher, counter::ItemsCount};
 use jiff::{SignedDuration, Timestamp};
-use session_reaper::{
+use reaper_core::{
+    evaluate::judge,
     policy::Policy,
     session::Session,
     target::{Tags, Unknown},
-    verdict::judge,
 };
 
 /// How many rules.

@@ -16,12 +16,11 @@ use aws_sdk_sts::{
 };
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use jiff::Timestamp;
+use reaper_core::{report::Mode, target::Scope};
 use session_reaper::{
-    report::Mode,
-    source::PolicySource,
-    ssm::{Ssm, Within, sources, way_out},
+    aws::{Ssm, Within, sources, way_out},
     sweep::Order,
-    target::Scope,
+    sweep::source::PolicySource,
 };
 use tokio::time::Instant;
 

@@ -10,16 +10,18 @@ use std::{
 use anyhow::{Context, bail};
 use comfy_table::Table;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use serde::Serialize;
-use serde_json::json;
-use session_reaper::{
-    list::{Census, list},
+use reaper_core::{
+    evaluate::{Verdict, judge},
     pattern::short_owner,
     policy::{Policy, Untagged, duration},
     session::{Reading, Session, State},
-    tags::look_up,
     target::{Tags, Unknown},
-    verdict::{Verdict, judge},
+};
+use serde::Serialize;
+use serde_json::json;
+use session_reaper::{
+    sweep::list::{Census, list},
+    sweep::tags::look_up,
 };
 
 use crate::{

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::bail;
 use jiff::{Span, SpanRelativeTo, Timestamp};
-use serde::{Deserialize, Deserializer, de::Error};
-use serde_saphyr::Spanned;
-use session_reaper::{
+use reaper_core::{
+    evaluate::Verdict,
     policy::Policy,
     session::{Reading, Record, Session, is_ending},
     target::{Tags, Unknown},
-    verdict::Verdict,
 };
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_saphyr::Spanned;
 
 use crate::{
     explain::{name, shown},

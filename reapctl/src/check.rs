@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use reaper_core::policy::Policy;
 use serde_json::json;
-use session_reaper::policy::Policy;
 
 use crate::{
     INVALID, Output,

@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
-use session_reaper::ssm::ATTEMPT;
+use session_reaper::aws::ATTEMPT;
 
 use crate::{printable::printable, stdio::eprintln};
 
@@ -54,7 +54,7 @@ impl HttpConnector for Shown<SharedHttpConnector> {
 
 /// What an error comes from, in the end.
 pub(crate) fn root_cause(err: &(dyn std::error::Error + 'static)) -> String {
-    session_reaper::ssm::sources(err).last().map(ToString::to_string).unwrap_or_default()
+    session_reaper::aws::sources(err).last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// A call that is under way. If nobody waits for its end, that is shown as well.

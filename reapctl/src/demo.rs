@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use reaper_core::{report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, Fleet};
 use session_reaper::{
-    report::Mode,
-    source::PolicySource,
-    ssm::{Ssm, Within},
+    aws::{Ssm, Within},
+    sweep::source::PolicySource,
     sweep::{Order, Swept, sweep},
-    target::Scope,
 };
 use tokio::time::Instant;
 

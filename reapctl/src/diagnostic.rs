@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use session_reaper::policy::PolicyError;
+use reaper_core::policy::PolicyError;
 
 use crate::printable::{is_unsafe, printable_lines};
 

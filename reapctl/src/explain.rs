@@ -8,17 +8,19 @@ use std::{
 
 use anyhow::{Context, bail};
 use jiff::{Timestamp, Unit};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use session_reaper::{
-    list::{Census, list},
+use reaper_core::{
+    evaluate::{Verdict, judge},
     pattern::short_owner,
     policy::{Condition, Demand, Exemption, Policy, Requirement, Rule, Test},
     session::{Reading, Record, Session, State},
-    tags::look_up,
     target::{Tags, Unknown},
     truth::Truth,
-    verdict::{Verdict, judge},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use session_reaper::{
+    sweep::list::{Census, list},
+    sweep::tags::look_up,
 };
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::{fmt, fs, io::Read};
 
 use anyhow::{Context, bail};
-use session_reaper::policy::{Policy, PolicyError};
+use reaper_core::policy::{Policy, PolicyError};
 
 use crate::{diagnostic::render, printable::printable, stdio::eprint};
 

@@ -1,7 +1,7 @@
 //! The page of `reapctl backtest`: one file that needs nothing else.
 
 use jiff::{SignedDuration, Timestamp};
-use session_reaper::pattern::short_owner;
+use reaper_core::pattern::short_owner;
 
 use crate::{
     backtest::{Backtest, Fate, Sums},

@@ -10,7 +10,7 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::{
     http::SharedHttpClient, runtime_components::RuntimeComponents,
 };
-use session_reaper::ssm::bounded;
+use session_reaper::aws::bounded;
 
 use crate::debug;
 

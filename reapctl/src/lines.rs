@@ -5,13 +5,13 @@ use std::{io::IsTerminal, str::FromStr};
 use anyhow::{Context, bail};
 use comfy_table::{Cell, Table};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use session_reaper::{
+use reaper_core::{
     pattern::{Glob, OwnerPattern, short_owner},
     plan::Step,
     report::{Report, Row, Settled},
     session::Record,
 };
+use serde_json::{Value, json};
 
 use crate::{
     explain::name,
@@ -311,7 +311,7 @@ fn plain(value: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use session_reaper::target::Unknown;
+    use reaper_core::target::Unknown;
 
     use super::*;
 

@@ -11,17 +11,19 @@ use std::{
 
 use anyhow::{Context, bail};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
-use session_reaper::{
+use reaper_core::{
     pattern::{OwnerPattern, short_owner},
     plan::Step,
     policy::{Condition, Demand, Limits, Policy, Rule, Test, duration},
     report::{Failure, Mode, sha256},
     session::Record,
-    ssm::{Ssm, Within},
-    sweep::{Order, Survey, Swept, carry_out, survey_by},
     target::Unknown,
-    telemetry::{LogSettings, init_to},
+};
+use serde_json::json;
+use session_reaper::{
+    aws::{Ssm, Within},
+    sinks::log::{LogSettings, init_to},
+    sweep::{Order, Survey, Swept, carry_out, survey_by},
 };
 use tokio::time::{Duration, Instant, sleep};
 use tracing::{Instrument, info_span, level_filters::LevelFilter};

@@ -35,7 +35,7 @@ use std::{
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::Timestamp;
-use session_reaper::printable;
+use reaper_core::printable;
 
 use crate::{
     awscli::Operation,

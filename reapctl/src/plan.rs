@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use session_reaper::{
-    report::Mode,
-    sweep::{Swept, carry_out},
-};
+use reaper_core::report::Mode;
+use session_reaper::sweep::{Swept, carry_out};
 
 use crate::{
     VIOLATED,

@@ -11,12 +11,14 @@ use std::{
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
-use session_reaper::{
+use reaper_core::{
     plan::{Action, Hold},
     policy::Policy,
     report::{Mode, PolicyIdentity, Report, sha256},
-    source::PolicySource,
-    ssm::Ssm,
+};
+use session_reaper::{
+    aws::Ssm,
+    sweep::source::PolicySource,
     sweep::{Survey, Swept, carry_out, survey_by},
 };
 use tokio::{signal::ctrl_c, task::spawn_blocking};

@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
+use reaper_core::policy::{Policy, schema};
 use serde_json::Value;
 use session_manager_emulator::Play;
-use session_reaper::policy::{Policy, schema};
 
 use crate::wire::variants;
 
@@ -88,7 +88,7 @@ fn tests() -> BTreeMap<String, BTreeSet<String>> {
         }
     }
     let mut found = BTreeMap::new();
-    for folder in ["src", "tests", "reapctl/tests"] {
+    for folder in ["core", "src", "tests", "reapctl/tests"] {
         visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
     }
     found
@@ -127,7 +127,7 @@ fn the_table_of_faults_has_each() {
 
 #[test]
 fn what_the_way_out_is_said_to_be_is_what_is_said() {
-    let (document, code) = (text("docs/reliability.md"), text("src/ssm/advice.rs"));
+    let (document, code) = (text("docs/reliability.md"), text("src/aws/advice.rs"));
     let (_, section) = document.split_once("### The way out").expect("it");
     let code = code.split_whitespace().collect::<Vec<_>>().join(" ").replace("\\ ", "");
     let (section, _) = section.split_once("## Size").expect("it");

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
+use reaper_core::report::{Failure, Outcomes, Report};
 use session_manager_emulator::{Behaviour, Call, Fault, Fleet, OnTerminate, Play, Seed, ToEnded};
-use session_reaper::{
-    report::{Failure, Outcomes, Report},
-    source::PolicySource,
-};
+use session_reaper::sweep::source::PolicySource;
 
 use crate::stage::{
     POLICY, Stage, TAGLESS_POLICY, VIOLATORS, Wire, assert_adds_up, fleet, inline, outcomes,

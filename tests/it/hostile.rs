@@ -6,12 +6,12 @@ mod texts;
 use std::thread;
 
 use proptest::prelude::*;
-use serde_json::{Value, json};
-use session_manager_emulator::{Emulator, Fault, Fleet, Play, Seed};
-use session_reaper::{
+use reaper_core::{
     policy::Policy,
     printable::{is_unsafe, mend_halves},
 };
+use serde_json::{Value, json};
+use session_manager_emulator::{Emulator, Fault, Fleet, Play, Seed};
 
 use self::texts::texts;
 use crate::{

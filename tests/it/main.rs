@@ -18,5 +18,4 @@ mod properties;
 mod runtime_api;
 mod stage;
 mod sweep;
-mod tidy;
 mod wire;

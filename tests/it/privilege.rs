@@ -8,9 +8,10 @@ use std::{
     sync::LazyLock,
 };
 
+use reaper_core::report::Mode;
 use serde::{Deserialize, de::IgnoredAny};
 use session_manager_emulator::Emulator;
-use session_reaper::{report::Mode, source::PolicySource};
+use session_reaper::sweep::source::PolicySource;
 
 use crate::stage::{POLICY, Stage, Wire, fleet};
 

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use session_reaper::{
+use reaper_core::{
+    evaluate::{Verdict, judge},
     policy::Policy,
     session::Session,
     target::{Tags, Unknown},
-    verdict::{Verdict, judge},
 };
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;

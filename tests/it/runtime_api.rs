@@ -8,9 +8,9 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode};
+use reaper_core::report::Mode;
 use serde_json::Value;
 use session_manager_emulator::{Call, Emulator, Reset, serve};
-use session_reaper::report::Mode;
 use tokio::{
     io::AsyncReadExt,
     process::Command,

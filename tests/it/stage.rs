@@ -7,14 +7,16 @@ use aws_credential_types::{
     credential_fn::provide_credentials_fn, provider::error::CredentialsError,
 };
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use reaper_core::{
+    evaluate::Verdict,
+    report::{Mode, Outcomes, Report},
+    target::Scope,
+};
 use session_manager_emulator::{Call, Emulator, Fault, Fleet, Seed, serve};
 use session_reaper::{
-    report::{Mode, Outcomes, Report},
-    source::{PolicySource, PolicyUnusable},
-    ssm::{Ssm, Within},
+    aws::{Ssm, Within},
+    sweep::source::{PolicySource, PolicyUnusable},
     sweep::{Order, sweep},
-    target::Scope,
-    verdict::Verdict,
 };
 use tokio::{net::TcpListener, time::Instant};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use reaper_core::report::{Mode, Outcomes};
 use session_manager_emulator::{Behaviour, Fleet, OnTerminate};
-use session_reaper::report::{Mode, Outcomes};
 use tokio::time::sleep;
 
 use crate::stage::{

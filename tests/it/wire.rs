@@ -6,11 +6,12 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response};
+use reaper_core::report::Outcomes;
 use serde_json::{Value, json};
 use session_manager_emulator::{
     Emulator, Fault, Fleet, OnTerminate, Play, Reset, Seed, ToEnded, serve,
 };
-use session_reaper::{report::Outcomes, source::PolicySource};
+use session_reaper::sweep::source::PolicySource;
 
 #[path = "tls.rs"]
 mod tls;

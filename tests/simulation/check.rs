@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
-use session_reaper::{
+use reaper_core::{
+    evaluate,
     plan::{Action, Hold},
     report::{Mode, Outcome, Report, Settled},
-    sweep::Swept,
     target::Unknown,
-    verdict,
 };
+use serde_json::Value;
+use session_reaper::sweep::Swept;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -556,10 +556,10 @@ fn check_identity(run: &Run, served: &Served<'_>, report: &Report) -> Result<(),
 
 fn told_verdict(settled: &Settled) -> Verdict {
     match settled.step.verdict {
-        verdict::Verdict::Compliant => Verdict::Compliant,
-        verdict::Verdict::Exempt { .. } => Verdict::Exempt,
-        verdict::Verdict::Undetermined { .. } => Verdict::Undetermined,
-        verdict::Verdict::Violation { .. } => Verdict::Violation,
+        evaluate::Verdict::Compliant => Verdict::Compliant,
+        evaluate::Verdict::Exempt { .. } => Verdict::Exempt,
+        evaluate::Verdict::Undetermined { .. } => Verdict::Undetermined,
+        evaluate::Verdict::Violation { .. } => Verdict::Violation,
     }
 }
 

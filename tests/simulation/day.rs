@@ -11,13 +11,12 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use fastrand::Rng;
 use jiff::Timestamp;
+use reaper_core::{report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, Play};
 use session_reaper::{
-    report::Mode,
-    source::PolicySource,
-    ssm::{Ssm, Within},
+    aws::{Ssm, Within},
+    sweep::source::PolicySource,
     sweep::{Order, sweep},
-    target::Scope,
 };
 use tokio::{
     task::JoinHandle,

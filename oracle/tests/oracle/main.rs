@@ -17,11 +17,11 @@ use ast::is_partial;
 use cedar::{Answer, Oracle};
 use fastrand::Rng;
 use jiff::Timestamp;
-use session_reaper::{
+use reaper_core::{
+    evaluate::{Verdict, judge},
     policy::Policy,
     session::Session,
     target::{Tags, Unknown},
-    verdict::{Verdict, judge},
 };
 use world::{Facts, STATUSES, TAG_KEYS, TAG_VALUES, TagMap, UNHEARD_OF};
 

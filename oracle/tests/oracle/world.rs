@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use session_reaper::session::{Reading, Record, Session};
+use reaper_core::session::{Reading, Record, Session};
 
 /// Who started a session.
 #[derive(Clone, Debug)]

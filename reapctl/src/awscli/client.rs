@@ -7,7 +7,7 @@ mod connect;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use session_reaper::ssm::ATTEMPT;
+use session_reaper::aws::ATTEMPT;
 use tokio::time::sleep;
 
 pub(crate) use self::connect::{NO_CREDENTIALS, Options};

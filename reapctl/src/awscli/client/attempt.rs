@@ -17,7 +17,7 @@ use aws_sdk_ssm::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
-use session_reaper::ssm::sources;
+use session_reaper::aws::sources;
 
 use crate::awscli::{
     json,

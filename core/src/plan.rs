@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 
-use crate::{policy::Policy, session::Session, target::Tags, verdict::Verdict};
+use crate::{evaluate::Verdict, policy::Policy, session::Session, target::Tags};
 
 /// What the plan does about one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -128,7 +128,7 @@ pub fn plan(policy: &Policy, now: Timestamp, judged: Vec<Judged>) -> Plan {
 }
 
 /// The order in which sessions are ended, and reported.
-pub(crate) fn oldest_first(a: &Session, b: &Session) -> Ordering {
+pub fn oldest_first(a: &Session, b: &Session) -> Ordering {
     (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
 }
 

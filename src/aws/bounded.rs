@@ -21,7 +21,7 @@ use aws_smithy_types::body::SdkBody;
 use futures_util::{TryStreamExt, stream};
 use http_body_util::{BodyExt, BodyStream, LengthLimitError, Limited, StreamBody};
 
-use crate::printable::mend_halves;
+use reaper_core::printable::mend_halves;
 
 /// Bytes that an answer may have: several times the longest that AWS's models allow for a page of
 /// sessions, and more than 100 resources with 50 tags each need unless all of it is escaped.

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr, time::D
 use serde_json::Map;
 use tracing::level_filters::LevelFilter;
 
-use crate::{policy::duration, report::Mode, source::PolicySource, telemetry::LogSettings};
+use crate::{sinks::log::LogSettings, sweep::source::PolicySource};
+use reaper_core::{policy::duration, report::Mode};
 
 /// How the function works.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,13 @@
 //! What the policy says of one session at one instant.
 
+mod completions;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
-    completions::{can_be_completed, completions},
+    evaluate::completions::{can_be_completed, completions},
     policy::{Condition, Exemption, Policy, Rule, Test},
     session::Session,
     target::{Tags, Unknown},

@@ -3,9 +3,6 @@
 //! The SDK's own retries are off: one loop retries, and every attempt takes a turn of the one pacer
 //! of its operation.
 
-mod advice;
-mod bounded;
-
 use std::{
     collections::BTreeMap,
     error::Error,
@@ -26,15 +23,12 @@ use aws_sdk_ssm::{
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-pub use self::{advice::way_out, bounded::bounded};
-use self::{
+use super::{
     advice::{NOT_WHOLE, detail},
     bounded::Readable,
-};
-use crate::{
     pacer::Pacer,
-    session::{CommonTexts, Record, State},
 };
+use reaper_core::session::{CommonTexts, Record, State};
 
 /// Rows asked for on a page: the most that the API allows.
 const PAGE_SIZE: i32 = 200;
@@ -150,9 +144,9 @@ pub struct Ssm {
 }
 
 #[derive(Debug)]
-struct Operation {
+pub(super) struct Operation {
     name: &'static str,
-    action: &'static str,
+    pub(super) action: &'static str,
     pacer: Pacer,
 }
 
@@ -430,7 +424,7 @@ fn kind_of_code(code: &str, status: u16) -> CallErrorKind {
 }
 
 /// An answer that cannot be read: of some operations it comes as an error of the service.
-fn is_unintelligible<E>(err: &SdkError<E, HttpResponse>) -> bool {
+pub(super) fn is_unintelligible<E>(err: &SdkError<E, HttpResponse>) -> bool {
     match err {
         SdkError::ServiceError(it) => it.raw().status().is_success(),
         SdkError::ResponseError(_) => true,

@@ -4,10 +4,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use crate::{
-    session::{CommonTexts, Record, State},
-    ssm::{CallErrorKind, Ssm, Within},
-};
+use crate::aws::{CallErrorKind, Ssm, Within};
+use reaper_core::session::{CommonTexts, Record, State};
 
 /// More pages than a function can read in its time at the default pace.
 const MAX_PAGES: usize = 2_000;

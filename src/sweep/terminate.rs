@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
-use crate::{
-    plan::Step,
-    ssm::{CallError, CallErrorKind, Ssm, Within},
-};
+use crate::aws::{CallError, CallErrorKind, Ssm, Within};
+use reaper_core::plan::Step;
 
 /// What AWS said of one termination.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

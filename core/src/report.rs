@@ -7,10 +7,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    evaluate::Verdict,
     plan::Step,
     session::{Record, Session},
     target::{Scope, Tags, Unknown},
-    verdict::Verdict,
 };
 
 /// The most sessions that a reply lists.

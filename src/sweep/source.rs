@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::{
+use crate::aws::{CallError, Ssm, Within};
+use reaper_core::{
     policy::{Policy, PolicyErrors},
     report::{PolicyIdentity, sha256},
-    ssm::{CallError, Ssm, Within},
 };
 
 /// Where the policy is.

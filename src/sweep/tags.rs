@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
+use crate::aws::{MAX_ARNS, Ssm, Within};
+use reaper_core::{
     policy::{Policy, Untagged},
-    ssm::{MAX_ARNS, Ssm, Within},
     target::{Scope, Tags, Unknown},
 };
 

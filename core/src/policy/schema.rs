@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_schema_is_the_one_that_editors_are_given() {
-        let committed = include_str!("../../policies/policy.schema.json");
+        let committed = include_str!("../../../policies/policy.schema.json");
         let committed: Value = serde_json::from_str(committed).expect("JSON");
         assert_eq!(schema(), committed);
     }

@@ -11,9 +11,8 @@ use aws_sdk_ssm::{
 };
 
 use super::{
-    Operation,
     bounded::{MAX_BYTES, is_too_long},
-    is_unintelligible, sources,
+    client::{Operation, is_unintelligible, sources},
 };
 
 /// What AWS, or the transport, said, and what to do about it: in one line.

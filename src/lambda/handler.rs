@@ -21,15 +21,17 @@ use tokio::time::Instant;
 use tracing::{Instrument, error, info_span};
 
 use crate::{
-    config::{Config, ConfigErrors, Variables},
-    event::{self, EventError},
+    aws::{ATTEMPT_TIMEOUT, Ssm, Within, bounded},
+    lambda::config::{Config, ConfigErrors, Variables},
+    lambda::request::{self, EventError},
+    sinks::log,
+    sweep::source::PolicyUnusable,
+    sweep::{Order, Swept, sweep},
+};
+use reaper_core::{
     metrics,
     report::{Failure, Report},
-    source::PolicyUnusable,
-    ssm::{ATTEMPT_TIMEOUT, Ssm, Within, bounded},
-    sweep::{Order, Swept, sweep},
     target::Scope,
-    telemetry,
 };
 
 /// What lives as long as the process.
@@ -136,7 +138,7 @@ async fn run(
     LambdaEvent { payload, context }: LambdaEvent<Value>,
 ) -> Result<Report, RunError> {
     let App { config, ssm, .. } = app.as_ref().map_err(|it| RunError::Config(it.clone()))?;
-    let mode = event::mode(&payload, config.mode)?;
+    let mode = request::mode(&payload, config.mode)?;
     let deadline = Instant::now() + remaining(context.deadline());
     // What is left of the margin when the last call has ended is for the report.
     let before = |margin| deadline.checked_sub(margin).unwrap_or_else(Instant::now);
@@ -156,7 +158,7 @@ async fn run(
 
     let remaining_ms = u64::try_from(remaining(context.deadline()).as_millis()).ok();
     let lines = metrics::lines(&report, now().as_millisecond(), remaining_ms);
-    if let Err(err) = telemetry::write_metrics(&lines) {
+    if let Err(err) = log::write_metrics(&lines) {
         error!(error = %err, "metrics not written");
     }
     match report.failure() {

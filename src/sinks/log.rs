@@ -21,7 +21,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::printable::printable_json;
+use reaper_core::printable::printable_json;
 
 /// The field whose text is a JSON object, and whose fields stand in the line instead of it.
 const FACTS: &str = "facts";

@@ -10,11 +10,13 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::{
-    act::{Answer, Tried},
-    list::list_those,
+    aws::{Ssm, Within},
+    sweep::list::list_those,
+    sweep::terminate::{Answer, Tried},
+};
+use reaper_core::{
     report::{Outcome, Settled},
     session::{Record, State, is_ending},
-    ssm::{Ssm, Within},
 };
 
 /// The pauses before the passes.

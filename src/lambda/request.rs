@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::report::Mode;
+use reaper_core::report::Mode;
 
 /// The keys of a bare event: `mode`, and those of the input template for EventBridge Scheduler.
 const KEYS: [&str; 6] =

@@ -1,0 +1,16 @@
+//! The edge to AWS. No SDK type leaves it.
+
+mod advice;
+mod bounded;
+mod client;
+pub mod pacer;
+
+pub(crate) use self::client::ATTEMPT_TIMEOUT;
+pub use self::{
+    advice::way_out,
+    bounded::bounded,
+    client::{
+        ATTEMPT, CallError, CallErrorKind, MAX_ARNS, Page, Parameter, Ssm, TaggedResources, Within,
+        sources,
+    },
+};

@@ -1,0 +1,5 @@
+//! What only the Lambda function needs: its environment, its events, and the handler.
+
+pub mod config;
+pub mod handler;
+pub mod request;

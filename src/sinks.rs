@@ -1,0 +1,3 @@
+//! Where the facts of a sweep go.
+
+pub mod log;
