@@ -319,10 +319,10 @@ def command_lines():
     }
 
 
-def judging():
+def evaluating():
     """What the evaluator's own benchmark says: sessions a second and core."""
     command = ["cargo", "bench", "--locked", "--manifest-path", ROOT / "oracle/Cargo.toml"]
-    command += ["--target-dir", ROOT / "target/oracle", "--bench", "policy", "--", "judge"]
+    command += ["--target-dir", ROOT / "target/oracle", "--bench", "policy", "--", "evaluate"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     units = {"item": 1, "Kitem": 1e3, "Mitem": 1e6}
     found = {}
@@ -374,7 +374,7 @@ def main():
         "sweeps": sweeps(),
     }
     found["limits"] = limits(found["sweeps"])
-    found["judging"] = judging()
+    found["evaluating"] = evaluating()
     found["minutes"] = round((time.monotonic() - began) / 60)
     name = "target/bench-quick.json" if ARGUMENTS.quick else "bench/results.json"
     (ROOT / name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -106,7 +106,7 @@ def counted():
     start, _ = instructions(0, NO_RULES)
     start_with_rules, _ = instructions(0, NOBODY)
     listed, _ = instructions(SESSIONS, NO_RULES)
-    judged, _ = instructions(SESSIONS, NOBODY)
+    evaluated, _ = instructions(SESSIONS, NOBODY)
     sweep, reply = instructions(SESSIONS, EVERY_TENTH, "enforce", "INFO")
     assert reply["outcomes"]["terminated"] == SESSIONS // 10, reply
     parsed = start_with_rules - start
@@ -114,7 +114,7 @@ def counted():
         "from the start to the first reply": start,
         "parsing twenty rules": parsed,
         "listing a page of 200 sessions": (listed - start) // (SESSIONS // PAGE),
-        "judging 200 sessions by twenty rules": (judged - listed - parsed) // (SESSIONS // PAGE),
+        "evaluating 200 sessions by twenty rules": (evaluated - listed - parsed) // (SESSIONS // PAGE),
         "a sweep of 2,000 sessions that ends 200": sweep,
     }
 

@@ -107,7 +107,7 @@ def goals():
     careful_cpu = median(found[0, 0, 10_000, "boto3, careful"], "cpu_s")
     cpu = max(median(found[0, 0, 10_000, it], "cpu_s") for it in [OURS])
     peak = max(it["peak_mib"] for key, runs in found.items() if key[2:] == (100_000, OURS) for it in runs)
-    judged = RESULTS["judging"]["judge_sessions 1000"]["fastest"]
+    evaluated = RESULTS["evaluating"]["judge_sessions 1000"]["fastest"]
     lines = RESULTS["command_lines"]
     aws = lines["aws ssm describe-sessions"]["wall_s"]
     of_limit = [it["seconds"] / it["limit"] for it in limits["latency"] if it["sessions"] == 10_000 and it["name"] == OURS]
@@ -122,7 +122,7 @@ def goals():
         ("without it, 30 ms: time to end 1,000 of 10,000, to pages × L + ⌈V ÷ 8⌉ × L", "≤ 1.1", f"{slowest:.3f}", slowest <= 1.1),
         ("peak memory at 100,000 sessions", "≤ 64 MiB", f"{peak:.0f} MiB", peak <= 64),
         ("CPU time of a sweep of 10,000, to the careful script's", "≤ 1/10", f"1/{careful_cpu / cpu:.1f}", 10 * cpu <= careful_cpu),
-        ("sessions judged a second and core, 20 rules", "≥ 1 million", f"{judged / 1e6:.2f} million", judged >= 1e6),
+        ("sessions evaluated a second and core, 20 rules", "≥ 1 million", f"{evaluated / 1e6:.2f} million", evaluated >= 1e6),
         ("first reply over TLS, to the empty function with one call", "≤ 1.5", f"{start / cold['empty function with one call']['wall_s']:.2f}", start <= 1.5 * cold["empty function with one call"]["wall_s"]),
         ("first reply over TLS, sooner than boto3's", "≥ 30 ×", f"{cold['boto3 function with one call']['wall_s'] / start:.0f} ×", 30 * start <= cold["boto3 function with one call"]["wall_s"]),
         ("`reapctl --help`, to `aws ssm describe-sessions` of 10 sessions", "≥ 10 ×", f"{aws / lines['reapctl --help']['wall_s']:.0f} ×", 10 * lines["reapctl --help"]["wall_s"] <= aws),
@@ -132,9 +132,9 @@ def goals():
     return table(["", "goal", "measured", "met"], rows)
 
 
-def judging():
+def evaluating():
     rows = []
-    for name, it in RESULTS["judging"].items():
+    for name, it in RESULTS["evaluating"].items():
         kind, case = name.rsplit(" ", 1)
         case = f"20 rules, {case} sessions" if kind == "judge_sessions" else f"{case} rules"
         rows.append([kind.replace("_", " "), case, number(it["fastest"] / 1e3), number(it["median"] / 1e3)])
@@ -201,7 +201,7 @@ def insert(path, name, text):
     path.write_text(new, encoding="utf-8")
 
 
-for name in ["machine", "goals", "sweeps", "cold", "judging", "command_lines"]:
+for name in ["machine", "goals", "sweeps", "cold", "evaluating", "command_lines"]:
     insert(ROOT / "docs/performance.md", name, globals()[name]())
 insert(ROOT / "README.md", "readme", readme())
 chart()

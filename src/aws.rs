@@ -7,10 +7,9 @@ pub mod pacer;
 
 pub(crate) use self::client::ATTEMPT_TIMEOUT;
 pub use self::{
-    advice::way_out,
+    advice::remediation,
     bounded::bounded,
     client::{
-        ATTEMPT, CallError, CallErrorKind, MAX_ARNS, Page, Parameter, Ssm, TaggedResources, Within,
-        sources,
+        ATTEMPT, CallError, CallErrorKind, MAX_ARNS, Page, Parameter, Ssm, TaggedResources, sources,
     },
 };

@@ -6,7 +6,7 @@
 //! and a report says honestly what happened. [`sweep::sweep`] is that sentence in code:
 //!
 //! ```text
-//! event ─► policy ─► list ─► judge ─► (tags ─► judge again) ─► plan ─► act ─► verify ─► report
+//! event ─► policy ─► list ─► evaluate ─► (tags ─► evaluate again) ─► plan ─► act ─► verify ─► report
 //!           edge     edge    pure      edge     pure          pure    edge   edge     pure
 //! ```
 //!
@@ -17,7 +17,7 @@
 //! | `reaper_core` | the pure core: sessions, the policy, its evaluation, the plan, the report |
 //! | [`aws`] | the one way to call AWS: one retry loop, one pacer an operation |
 //! | [`sweep`] | all of it, once: policy, list, tags, terminate, verify |
-//! | [`sinks`] | where the facts go: log lines, metrics |
+//! | [`sinks`] | where the fields go: log lines, metrics |
 //! | [`lambda`] | what only the Lambda function needs: its environment, events and handler |
 //!
 //! # Invariants
@@ -31,7 +31,10 @@
 //! 6. `terminated` means seen absent in a complete listing after AWS was asked to end it.
 //! 7. An error on one session is an outcome; only what fails the run as a whole is an error.
 
+mod budget;
 pub mod aws;
 pub mod sweep;
 pub mod sinks;
 pub mod lambda;
+
+pub use budget::Budget;

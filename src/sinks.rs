@@ -1,3 +1,3 @@
-//! Where the facts of a sweep go.
+//! Where the fields of a sweep go.
 
 pub mod log;

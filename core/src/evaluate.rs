@@ -73,7 +73,7 @@ impl Verdict {
     }
 }
 
-/// Judges one session.
+/// Evaluates one session.
 ///
 /// With V = some rule is violated and E = some exemption holds, each true, false or unknown:
 /// V false is compliant; else E true is exempt; V true and E false is a violation; anything else is
@@ -83,10 +83,10 @@ impl Verdict {
 ///
 /// Kleene's logic looks at each test by itself, and so does not see that one of two rules is
 /// violated whatever the tags are, where the first is for `env: prod` and the second for all else.
-/// Hence, where AWS does not tell tags or status, every way in which they may turn out is judged as
+/// Hence, where AWS does not tell tags or status, every way in which they may turn out is evaluated as
 /// well: what all agree on does not depend on them.
 #[must_use]
-pub fn judge(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
+pub fn evaluate(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
     let mut possible = Vec::new();
     for rule in &policy.rules {
         let truth = rule.is_violated(now, session, tags);
@@ -285,7 +285,7 @@ exemptions:
         ];
         for (owner, seconds, text, verdict, rules) in table {
             let session = session(owner, SignedDuration::from_secs(seconds));
-            let actual = judge(&policy, NOW, &session, &tags(text));
+            let actual = evaluate(&policy, NOW, &session, &tags(text));
             assert_eq!(actual.name(), verdict, "{owner}, {seconds} s, {text:?}");
             assert_eq!(actual.rules().join(" "), rules, "{owner}, {seconds} s, {text:?}");
         }
@@ -328,9 +328,9 @@ exemptions:
         for (hours, text, verdict, rules) in table {
             let policy = Policy::parse(&format!("version: 1\ntag_keys: [env]\n{text}\n")).expect(text);
             let session = session("dev", SignedDuration::from_hours(hours));
-            let actual = judge(&policy, NOW, &session, &tags("?"));
+            let actual = evaluate(&policy, NOW, &session, &tags("?"));
             assert_eq!((actual.name(), &*actual.rules().join(" ")), (verdict, rules), "{hours} h, {text}");
-            let lazily = judge(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
+            let lazily = evaluate(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
             assert!(lazily == actual || lazily.unknown() == Some(Unknown::TagsNotLookedUp), "{text}");
         }
     }
@@ -340,7 +340,7 @@ exemptions:
         let policy = Policy::parse(POLICY).expect("a valid policy");
         for unknown in [Unknown::TagsLookupFailed, Unknown::TagsNoArn, Unknown::TagsNotReturned] {
             let session = session("dev", SignedDuration::ZERO);
-            let verdict = judge(&policy, NOW, &session, &Tags::Unknown(unknown));
+            let verdict = evaluate(&policy, NOW, &session, &Tags::Unknown(unknown));
             assert_eq!(verdict.unknown(), Some(unknown));
         }
         // Tags do not matter where only the status is open.
@@ -349,7 +349,7 @@ exemptions:
                       - { id: b, when: { owner: root, target_tags: { env: x } }, forbid: true }\n";
         let policy = Policy::parse(policy).expect("a valid policy");
         let session = session("dev", SignedDuration::ZERO);
-        let verdict = judge(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
+        let verdict = evaluate(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
         assert_eq!(verdict.unknown(), Some(Unknown::StatusNotReturned));
     }
 
@@ -366,7 +366,7 @@ exemptions:
             (Unknown::TagsNotReturned, "violation"),
             (Unknown::TagsNoArn, "violation"),
         ] {
-            let verdict = judge(&policy, NOW, &session, &Tags::Unknown(unknown));
+            let verdict = evaluate(&policy, NOW, &session, &Tags::Unknown(unknown));
             assert_eq!((verdict.name(), verdict.unknown()), (expected, Some(unknown)));
         }
     }

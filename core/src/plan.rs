@@ -10,7 +10,7 @@ use crate::{evaluate::Verdict, policy::Policy, session::Session, target::Tags};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
     /// It is a violator, and it lives on for now.
-    Hold(Hold),
+    Defer(DeferReason),
     /// It is no violator.
     Leave,
     /// It is ended, unless the sweep is a dry run.
@@ -19,9 +19,9 @@ pub enum Action {
 
 /// Why a violator lives on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Hold {
-    /// The breaker has tripped: too large a share of all sessions violates the policy.
-    Breaker,
+pub enum DeferReason {
+    /// The circuit breaker has opened: too large a share of all sessions violates the policy.
+    CircuitBreaker,
     /// The sweep ran out of time.
     Deadline,
     /// Somebody interrupted the sweep.
@@ -29,7 +29,7 @@ pub enum Hold {
     /// There are more violators than `max_terminations`, and it was the turn of others.
     Limit,
     /// It was not in the plan that an operator confirmed.
-    NotShown,
+    NotConfirmed,
     /// The policy is paused.
     Paused,
 }
@@ -39,7 +39,7 @@ impl Action {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Hold(_) => "hold",
+            Self::Defer(_) => "defer",
             Self::Leave => "leave",
             Self::Terminate => "terminate",
         }
@@ -47,14 +47,14 @@ impl Action {
 
     /// Why the session is held, if it is.
     #[must_use]
-    pub fn hold(self) -> Option<&'static str> {
+    pub fn deferred_by(self) -> Option<&'static str> {
         match self {
-            Self::Hold(Hold::Breaker) => Some("breaker"),
-            Self::Hold(Hold::Deadline) => Some("deadline"),
-            Self::Hold(Hold::Interrupted) => Some("interrupted"),
-            Self::Hold(Hold::Limit) => Some("limit"),
-            Self::Hold(Hold::NotShown) => Some("not_shown"),
-            Self::Hold(Hold::Paused) => Some("paused"),
+            Self::Defer(DeferReason::CircuitBreaker) => Some("circuit_breaker"),
+            Self::Defer(DeferReason::Deadline) => Some("deadline"),
+            Self::Defer(DeferReason::Interrupted) => Some("interrupted"),
+            Self::Defer(DeferReason::Limit) => Some("limit"),
+            Self::Defer(DeferReason::NotConfirmed) => Some("not_confirmed"),
+            Self::Defer(DeferReason::Paused) => Some("paused"),
             Self::Leave | Self::Terminate => None,
         }
     }
@@ -62,7 +62,7 @@ impl Action {
 
 /// One session, and what the policy says of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Judged {
+pub struct Evaluated {
     /// Who, where, since when.
     pub session: Box<Session>,
     /// What is known of its target's tags: they are looked up only where they decide.
@@ -87,10 +87,10 @@ pub struct Step {
 /// What a sweep is going to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Plan {
-    /// Every judged session, oldest first.
+    /// Every evaluated session, oldest first.
     pub steps: Vec<Step>,
-    /// Whether the breaker has tripped.
-    pub is_tripped: bool,
+    /// Whether the circuit breaker has opened.
+    pub circuit_breaker_open: bool,
 }
 
 /// Decides who is ended now and who is held.
@@ -98,36 +98,37 @@ pub struct Plan {
 /// The order in which the sessions were listed makes no difference: violators are ended oldest
 /// first, and of two that started in the same instant the one with the smaller id. Where there are
 /// more than the limit allows, see `is_due`.
-/// Reasons to hold, strongest first: paused, breaker, limit.
+/// Reasons to hold, strongest first: paused, circuit breaker, limit.
 #[must_use]
-pub fn plan(policy: &Policy, now: Timestamp, judged: Vec<Judged>) -> Plan {
+pub fn plan(policy: &Policy, now: Timestamp, evaluated: Vec<Evaluated>) -> Plan {
     let is_violator = |it: &Verdict| matches!(it, Verdict::Violation { .. });
-    let n_violators = judged.iter().filter(|it| is_violator(&it.verdict)).count();
-    let is_tripped = is_tripped(policy, n_violators, judged.len());
+    let n_violators = evaluated.iter().filter(|it| is_violator(&it.verdict)).count();
+    let circuit_breaker_open = circuit_breaker_open(policy, n_violators, evaluated.len());
 
-    let mut judged = judged;
-    judged.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
+    let mut evaluated = evaluated;
+    evaluated.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
 
     let limit = policy.limits.max_terminations as usize;
     let mut places = 0..n_violators;
-    let steps = judged.into_iter().map(|Judged { session, tags, verdict }| {
+    let steps = evaluated.into_iter().map(|Evaluated { session, tags, verdict }| {
         let action = if !is_violator(&verdict) {
             Action::Leave
         } else if policy.paused {
-            Action::Hold(Hold::Paused)
-        } else if is_tripped {
-            Action::Hold(Hold::Breaker)
+            Action::Defer(DeferReason::Paused)
+        } else if circuit_breaker_open {
+            Action::Defer(DeferReason::CircuitBreaker)
         } else if places.next().is_some_and(|it| is_due(it, n_violators, limit, now)) {
             Action::Terminate
         } else {
-            Action::Hold(Hold::Limit)
+            Action::Defer(DeferReason::Limit)
         };
         Step { session, tags, verdict, action }
     });
-    Plan { steps: steps.collect(), is_tripped }
+    Plan { steps: steps.collect(), circuit_breaker_open }
 }
 
 /// The order in which sessions are ended, and reported.
+#[must_use]
 pub fn oldest_first(a: &Session, b: &Session) -> Ordering {
     (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
 }
@@ -150,10 +151,10 @@ fn is_due(place: usize, n_violators: usize, limit: usize, now: Timestamp) -> boo
     (place + n_others - begin) % n_others < limit - n_oldest
 }
 
-fn is_tripped(policy: &Policy, n_violators: usize, n_judged: usize) -> bool {
-    let at_least = policy.limits.trip_at_least as usize;
-    let percent = policy.limits.trip_percent as usize;
-    at_least <= n_violators && percent * n_judged < 100 * n_violators
+fn circuit_breaker_open(policy: &Policy, n_violators: usize, n_evaluated: usize) -> bool {
+    let min_violations = policy.limits.min_violations as usize;
+    let percent = policy.limits.max_percent as usize;
+    min_violations <= n_violators && percent * n_evaluated < 100 * n_violators
 }
 
 #[cfg(test)]
@@ -167,16 +168,16 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    fn policy(max: u32, percent: u32, at_least: u32, paused: bool) -> Policy {
+    fn policy(max: u32, percent: u32, min_violations: u32, paused: bool) -> Policy {
         let mut policy = Policy::parse("version: 1").expect("a valid policy");
         policy.limits.max_terminations = max;
-        policy.limits.trip_percent = percent;
-        policy.limits.trip_at_least = at_least;
+        policy.limits.max_percent = percent;
+        policy.limits.min_violations = min_violations;
         policy.paused = paused;
         policy
     }
 
-    fn session(second: i64, id: usize, is_violator: bool) -> Judged {
+    fn session(second: i64, id: usize, is_violator: bool) -> Evaluated {
         let session = Session {
             id: format!("s-{id}").into(),
             owner: "".into(),
@@ -189,7 +190,7 @@ mod tests {
         };
         let violation = Verdict::Violation { rules: ["r".into()].into(), unknown: None };
         let verdict = if is_violator { violation } else { Verdict::Compliant };
-        Judged { session: Box::new(session), tags: Tags::Known(Arc::default()), verdict }
+        Evaluated { session: Box::new(session), tags: Tags::Known(Arc::default()), verdict }
     }
 
     #[test]
@@ -197,14 +198,14 @@ mod tests {
         for (action, name, hold) in [
             (Action::Leave, "leave", None),
             (Action::Terminate, "terminate", None),
-            (Action::Hold(Hold::Breaker), "hold", Some("breaker")),
-            (Action::Hold(Hold::Deadline), "hold", Some("deadline")),
-            (Action::Hold(Hold::Interrupted), "hold", Some("interrupted")),
-            (Action::Hold(Hold::Limit), "hold", Some("limit")),
-            (Action::Hold(Hold::NotShown), "hold", Some("not_shown")),
-            (Action::Hold(Hold::Paused), "hold", Some("paused")),
+            (Action::Defer(DeferReason::CircuitBreaker), "defer", Some("circuit_breaker")),
+            (Action::Defer(DeferReason::Deadline), "defer", Some("deadline")),
+            (Action::Defer(DeferReason::Interrupted), "defer", Some("interrupted")),
+            (Action::Defer(DeferReason::Limit), "defer", Some("limit")),
+            (Action::Defer(DeferReason::NotConfirmed), "defer", Some("not_confirmed")),
+            (Action::Defer(DeferReason::Paused), "defer", Some("paused")),
         ] {
-            assert_eq!((action.name(), action.hold()), (name, hold));
+            assert_eq!((action.name(), action.deferred_by()), (name, hold));
         }
     }
 
@@ -212,27 +213,27 @@ mod tests {
     #[rustfmt::skip]
     fn limits() {
         let table = [
-            // violators, others, max, percent, at_least, paused: terminate, breaker, limit, paused
+            // violators, others, max, percent, min_violations, paused: terminate, circuit breaker, limit, paused
             (3, 7,   50, 50,  10, false, [3, 0, 0, 0]),
             (3, 7,   2,  50,  10, false, [2, 0, 1, 0]),
             (10, 10, 50, 50,  10, false, [10, 0, 0, 0]), // Half is not more than half.
             (10, 9,  50, 50,  10, false, [0, 10, 0, 0]),
-            (9, 0,   50, 50,  10, false, [9, 0, 0, 0]),  // Fewer than `at_least`.
+            (9, 0,   50, 50,  10, false, [9, 0, 0, 0]),  // Fewer than `min_violations`.
             (10, 0,  50, 100, 10, false, [10, 0, 0, 0]), // 100 % never trips.
             (1, 99,  50, 0,   1,  false, [0, 1, 0, 0]),
             (0, 9,   50, 0,   1,  false, [0, 0, 0, 0]),
-            (20, 0,  5,  50,  10, true,  [0, 0, 0, 20]), // Paused outranks the breaker.
-            (20, 0,  5,  50,  10, false, [0, 20, 0, 0]), // The breaker outranks the limit.
+            (20, 0,  5,  50,  10, true,  [0, 0, 0, 20]), // Paused outranks the circuit breaker.
+            (20, 0,  5,  50,  10, false, [0, 20, 0, 0]), // The circuit breaker outranks the limit.
         ];
-        for (violators, others, max, percent, at_least, paused, expected) in table {
-            let judged = (0..violators + others).map(|it| session(0, it, it < violators)).collect();
-            let plan = plan(&policy(max, percent, at_least, paused), NOW, judged);
+        for (violators, others, max, percent, min_violations, paused, expected) in table {
+            let evaluated = (0..violators + others).map(|it| session(0, it, it < violators)).collect();
+            let plan = plan(&policy(max, percent, min_violations, paused), NOW, evaluated);
             let count = |action| plan.steps.iter().filter(|it| it.action == action).count();
             let actual = [
                 count(Action::Terminate),
-                count(Action::Hold(Hold::Breaker)),
-                count(Action::Hold(Hold::Limit)),
-                count(Action::Hold(Hold::Paused)),
+                count(Action::Defer(DeferReason::CircuitBreaker)),
+                count(Action::Defer(DeferReason::Limit)),
+                count(Action::Defer(DeferReason::Paused)),
             ];
             assert_eq!(actual, expected, "{violators} of {}", violators + others);
             assert_eq!(plan.steps.len(), violators + others);
@@ -260,8 +261,8 @@ mod tests {
         ];
         for (n, limit, minute, expected) in table {
             let now = Timestamp::from_second(minute * 60 + 59).expect("an instant");
-            let judged = (0..n).map(|it| session(0, it, true)).collect();
-            let plan = plan(&policy(limit, 100, 1, false), now, judged);
+            let evaluated = (0..n).map(|it| session(0, it, true)).collect();
+            let plan = plan(&policy(limit, 100, 1, false), now, evaluated);
             let is_ended = |it: &Step| it.action == Action::Terminate;
             let actual: String = plan.steps.iter().map(|it| if is_ended(it) { 'x' } else { '.' }).collect();
             assert_eq!(actual, expected, "{limit} of {n} in minute {minute}");
@@ -295,8 +296,8 @@ mod tests {
 
     #[test]
     fn the_breaker_is_reported_also_where_paused_outranks_it() {
-        let judged = (0..10).map(|it| session(0, it, true)).collect();
-        assert!(plan(&policy(50, 50, 10, true), NOW, judged).is_tripped);
+        let evaluated = (0..10).map(|it| session(0, it, true)).collect();
+        assert!(plan(&policy(50, 50, 10, true), NOW, evaluated).circuit_breaker_open);
     }
 
     proptest! {
@@ -308,26 +309,26 @@ mod tests {
             seed in any::<prop::sample::Index>(),
         ) {
             let policy = policy(max, 100, 1, false);
-            let judged: Vec<_> =
+            let evaluated: Vec<_> =
                 sessions.iter().enumerate().map(|(i, it)| session(it.0, i, it.1)).collect();
-            let mut shuffled = judged.clone();
+            let mut shuffled = evaluated.clone();
             shuffled.reverse();
             if !shuffled.is_empty() {
                 let middle = seed.index(shuffled.len());
                 shuffled.rotate_left(middle);
             }
             let now = Timestamp::from_second(i64::from(minute) * 60).expect("an instant");
-            let plan_of_listed = plan(&policy, now, judged);
+            let plan_of_listed = plan(&policy, now, evaluated);
             prop_assert_eq!(&plan_of_listed, &plan(&policy, now, shuffled));
 
             let violators: Vec<_> =
                 plan_of_listed.steps.iter().filter(|it| it.action != Action::Leave).collect();
             let is_ended = |it: &&&Step| it.action == Action::Terminate;
-            let (max, n_ended) = (max as usize, violators.iter().filter(is_ended).count());
-            prop_assert_eq!(n_ended, violators.len().min(max));
+            let (max, n_terminated) = (max as usize, violators.iter().filter(is_ended).count());
+            prop_assert_eq!(n_terminated, violators.len().min(max));
             prop_assert!(violators.iter().take(max / 2).all(|it| is_ended(&it)));
-            let is_held = |it: &&&Step| it.action == Action::Hold(Hold::Limit);
-            prop_assert_eq!(violators.iter().filter(is_held).count(), violators.len() - n_ended);
+            let is_held = |it: &&&Step| it.action == Action::Defer(DeferReason::Limit);
+            prop_assert_eq!(violators.iter().filter(is_held).count(), violators.len() - n_terminated);
             prop_assert!(violators.is_sorted_by_key(|it| it.session.started_at));
         }
     }

@@ -23,10 +23,10 @@ use crate::{
     truth::Truth,
 };
 
-/// What a condition may ask of a session's status. `Terminating` and `Terminated` are not judged.
+/// What a condition may ask of a session's status. `Terminating` and `Terminated` are not evaluated.
 pub(crate) const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected", "Failed"];
 
-/// What the sessions of an account are judged by.
+/// What the sessions of an account are evaluated by.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// The tag keys that rules and exemptions may use.
@@ -120,16 +120,16 @@ pub enum Requirement {
 pub struct Limits {
     /// Terminations per sweep, oldest session first.
     pub max_terminations: u32,
-    /// The breaker holds everybody when more than this share of the judged sessions, in per cent,
+    /// The circuit breaker holds everybody when more than this share of the evaluated sessions, in per cent,
     /// violates the policy …
-    pub trip_percent: u32,
+    pub max_percent: u32,
     /// … and at least this many of them.
-    pub trip_at_least: u32,
+    pub min_violations: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_terminations: 50, trip_percent: 50, trip_at_least: 10 }
+        Self { max_terminations: 50, max_percent: 50, min_violations: 10 }
     }
 }
 

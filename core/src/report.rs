@@ -70,11 +70,11 @@ pub enum Outcome {
     /// AWS refused, and the session lives on.
     Failed,
     /// A violator that the plan, or the deadline, kept.
-    Held,
+    Deferred,
     /// No violator: nothing was done.
-    Left,
+    NoAction,
     /// A violator in a dry run.
-    Spared,
+    WouldTerminate,
     /// It is gone: seen absent in a complete listing after it was asked to end.
     Terminated,
     /// AWS throttled every attempt.
@@ -91,9 +91,9 @@ impl Outcome {
             Self::AlreadyGone => "already_gone",
             Self::Denied => "denied",
             Self::Failed => "failed",
-            Self::Held => "held",
-            Self::Left => "left",
-            Self::Spared => "spared",
+            Self::Deferred => "deferred",
+            Self::NoAction => "no_action",
+            Self::WouldTerminate => "would_terminate",
             Self::Terminated => "terminated",
             Self::Throttled => "throttled",
             Self::Unconfirmed => "unconfirmed",
@@ -107,9 +107,9 @@ impl Outcome {
             Self::AlreadyGone => "session already gone",
             Self::Denied => "session denied",
             Self::Failed => "session failed",
-            Self::Held => "session held",
-            Self::Left => "session left",
-            Self::Spared => "session spared",
+            Self::Deferred => "session deferred",
+            Self::NoAction => "session no action",
+            Self::WouldTerminate => "session would terminate",
             Self::Terminated => "session terminated",
             Self::Throttled => "session throttled",
             Self::Unconfirmed => "session unconfirmed",
@@ -119,7 +119,7 @@ impl Outcome {
 
 /// What became of one step of the plan.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Settled {
+pub struct OutcomeRecord {
     /// The step.
     pub step: Step,
     /// What really happened.
@@ -157,7 +157,7 @@ pub struct Row {
     /// In seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<i64>,
-    /// The verdict's name; `unjudged` or `ending` where there is none.
+    /// The verdict's name; `not_evaluated` or `ending` where there is none.
     pub verdict: &'static str,
     /// The rules behind it, or the one exemption.
     pub rules: Vec<Arc<str>>,
@@ -169,14 +169,14 @@ pub struct Row {
     pub action: Option<&'static str>,
     /// Why it is held, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold: Option<&'static str>,
+    pub deferred_by: Option<&'static str>,
     /// What really happened, once it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
     /// The status in which it was last listed after it had been asked to end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_status: Option<Arc<str>>,
-    /// Why it was not judged, what AWS answered instead of ending it, or why nobody knows whether it is
+    /// Why it was not evaluated, what AWS answered instead of ending it, or why nobody knows whether it is
     /// gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Arc<str>>,
@@ -206,14 +206,14 @@ impl Row {
             rules: step.verdict.rules().to_vec(),
             unknown: step.verdict.unknown(),
             action: Some(step.action.name()),
-            hold: step.action.hold(),
+            deferred_by: step.action.deferred_by(),
             ..Self::default()
         }
     }
 
     /// An outcome: what has been done.
     #[must_use]
-    pub fn of_settled(settled: &Settled, now: Timestamp) -> Self {
+    pub fn of_settled(settled: &OutcomeRecord, now: Timestamp) -> Self {
         Self {
             outcome: Some(settled.outcome.name()),
             last_status: settled.last_status.clone(),
@@ -222,7 +222,7 @@ impl Row {
         }
     }
 
-    /// A record that was not judged.
+    /// A record that was not evaluated.
     #[must_use]
     pub fn of_record(record: &Record, now: Timestamp, why: Option<&str>) -> Self {
         let Record { id, owner, target, started_at, status, document, .. } = record.clone();
@@ -234,14 +234,14 @@ impl Row {
             status,
             started_at,
             age_s: started_at.map(|it| now.duration_since(it).as_secs()),
-            verdict: if why.is_some() { "unjudged" } else { "ending" },
+            verdict: if why.is_some() { "not_evaluated" } else { "ending" },
             error: why.map(Into::into),
             ..Self::default()
         }
     }
 }
 
-/// Which policy a sweep judged by.
+/// Which policy a sweep evaluated by.
 #[derive(Clone, Debug, Serialize)]
 pub struct PolicyIdentity {
     /// Where it was read: a parameter's name, a file's path, or the environment variable.
@@ -259,7 +259,7 @@ pub struct Coverage {
     pub complete: bool,
     /// Why not, if not.
     pub problem: Option<String>,
-    /// Pages of the listing that was judged.
+    /// Pages of the listing that was evaluated.
     pub pages: u32,
 }
 
@@ -277,12 +277,12 @@ pub struct Verdicts {
     /// It depends on something that is not known.
     pub undetermined: usize,
     /// The record lacks what a verdict needs.
-    pub unjudged: usize,
+    pub not_evaluated: usize,
     /// Already `Terminating` or `Terminated`.
     pub ending: usize,
 }
 
-/// Judged sessions by outcome: together as many as were judged.
+/// Evaluated sessions by outcome: together as many as were evaluated.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "each is a variant of `Outcome`, and documented there")]
 pub struct Outcomes {
@@ -292,9 +292,9 @@ pub struct Outcomes {
     pub denied: usize,
     pub throttled: usize,
     pub failed: usize,
-    pub spared: usize,
-    pub held: usize,
-    pub left: usize,
+    pub would_terminate: usize,
+    pub deferred: usize,
+    pub no_action: usize,
 }
 
 /// What one sweep did. Serialised, it is the function's reply.
@@ -306,11 +306,11 @@ pub struct Report {
     pub account: Option<String>,
     /// The Region's code; likewise.
     pub region: Option<String>,
-    /// The instant at which ages were judged.
+    /// The instant at which ages were evaluated.
     pub started_at: Timestamp,
     /// From the start to the last verification, in seconds.
     pub duration_s: f64,
-    /// What was judged by.
+    /// What was evaluated by.
     pub policy: PolicyIdentity,
     /// How much was seen.
     pub coverage: Coverage,
@@ -318,15 +318,15 @@ pub struct Report {
     pub calls: u64,
     /// Sessions by verdict.
     pub verdicts: Verdicts,
-    /// Judged sessions by outcome.
+    /// Evaluated sessions by outcome.
     pub outcomes: Outcomes,
     /// Violations by rule; a session that violates several counts for each, and one of which nobody
     /// knows which of several it violates for none.
     pub rules: BTreeMap<Arc<str>, usize>,
     /// Age of the oldest session in violation, in seconds.
     pub oldest_violation_s: Option<i64>,
-    /// Whether the breaker tripped.
-    pub tripped: bool,
+    /// Whether the circuit breaker has opened.
+    pub circuit_breaker_open: bool,
     /// Whether the policy is paused.
     pub paused: bool,
     /// SHA-256, in hexadecimal, of the ids of the sessions seen, sorted, each ended by a newline.
@@ -342,7 +342,7 @@ pub struct Report {
 /// All that a report is made of.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each field becomes the field of `Report` of the same name")]
-pub struct Findings {
+pub struct SweepRecord {
     pub mode: Mode,
     pub scope: Option<Scope>,
     pub started_at: Timestamp,
@@ -350,10 +350,10 @@ pub struct Findings {
     pub policy: PolicyIdentity,
     pub coverage: Coverage,
     pub calls: u64,
-    pub tripped: bool,
+    pub circuit_breaker_open: bool,
     pub paused: bool,
-    pub settled: Vec<Settled>,
-    pub unjudged: Vec<(Record, &'static str)>,
+    pub settled: Vec<OutcomeRecord>,
+    pub not_evaluated: Vec<(Record, &'static str)>,
     pub ending: Vec<Record>,
 }
 
@@ -381,12 +381,12 @@ pub enum Failure {
 impl Report {
     /// Counts what was found and done.
     #[must_use]
-    pub fn new(findings: &Findings) -> Self {
-        let Findings { settled, unjudged, ending, .. } = findings;
+    pub fn new(findings: &SweepRecord) -> Self {
+        let SweepRecord { settled, not_evaluated, ending, .. } = findings;
         let now = findings.started_at;
         let mut verdicts = Verdicts {
-            seen: settled.len() + unjudged.len() + ending.len(),
-            unjudged: unjudged.len(),
+            seen: settled.len() + not_evaluated.len() + ending.len(),
+            not_evaluated: not_evaluated.len(),
             ending: ending.len(),
             ..Verdicts::default()
         };
@@ -426,9 +426,9 @@ impl Report {
             outcomes,
             rules,
             oldest_violation_s,
-            tripped: findings.tripped,
+            circuit_breaker_open: findings.circuit_breaker_open,
             paused: findings.paused,
-            sessions_sha256: hash_of_ids(settled, unjudged, ending),
+            sessions_sha256: hash_of_ids(settled, not_evaluated, ending),
             truncated,
             sessions,
             first_denial: first_denied.and_then(|it| it.error.clone()),
@@ -449,7 +449,7 @@ impl Report {
             "policy_sha256": self.policy.sha256,
             "calls": self.calls,
             "oldest_violation_s": self.oldest_violation_s,
-            "tripped": self.tripped,
+            "circuit_breaker_open": self.circuit_breaker_open,
             "paused": self.paused,
             "sessions_sha256": self.sessions_sha256,
         });
@@ -481,14 +481,14 @@ impl Report {
     /// The counts in one line, those that are zero left out but for `seen`.
     #[must_use]
     pub fn counts(&self) -> String {
-        let Verdicts { seen, compliant, exempt, violation, undetermined, unjudged, ending } =
+        let Verdicts { seen, compliant, exempt, violation, undetermined, not_evaluated, ending } =
             self.verdicts;
         let all = [
             (compliant, "compliant"),
             (exempt, "exempt"),
             (violation, "in violation"),
             (undetermined, "undetermined"),
-            (unjudged, "unjudged"),
+            (not_evaluated, "not evaluated"),
             (ending, "ending"),
             (self.outcomes.terminated, "terminated"),
             (self.outcomes.already_gone, "already gone"),
@@ -496,8 +496,8 @@ impl Report {
             (self.outcomes.denied, "denied"),
             (self.outcomes.throttled, "throttled"),
             (self.outcomes.failed, "failed"),
-            (self.outcomes.spared, "spared"),
-            (self.outcomes.held, "held"),
+            (self.outcomes.would_terminate, "would be terminated"),
+            (self.outcomes.deferred, "deferred"),
         ];
         let others = all.into_iter().filter(|(n, _)| 0 < *n);
         let others = others.map(|(n, name)| format!("{n} {name}"));
@@ -512,9 +512,9 @@ impl Outcomes {
             Outcome::AlreadyGone => &mut self.already_gone,
             Outcome::Denied => &mut self.denied,
             Outcome::Failed => &mut self.failed,
-            Outcome::Held => &mut self.held,
-            Outcome::Left => &mut self.left,
-            Outcome::Spared => &mut self.spared,
+            Outcome::Deferred => &mut self.deferred,
+            Outcome::NoAction => &mut self.no_action,
+            Outcome::WouldTerminate => &mut self.would_terminate,
             Outcome::Terminated => &mut self.terminated,
             Outcome::Throttled => &mut self.throttled,
             Outcome::Unconfirmed => &mut self.unconfirmed,
@@ -523,17 +523,18 @@ impl Outcomes {
 }
 
 /// The sessions of a reply, what matters most first, and whether some had to be left out.
-fn rows(findings: &Findings) -> (Vec<Row>, bool) {
+fn rows(findings: &SweepRecord) -> (Vec<Row>, bool) {
     let now = findings.started_at;
     let of_verdict = |name: &'static str| {
         let settled = findings.settled.iter().filter(move |it| it.step.verdict.name() == name);
         settled.map(move |it| Row::of_settled(it, now))
     };
-    let unjudged = findings.unjudged.iter().map(|(it, why)| Row::of_record(it, now, Some(why)));
+    let not_evaluated =
+        findings.not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, Some(why)));
     let ending = findings.ending.iter().map(|it| Row::of_record(it, now, None));
     let all = of_verdict("violation")
         .chain(of_verdict("undetermined"))
-        .chain(unjudged)
+        .chain(not_evaluated)
         .chain(of_verdict("exempt"))
         .chain(ending);
     let mut rows = Vec::new();
@@ -548,9 +549,13 @@ fn rows(findings: &Findings) -> (Vec<Row>, bool) {
     (rows, false)
 }
 
-fn hash_of_ids(settled: &[Settled], unjudged: &[(Record, &str)], ending: &[Record]) -> String {
+fn hash_of_ids(
+    settled: &[OutcomeRecord],
+    not_evaluated: &[(Record, &str)],
+    ending: &[Record],
+) -> String {
     let settled = settled.iter().map(|it| &*it.step.session.id);
-    let records = unjudged.iter().map(|(it, _)| it).chain(ending);
+    let records = not_evaluated.iter().map(|(it, _)| it).chain(ending);
     let mut ids: Vec<&str> = settled.chain(records.filter_map(|it| it.id.as_deref())).collect();
     ids.sort_unstable();
     let mut hash = Sha256::new();
@@ -573,12 +578,12 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::{Action, Hold};
+    use crate::plan::{Action, DeferReason};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     /// One outcome after the other, the first once, the second twice, and so on; the oldest first.
-    pub(crate) fn findings() -> Findings {
+    pub(crate) fn findings() -> SweepRecord {
         let outcomes = [
             Outcome::Terminated,
             Outcome::AlreadyGone,
@@ -586,8 +591,8 @@ pub(crate) mod tests {
             Outcome::Denied,
             Outcome::Throttled,
             Outcome::Failed,
-            Outcome::Spared,
-            Outcome::Held,
+            Outcome::WouldTerminate,
+            Outcome::Deferred,
         ];
         let each = outcomes.iter().enumerate().flat_map(|(i, it)| std::iter::repeat_n(*it, i + 1));
         let violation =
@@ -596,17 +601,17 @@ pub(crate) mod tests {
         let exempt = || Verdict::Exempt { by: "x".into() };
         let unknown = Unknown::TagsNotReturned;
         let undetermined = || Verdict::Undetermined { rules: ["a".into()].into(), unknown };
-        let others = (0..10).map(|_| (Verdict::Compliant, Outcome::Left));
-        let others = others.chain((0..11).map(|_| (exempt(), Outcome::Left)));
-        let others = others.chain((0..12).map(|_| (undetermined(), Outcome::Left)));
+        let others = (0..10).map(|_| (Verdict::Compliant, Outcome::NoAction));
+        let others = others.chain((0..11).map(|_| (exempt(), Outcome::NoAction)));
+        let others = others.chain((0..12).map(|_| (undetermined(), Outcome::NoAction)));
         let settled = violators.chain(others).enumerate().map(|(i, (verdict, outcome))| {
             let session = session(&format!("s-{i:03}"), i64::try_from(i).unwrap_or(0));
             let tags = Tags::Unknown(unknown);
             let step = Step { session: Box::new(session), tags, verdict, action: Action::Leave };
-            Settled { step, outcome, last_status: None, error: None }
+            OutcomeRecord { step, outcome, last_status: None, error: None }
         });
         let record = |id: &str| Record { id: Some(id.into()), ..Record::default() };
-        Findings {
+        SweepRecord {
             mode: Mode::Enforce,
             scope: Scope::from_arn("arn:aws:lambda:eu-west-1:123456789012:function:f"),
             started_at: NOW,
@@ -614,10 +619,10 @@ pub(crate) mod tests {
             policy: PolicyIdentity { source: "p".into(), version: None, sha256: sha256("abc") },
             coverage: Coverage { complete: true, problem: None, pages: 15 },
             calls: 16,
-            tripped: true,
+            circuit_breaker_open: true,
             paused: true,
             settled: settled.collect(),
-            unjudged: (0..13).map(|i| (record(&format!("u-{i}")), "no Owner")).collect(),
+            not_evaluated: (0..13).map(|i| (record(&format!("u-{i}")), "no Owner")).collect(),
             ending: (0..14).map(|i| record(&format!("e-{i}"))).collect(),
         }
     }
@@ -649,9 +654,9 @@ pub(crate) mod tests {
             (Outcome::AlreadyGone, "already_gone"),
             (Outcome::Denied, "denied"),
             (Outcome::Failed, "failed"),
-            (Outcome::Held, "held"),
-            (Outcome::Left, "left"),
-            (Outcome::Spared, "spared"),
+            (Outcome::Deferred, "deferred"),
+            (Outcome::NoAction, "no_action"),
+            (Outcome::WouldTerminate, "would_terminate"),
             (Outcome::Terminated, "terminated"),
             (Outcome::Throttled, "throttled"),
             (Outcome::Unconfirmed, "unconfirmed"),
@@ -678,9 +683,9 @@ pub(crate) mod tests {
                 rules: ["a".into(), "b".into()].into(),
                 unknown: Some(Unknown::StatusNotReturned),
             },
-            action: Action::Hold(Hold::Limit),
+            action: Action::Defer(DeferReason::Limit),
         };
-        let settled = Settled {
+        let settled = OutcomeRecord {
             step,
             outcome: Outcome::Failed,
             last_status: Some("Disconnected".into()),
@@ -690,7 +695,7 @@ pub(crate) mod tests {
             "session_id": "s-1", "owner": "o", "target": "t", "tags": ["env=prod", "team=a"],
             "document": "d", "status": "Connected", "started_at": "1969-12-31T23:43:20Z",
             "age_s": 1_000, "verdict": "violation", "rules": ["a", "b"],
-            "unknown": "status_not_returned", "action": "hold", "hold": "limit",
+            "unknown": "status_not_returned", "action": "defer", "deferred_by": "limit",
             "outcome": "failed", "last_status": "Disconnected", "error": "InternalServerError",
         });
         assert_eq!(json!(Row::of_settled(&settled, NOW)), expected);
@@ -713,11 +718,11 @@ pub(crate) mod tests {
             document: text("d"),
             ..Record::default()
         };
-        leave_out(&mut expected, &["tags", "unknown", "action", "hold"]);
+        leave_out(&mut expected, &["tags", "unknown", "action", "deferred_by"]);
         expected["rules"] = json!([]);
         expected["verdict"] = "ending".into();
         assert_eq!(json!(Row::of_record(&record, NOW, None)), expected);
-        expected["verdict"] = "unjudged".into();
+        expected["verdict"] = "not_evaluated".into();
         expected["error"] = "no Owner".into();
         assert_eq!(json!(Row::of_record(&record, NOW, Some("no Owner"))), expected);
     }
@@ -728,19 +733,19 @@ pub(crate) mod tests {
         findings.policy.version = Some(3);
         findings.coverage.problem = Some("a repeated token".into());
         findings.settled.truncate(1);
-        findings.unjudged.clear();
+        findings.not_evaluated.clear();
         findings.ending.clear();
         let expected = json!({
             "mode": "enforce", "account": "123456789012", "region": "eu-west-1",
             "started_at": "1970-01-01T00:00:00Z", "duration_s": 1.5, "policy_source": "p",
             "policy_version": 3, "policy_sha256": sha256("abc"), "calls": 16,
-            "oldest_violation_s": 1_000, "tripped": true, "paused": true,
+            "oldest_violation_s": 1_000, "circuit_breaker_open": true, "paused": true,
             "sessions_sha256": sha256("s-000\n"),
             "complete": true, "problem": "a repeated token", "pages": 15,
             "seen": 1, "compliant": 0, "exempt": 0, "violation": 1, "undetermined": 0,
-            "unjudged": 0, "ending": 0,
+            "not_evaluated": 0, "ending": 0,
             "terminated": 1, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,
-            "failed": 0, "spared": 0, "held": 0, "left": 0,
+            "failed": 0, "would_terminate": 0, "deferred": 0, "no_action": 0,
         });
         let report = Report::new(&findings);
         assert_eq!(report.manifest(), expected);
@@ -756,7 +761,7 @@ pub(crate) mod tests {
             exempt: 11,
             violation: 36,
             undetermined: 12,
-            unjudged: 13,
+            not_evaluated: 13,
             ending: 14,
         };
         assert_eq!(report.verdicts, expected);
@@ -767,18 +772,18 @@ pub(crate) mod tests {
             denied: 4,
             throttled: 5,
             failed: 6,
-            spared: 7,
-            held: 8,
-            left: 33,
+            would_terminate: 7,
+            deferred: 8,
+            no_action: 33,
         };
         assert_eq!(report.outcomes, expected);
         assert_eq!(report.rules, [("a".into(), 36), ("b".into(), 36)].into());
         assert_eq!(report.oldest_violation_s, Some(1_000));
         assert_eq!(
             report.counts(),
-            "96 seen, 10 compliant, 11 exempt, 36 in violation, 12 undetermined, 13 unjudged, \
+            "96 seen, 10 compliant, 11 exempt, 36 in violation, 12 undetermined, 13 not evaluated, \
              14 ending, 1 terminated, 2 already gone, 3 unconfirmed, 4 denied, 5 throttled, \
-             6 failed, 7 spared, 8 held"
+             6 failed, 7 would be terminated, 8 deferred"
         );
     }
 
@@ -788,8 +793,8 @@ pub(crate) mod tests {
         assert_eq!(sha256("abc"), abc);
         let mut findings = findings();
         findings.settled.truncate(2);
-        findings.unjudged.truncate(1);
-        findings.unjudged.push((Record::default(), "no SessionId"));
+        findings.not_evaluated.truncate(1);
+        findings.not_evaluated.push((Record::default(), "no SessionId"));
         findings.ending.truncate(1);
         findings.settled.reverse();
         let report = Report::new(&findings);
@@ -821,7 +826,7 @@ pub(crate) mod tests {
 
         // The limit itself is allowed.
         findings.settled.truncate(1);
-        findings.unjudged.clear();
+        findings.not_evaluated.clear();
         findings.ending.clear();
         let mut with_owner = |length| {
             findings.settled[0].step.session.owner = "o".repeat(length).into();
@@ -846,9 +851,9 @@ pub(crate) mod tests {
         assert!(failure.is_some_and(|it| it.starts_with(expected)));
 
         findings.coverage.problem = None;
-        findings.settled.retain(|it| matches!(it.outcome, Outcome::Denied | Outcome::Held));
-        let held = findings.settled.iter().find(|it| it.outcome == Outcome::Held).cloned();
-        let held = Settled { error: Some("none".into()), ..held.expect("one that is held") };
+        findings.settled.retain(|it| matches!(it.outcome, Outcome::Denied | Outcome::Deferred));
+        let held = findings.settled.iter().find(|it| it.outcome == Outcome::Deferred).cloned();
+        let held = OutcomeRecord { error: Some("none".into()), ..held.expect("one that is held") };
         findings.settled.splice(..0, std::iter::repeat_n(held, MAX_SESSIONS)); // It fills the reply.
         for it in findings.settled.iter_mut().filter(|it| it.outcome == Outcome::Denied) {
             it.error = Some("AccessDeniedException: no".into());
@@ -856,7 +861,7 @@ pub(crate) mod tests {
         let failure = Report::new(&findings).failure().map(|it| it.to_string());
         let expected = "every termination was denied: AccessDeniedException: no; 1039 seen";
         assert!(failure.is_some_and(|it| it.starts_with(expected)));
-        findings.settled.retain(|it| it.outcome == Outcome::Held);
+        findings.settled.retain(|it| it.outcome == Outcome::Deferred);
         assert_eq!(Report::new(&findings).failure(), None, "nothing was tried");
     }
 

@@ -27,9 +27,9 @@ pub enum State {
 
 /// Texts that most sessions have in common, such as the document's name: each is kept once.
 #[derive(Debug, Default)]
-pub struct CommonTexts(HashSet<Arc<str>>);
+pub struct Interner(HashSet<Arc<str>>);
 
-impl CommonTexts {
+impl Interner {
     /// The one copy of this text.
     pub fn share(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
@@ -89,12 +89,12 @@ pub struct Session {
 /// What one record turned out to be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reading {
-    /// `Terminating` or `Terminated`: not judged, not ended.
+    /// `Terminating` or `Terminated`: not evaluated, not ended.
     Ending(Record),
-    /// To be judged.
+    /// To be evaluated.
     Session(Session),
-    /// Not to be judged, for this reason, and so never ended.
-    Unjudged(Record, &'static str),
+    /// Not to be evaluated, for this reason, and so never ended.
+    NotEvaluated(Record, &'static str),
 }
 
 impl Record {
@@ -131,7 +131,7 @@ impl Record {
                 });
             }
         };
-        Reading::Unjudged(self, why)
+        Reading::NotEvaluated(self, why)
     }
 
     /// Whether two records that lack an id tell the same, but for what may change.
@@ -204,7 +204,7 @@ mod tests {
                     assert_eq!((&*session.access_type, session.reason), ("Standard", None));
                     Ok(())
                 }
-                Reading::Unjudged(_, why) => Err(why),
+                Reading::NotEvaluated(_, why) => Err(why),
                 Reading::Ending(_) => Err("ending"),
             };
             assert_eq!(actual, expected, "{record:?}");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    fault::{Fault, Play},
+    fault::{Fault, FaultKind},
     fleet::{Behaviour, Fleet, Seed, ToEnded},
     request::Operation,
     wire::{self, ApiError},
@@ -48,7 +48,7 @@ pub struct Call {
     pub error: Option<String>,
     /// The fault that struck it: one that changed nothing, as where there was nothing to change, did
     /// not.
-    pub struck_by: Option<Play>,
+    pub struck_by: Option<FaultKind>,
 }
 
 #[derive(Debug)]
@@ -147,9 +147,9 @@ impl Emulator {
             sleep(latency).await;
         }
         let play = if is_throttled {
-            Some(Play::Throttle)
+            Some(FaultKind::Throttle)
         } else {
-            let struck = self.strike(&call);
+            let struck = self.apply(&call);
             self.record(index, |it| it.struck_by.clone_from(&struck));
             struck
         };
@@ -189,13 +189,13 @@ impl Emulator {
     }
 
     /// The first fault that is due strikes.
-    fn strike(&self, call: &wire::Call) -> Option<Play> {
+    fn apply(&self, call: &wire::Call) -> Option<FaultKind> {
         let mut state = self.state();
         let mut struck = None;
         for fault in &mut state.faults {
             // Every fault counts the call, also those behind the one that strikes.
             if fault.is_due(&call.operation, call.session()) && struck.is_none() {
-                struck = Some(fault.strike());
+                struck = Some(fault.apply());
             }
         }
         struck
@@ -205,25 +205,25 @@ impl Emulator {
         &self,
         index: usize,
         call: &wire::Call,
-        play: Option<Play>,
+        play: Option<FaultKind>,
     ) -> Result<Result<Response<Bytes>, ApiError>, Reset> {
         Ok(match play {
             None => self.carry_out(call, |_| {}),
-            Some(Play::Appear(seed)) => {
+            Some(FaultKind::Appear(seed)) => {
                 self.state().world.start(*seed, self.now());
                 self.carry_out(call, |_| {})
             }
-            Some(Play::Body(body)) => self
+            Some(FaultKind::Body(body)) => self
                 .carry_out(call, |_| {})
                 .map(|_| wire::response(200, "application/x-amz-json-1.1", body)),
-            Some(Play::CutOff) => self.carry_out(call, |_| {}).map(wire::cut_off),
-            Some(Play::Deny) => Err(ApiError::access_denied(call)),
-            Some(Play::DuplicateRows) => self.alter(index, call, |page| {
+            Some(FaultKind::CutOff) => self.carry_out(call, |_| {}).map(wire::cut_off),
+            Some(FaultKind::Deny) => Err(ApiError::access_denied(call)),
+            Some(FaultKind::DuplicateRows) => self.alter(index, call, |page| {
                 if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
                     rows.extend(rows.clone());
                 }
             }),
-            Some(Play::EmptyPage) => {
+            Some(FaultKind::EmptyPage) => {
                 let token = call.body.get("NextToken").and_then(Value::as_str);
                 let token = same_place(token, self.state().calls.len());
                 self.alter(index, call, |page| {
@@ -233,23 +233,25 @@ impl Emulator {
                     };
                 })
             }
-            Some(Play::EmptyToken) => self.alter(index, call, |page| {
+            Some(FaultKind::EmptyToken) => self.alter(index, call, |page| {
                 if let Some(page) = page.as_object_mut().filter(|it| it.contains_key("Sessions")) {
                     page.entry("NextToken").or_insert("".into());
                 }
             }),
-            Some(Play::Error { status, code, message }) => {
+            Some(FaultKind::Error { status, code, message }) => {
                 Err(ApiError::new(status, &code, &message))
             }
-            Some(Play::Forget(field)) => self.alter(index, call, |page| forget(page, &field)),
-            Some(Play::InternalError) => Err(ApiError::internal_error()),
-            Some(Play::InvalidToken) => Err(ApiError::invalid_token()),
-            Some(Play::MoreTags) => self.alter(index, call, |answer| {
+            Some(FaultKind::DropField(field)) => {
+                self.alter(index, call, |page| drop_field(page, &field))
+            }
+            Some(FaultKind::InternalError) => Err(ApiError::internal_error()),
+            Some(FaultKind::InvalidToken) => Err(ApiError::invalid_token()),
+            Some(FaultKind::MoreTags) => self.alter(index, call, |answer| {
                 if answer.get("ResourceTagMappingList").is_some() {
                     *answer = json!({"PaginationToken": "more", "ResourceTagMappingList": []});
                 }
             }),
-            Some(Play::RepeatToken) => {
+            Some(FaultKind::RepeatToken) => {
                 let token = call.body.get("NextToken").cloned();
                 self.alter(index, call, |page| {
                     if let (Some(page), Some(token)) = (page.as_object_mut(), token) {
@@ -257,12 +259,12 @@ impl Emulator {
                     }
                 })
             }
-            Some(Play::ResetAfter) => {
+            Some(FaultKind::ResetAfter) => {
                 drop(self.carry_out(call, |_| {}));
                 return Err(Reset);
             }
-            Some(Play::ResetBefore) => return Err(Reset),
-            Some(Play::ShufflePage) => {
+            Some(FaultKind::ResetBefore) => return Err(Reset),
+            Some(FaultKind::ShufflePage) => {
                 let before = self.rows_before(call);
                 let n_calls = self.state().calls.len();
                 self.alter(index, call, |page| {
@@ -271,7 +273,7 @@ impl Emulator {
                     }
                 })
             }
-            Some(Play::Slow(duration)) => {
+            Some(FaultKind::Slow(duration)) => {
                 // The caller may be gone by then: it takes effect all the same.
                 let (emulator, call) = (self.clone(), call.clone());
                 let answer = tokio::spawn(async move {
@@ -280,20 +282,20 @@ impl Emulator {
                 });
                 answer.await.map_err(|_| Reset)?
             }
-            Some(Play::SlowAfter(duration)) => {
+            Some(FaultKind::SlowAfter(duration)) => {
                 let response = self.carry_out(call, |_| {});
                 sleep(duration).await;
                 response
             }
-            Some(Play::Throttle) => Err(ApiError::throttled()),
-            Some(Play::Truncated) => self
+            Some(FaultKind::Throttle) => Err(ApiError::throttled()),
+            Some(FaultKind::Truncated) => self
                 .carry_out(call, |_| {})
                 .map(|response| response.map(|body| body.slice(..body.len() / 2))),
-            Some(Play::Unavailable) => {
+            Some(FaultKind::Unavailable) => {
                 let body = "<html><body>503 Service Unavailable</body></html>".into();
                 Ok(wire::response(503, "text/html", body))
             }
-            Some(Play::Vanish(id)) => {
+            Some(FaultKind::Vanish(id)) => {
                 if !self.state().world.vanish(&id) {
                     self.record(index, |it| it.struck_by = None);
                 }
@@ -309,13 +311,13 @@ impl Emulator {
         call: &wire::Call,
         alter: impl FnOnce(&mut Value),
     ) -> Result<Response<Bytes>, ApiError> {
-        let mut is_struck = false;
+        let mut is_applied = false;
         let response = self.carry_out(call, |answer| {
             let unaltered = answer.clone();
             alter(answer);
-            is_struck = *answer != unaltered;
+            is_applied = *answer != unaltered;
         });
-        if !is_struck {
+        if !is_applied {
             self.record(index, |it| it.struck_by = None);
         }
         response
@@ -435,7 +437,7 @@ impl Emulator {
 }
 
 /// Takes a field out of the rows of sessions or tags, and out of each tag.
-fn forget(answer: &mut Value, field: &str) {
+fn drop_field(answer: &mut Value, field: &str) {
     for list in ["Sessions", "ResourceTagMappingList"] {
         let rows = answer.get_mut(list).and_then(Value::as_array_mut);
         for row in rows.into_iter().flatten().filter_map(Value::as_object_mut) {

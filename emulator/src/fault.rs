@@ -22,7 +22,7 @@ pub struct Fault {
     #[serde(default)]
     pub times: Option<usize>,
     /// What happens.
-    pub play: Play,
+    pub play: FaultKind,
     /// Calls so far that it might have struck.
     #[serde(skip)]
     n_calls: usize,
@@ -31,7 +31,7 @@ pub struct Fault {
 /// What happens to a call.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Play {
+pub enum FaultKind {
     /// A session appears before the call is carried out.
     Appear(Box<Seed>),
     /// The call is carried out, and answered by 200 with this body instead.
@@ -56,7 +56,7 @@ pub enum Play {
         message: String,
     },
     /// The rows of the page, or of the tags, lack this field.
-    Forget(String),
+    DropField(String),
     /// 500 `InternalServerError`.
     InternalError,
     /// 400 `InvalidNextToken`. AWS's model has no error of its own for a token that has expired.
@@ -88,7 +88,7 @@ pub enum Play {
 impl Fault {
     /// A fault of one operation that strikes so many times, from the first call on.
     #[must_use]
-    pub fn new(operation: &str, times: usize, play: Play) -> Self {
+    pub fn new(operation: &str, times: usize, play: FaultKind) -> Self {
         let operation = operation.into();
         Self { operation, session: None, skip: 0, times: Some(times), play, n_calls: 0 }
     }
@@ -111,7 +111,7 @@ impl Fault {
         Self { session: Some(id.into()), ..self }
     }
 
-    /// Whether the fault would strike this call. Counts the calls that it is about.
+    /// Whether the fault would apply this call. Counts the calls that it is about.
     pub(crate) fn is_due(&mut self, operation: &str, session: Option<&str>) -> bool {
         let is_it = |it: &String| session == Some(it.as_str());
         if self.operation != operation || !self.session.as_ref().is_none_or(is_it) {
@@ -122,7 +122,7 @@ impl Fault {
     }
 
     /// Strikes once.
-    pub(crate) fn strike(&mut self) -> Play {
+    pub(crate) fn apply(&mut self) -> FaultKind {
         if let Some(times) = &mut self.times {
             *times -= 1;
         }

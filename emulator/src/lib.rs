@@ -22,7 +22,7 @@ mod world;
 
 pub use self::{
     emulator::{Call, Emulator, Reset},
-    fault::{Fault, Play},
+    fault::{Fault, FaultKind},
     fleet::{Behaviour, Filters, Fleet, FleetError, OnTerminate, Order, Seed, ToEnded},
     serve::serve,
 };

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use reaper_core::{
-    evaluate::judge,
+    evaluate::evaluate,
     policy::{Policy, PolicyErrors},
     printable::{self, is_unsafe},
     session::Session,
@@ -54,7 +54,7 @@ fn use_policy(policy: &Policy) {
                 reason: reason.map(Into::into),
                 access_type: "Standard".into(),
             };
-            let verdict = judge(policy, now, &session, &tags);
+            let verdict = evaluate(policy, now, &session, &tags);
             assert_eq!(verdict.rules().is_empty(), verdict.name() == "compliant");
         }
     }

@@ -81,11 +81,11 @@ fn start_log() {
 /// Each event is one line, and one object in which every text is what it was.
 fn check_log(text: &str) {
     let span = info_span!(target: "session_reaper", "invocation", function_request_id = text);
-    let facts = telemetry::facts(&json!({"owner": text, "tags": [text], "age_s": 7}));
+    let fields = telemetry::fields(&json!({"owner": text, "tags": [text], "age_s": 7}));
     span.in_scope(|| {
-        info!(target: "session_reaper", facts, "session judged");
+        info!(target: "session_reaper", fields, "session evaluated");
         warn!(target: "session_reaper", error = %text, detail = ?text, "{text}");
-        error!(target: "elsewhere", facts = text, "{text}");
+        error!(target: "elsewhere", fields = text, "{text}");
     });
     let bytes = mem::take(&mut *LOG.lock().expect("a log"));
     let log = String::from_utf8(bytes).expect("UTF-8");
@@ -94,9 +94,9 @@ fn check_log(text: &str) {
         log.lines().map(|it| serde_json::from_str(it).expect("an object")).collect();
     let shared = |level: &str, message: &str| json!({"level": level, "service": "reaper", "function_request_id": text, "message": message});
     let expected = [
-        (shared("INFO", "session judged"), json!({"owner": text, "tags": [text], "age_s": 7})),
+        (shared("INFO", "session evaluated"), json!({"owner": text, "tags": [text], "age_s": 7})),
         (shared("WARN", text), json!({"error": text, "detail": format!("{text:?}")})),
-        (shared("ERROR", text), json!({"facts": text})),
+        (shared("ERROR", text), json!({"fields": text})),
     ];
     assert_eq!(lines.len(), expected.len(), "{log}");
     for (mut line, (shared, own)) in lines.into_iter().zip(expected) {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, hint::black_box};
 use divan::{Bencher, counter::ItemsCount};
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
-    evaluate::judge,
+    evaluate::evaluate,
     policy::Policy,
     session::Session,
     target::{Tags, Unknown},
@@ -93,7 +93,7 @@ fn judge_all(bencher: Bencher<'_, '_>, rules: usize, n: usize, tags: &Tags) {
     let (policy, sessions, now) = (policy(rules), sessions(n), now());
     bencher.counter(ItemsCount::new(n)).bench_local(|| {
         for session in &sessions {
-            let _ = black_box(judge(black_box(&policy), now, black_box(session), black_box(tags)));
+            let _ = black_box(evaluate(black_box(&policy), now, black_box(session), black_box(tags)));
         }
     });
 }
@@ -152,5 +152,5 @@ fn hostile(bencher: Bencher<'_, '_>, condition: &str, owner: &str, reason: &str)
     let mut session = sessions(1).remove(0);
     session.owner = owner.into();
     session.reason = Some(reason.into());
-    bencher.bench_local(|| judge(&policy, now(), black_box(&session), &tags()));
+    bencher.bench_local(|| evaluate(&policy, now(), black_box(&session), &tags()));
 }

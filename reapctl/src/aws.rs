@@ -18,8 +18,9 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use jiff::Timestamp;
 use reaper_core::{report::Mode, target::Scope};
 use session_reaper::{
-    aws::{Ssm, Within, sources, way_out},
-    sweep::Order,
+    Budget,
+    aws::{Ssm, remediation, sources},
+    sweep::SweepContext,
     sweep::source::PolicySource,
 };
 use tokio::time::Instant;
@@ -196,7 +197,7 @@ fn refused(
 ) -> String {
     let (code, message) = (err.code().unwrap_or_default(), err.message().unwrap_or_default());
     let region = config.region().map(ToString::to_string).unwrap_or_default();
-    let way_out = match code {
+    let remediation = match code {
         "ExpiredToken" | "ExpiredTokenException" => {
             format!("the credentials have expired; renew them, as `aws sso login{profile}` does")
         }
@@ -204,16 +205,16 @@ fn refused(
             "AWS does not know the credentials, or the Region `{region}` is not enabled for the \
              account; see `aws configure list{profile}` and `aws account list-regions`"
         ),
-        _ => way_out(code, message, action).unwrap_or_default(),
+        _ => remediation(code, message, action).unwrap_or_default(),
     };
-    let parts = [code, message, &way_out].into_iter().filter(|it| !it.is_empty());
+    let parts = [code, message, &remediation].into_iter().filter(|it| !it.is_empty());
     parts.collect::<Vec<_>>().join(": ")
 }
 
 /// Nobody answered, or nobody who speaks as AWS does.
 fn unreached(cause: &str, config: &SdkConfig) -> anyhow::Error {
     let region = config.region().map(ToString::to_string).unwrap_or_default();
-    let way_out = if cause.contains("certificate expired") {
+    let remediation = if cause.contains("certificate expired") {
         "renew the endpoint's certificate, or set this machine's clock".into()
     } else if cause.contains("UnknownIssuer") {
         "name the file of the authority in AWS_CA_BUNDLE, if it is to be trusted".into()
@@ -223,7 +224,7 @@ fn unreached(cause: &str, config: &SdkConfig) -> anyhow::Error {
             None => format!("is the Region `{region}` right? See `--region`"),
         }
     };
-    anyhow!("cannot reach AWS ({cause}); {way_out}")
+    anyhow!("cannot reach AWS ({cause}); {remediation}")
 }
 
 fn without_credentials(
@@ -272,15 +273,15 @@ impl Aws {
         policy: &'a PolicySource,
         mode: Mode,
         now: Timestamp,
-    ) -> Order<'a> {
+    ) -> SweepContext<'a> {
         let Self { ssm, scope, .. } = self;
-        let (scope, within, concurrency) = (Some(scope), within(), CONCURRENCY);
-        Order { ssm, scope, policy, mode, now, within, concurrency }
+        let (scope, budget, concurrency) = (Some(scope), budget(), CONCURRENCY);
+        SweepContext { ssm, scope, policy, mode, now, budget, concurrency }
     }
 }
 
 /// The time that the next call, or listing, may take.
-pub(crate) fn within() -> Within {
-    let end_by = Instant::now() + PATIENCE;
-    Within { start_by: end_by, end_by }
+pub(crate) fn budget() -> Budget {
+    let hard_stop = Instant::now() + PATIENCE;
+    Budget { last_start: hard_stop, hard_stop }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use comfy_table::Table;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use reaper_core::{
-    evaluate::{Verdict, judge},
+    evaluate::{Verdict, evaluate},
     pattern::short_owner,
     policy::{Policy, Untagged, duration},
     session::{Reading, Session, State},
@@ -26,7 +26,7 @@ use session_reaper::{
 
 use crate::{
     Output,
-    aws::{Aws, Connection, within},
+    aws::{Aws, Connection, budget},
     file::File,
     html::page,
     now,
@@ -37,10 +37,10 @@ use crate::{
     warn,
 };
 
-/// Judge the sessions of the last 30 days: whom would the policy have ended, when, by which rule?
+/// Evaluate the sessions of the last 30 days: whom would the policy have ended, when, by which rule?
 ///
-/// Every session of the history, and every active one, is judged at each sweep of its life. Limits
-/// and the breaker are left out. Tags are those of today, and nobody knows a past status: what
+/// Every session of the history, and every active one, is evaluated at each sweep of its life. Limits
+/// and the circuit breaker are left out. Tags are those of today, and nobody knows a past status: what
 /// depends on it is undetermined.
 #[derive(clap::Args)]
 #[command(
@@ -106,7 +106,7 @@ pub(crate) struct Backtest {
     pub(crate) from: Timestamp,
     pub(crate) to: Timestamp,
     pub(crate) fates: Vec<Fate>,
-    n_unjudged: usize,
+    n_not_evaluated: usize,
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -122,12 +122,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut both = Policy { untagged: None, ..policy.clone() };
     both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
     let reading = with_progress("listing", &aws, Box::pin(lives(&aws, &both, now)));
-    let (lives, n_unjudged) = reading.await?;
+    let (lives, n_not_evaluated) = reading.await?;
     let test = |policy: &Policy| Backtest {
         from: now - HISTORY,
         to: now,
         fates: lives.iter().map(|it| fate(policy, args.every, now, it)).collect(),
-        n_unjudged,
+        n_not_evaluated,
     };
     let (new, old) = (test(&policy), old.as_ref().map(test));
     if let Some(path) = &args.html {
@@ -144,13 +144,13 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every session of the last 30 days that can be judged, oldest first, and how many cannot.
+/// Every session of the last 30 days that can be evaluated, oldest first, and how many cannot.
 async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Vec<Life>, usize)> {
     let mut found = Vec::new();
-    let mut n_unjudged = 0;
+    let mut n_not_evaluated = 0;
     let mut seen = HashSet::new();
     for state in [State::Active, State::History] {
-        let Census { pages, problem } = list(&aws.ssm, state, within()).await;
+        let Census { pages, problem } = list(&aws.ssm, state, budget()).await;
         if let Some(problem) = problem {
             bail!("the listing is incomplete: {problem}");
         }
@@ -163,7 +163,9 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
             }
             match record.read(now) {
                 Reading::Session(session) if is_known => found.push((session, ended_at)),
-                Reading::Session(_) | Reading::Ending(_) | Reading::Unjudged(..) => n_unjudged += 1,
+                Reading::Session(_) | Reading::Ending(_) | Reading::NotEvaluated(..) => {
+                    n_not_evaluated += 1;
+                }
             }
         }
     }
@@ -171,7 +173,7 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
         [] => BTreeSet::new(),
         _ => found.iter().map(|(it, _)| &*it.target).collect(),
     };
-    let (tags, problems) = look_up(&aws.ssm, Some(&aws.scope), policy, targets, within()).await;
+    let (tags, problems) = look_up(&aws.ssm, Some(&aws.scope), policy, targets, budget()).await;
     warn(&problems);
     let life = |(session, ended_at): (Session, _)| {
         let unknown = Tags::Unknown(Unknown::TagsNotReturned);
@@ -180,10 +182,10 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
     };
     let mut lives: Vec<Life> = found.into_iter().map(life).collect();
     lives.sort_by_key(|it| it.session.started_at);
-    Ok((lives, n_unjudged))
+    Ok((lives, n_not_evaluated))
 }
 
-/// Judges one session at every sweep of its life within the history.
+/// Evaluates one session at every sweep of its life within the history.
 fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> Fate {
     let Life { session, ended_at, tags } = life;
     let no_tags = Tags::Known(Arc::default());
@@ -209,7 +211,7 @@ fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> 
     let mut tick = first.div_euclid(every_s) * every_s + every_s;
     while tick < last.as_second() {
         let Ok(at) = Timestamp::from_second(tick) else { break };
-        match judge(policy, at, session, tags) {
+        match evaluate(policy, at, session, tags) {
             Verdict::Violation { rules, unknown } => {
                 let minutes = last.duration_since(at).as_mins();
                 return Fate { would_end_at: Some(at), rules, minutes, unknown, ..fate };
@@ -287,8 +289,8 @@ impl Backtest {
         if 0 < unknown {
             sentences.push(format!("Of {unknown} nobody knows."));
         }
-        if 0 < self.n_unjudged {
-            sentences.push(format!("{} could not be judged.", self.n_unjudged));
+        if 0 < self.n_not_evaluated {
+            sentences.push(format!("{} could not be evaluated.", self.n_not_evaluated));
         }
         sentences.join(" ")
     }
@@ -323,7 +325,7 @@ impl Backtest {
             "from": self.from,
             "to": self.to,
             "sessions": self.fates,
-            "unjudged": self.n_unjudged,
+            "not_evaluated": self.n_not_evaluated,
             "rules": sums(self.by_rule()),
             "owners": sums(self.by_owner()),
             "days": sums(self.by_day()),

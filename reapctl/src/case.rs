@@ -22,7 +22,7 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cases {
-    /// The instant at which the sessions are judged.
+    /// The instant at which the sessions are evaluated.
     pub(crate) now: Timestamp,
     pub(crate) sessions: Vec<Spanned<Case>>,
 }
@@ -158,8 +158,8 @@ impl Case {
         };
         match record.read(now) {
             Reading::Session(session) => Ok(session),
-            Reading::Ending(_) => Err("a session that is ending is not judged".into()),
-            Reading::Unjudged(_, why) => Err(format!("the session is not judged: {why}")),
+            Reading::Ending(_) => Err("a session that is ending is not evaluated".into()),
+            Reading::NotEvaluated(_, why) => Err(format!("the session is not evaluated: {why}")),
         }
     }
 

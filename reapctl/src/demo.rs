@@ -7,9 +7,10 @@ use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use reaper_core::{report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, Fleet};
 use session_reaper::{
-    aws::{Ssm, Within},
+    Budget,
+    aws::Ssm,
     sweep::source::PolicySource,
-    sweep::{Order, Swept, sweep},
+    sweep::{SweepContext, SweepResult, sweep},
 };
 use tokio::time::Instant;
 
@@ -56,31 +57,31 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 
     let ssm = Ssm::new(&config, CALLS_PER_SECOND);
     let policy = PolicySource::Inline { name: "policies/starter.yaml".into(), text: POLICY.into() };
-    let order = |mode| Order {
+    let order = |mode| SweepContext {
         ssm: &ssm,
         scope: Some(&scope),
         policy: &policy,
         mode,
         now: emulator.now(),
-        within: Within {
-            start_by: Instant::now() + Duration::from_mins(1),
-            end_by: Instant::now() + Duration::from_mins(1),
+        budget: Budget {
+            last_start: Instant::now() + Duration::from_mins(1),
+            hard_stop: Instant::now() + Duration::from_mins(1),
         },
         concurrency: 8,
     };
 
     let before = emulator.active_ids().len();
-    println!("An account with {before} active sessions, judged by policies/starter.yaml.\n");
+    println!("An account with {before} active sessions, evaluated by policies/starter.yaml.\n");
     println!("1. Dry run: nobody is ended.\n");
-    let Swept { findings, report } = sweep(order(Mode::DryRun)).await?;
+    let SweepResult { findings, report } = sweep(order(Mode::DryRun)).await?;
     let steps = findings.settled.iter().map(|it| &it.step);
     let now = findings.started_at;
-    let all = rows(planned(steps, now), &findings.unjudged, &findings.ending, now);
+    let all = rows(planned(steps, now), &findings.not_evaluated, &findings.ending, now);
     println!("{}\n\n{}.\n", to_table(&all, &VERDICTS).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
 
     println!("2. Enforced: violators are ended, oldest first, and the listing is read again.\n");
-    let Swept { findings, report } = sweep(order(Mode::Enforce)).await?;
+    let SweepResult { findings, report } = sweep(order(Mode::Enforce)).await?;
     let mut ended: Vec<_> = done(&findings.settled, findings.started_at).collect();
     ended.retain(|it| it.verdict == "violation");
     println!("{}\n\n{}.", to_table(&ended, &OUTCOMES).trim_fmt(), report.counts());

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::{Timestamp, Unit};
 use reaper_core::{
-    evaluate::{Verdict, judge},
+    evaluate::{Verdict, evaluate},
     pattern::short_owner,
     policy::{Condition, Demand, Exemption, Policy, Requirement, Rule, Test},
     session::{Reading, Record, Session, State},
@@ -25,7 +25,7 @@ use session_reaper::{
 
 use crate::{
     Output,
-    aws::{Connection, within},
+    aws::{Connection, budget},
     file::{File, Invalid},
     now,
     printable::{mend_halves, printable, printable_json},
@@ -58,7 +58,7 @@ pub(crate) struct Args {
     /// The target has no tags
     #[arg(long, conflicts_with = "tags")]
     no_tags: bool,
-    /// The instant to judge at, such as 2027-06-30T00:00:00Z [default: now]
+    /// The instant to evaluate at, such as 2027-06-30T00:00:00Z [default: now]
     #[arg(long, value_name = "INSTANT")]
     at: Option<Timestamp>,
     /// How to print the explanation
@@ -144,8 +144,10 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     };
     let session = match record.read(now) {
         Reading::Session(session) => session,
-        Reading::Ending(_) => bail!("the session is already ending: it is not judged"),
-        Reading::Unjudged(_, why) => bail!("the session is not judged, and so never ended: {why}"),
+        Reading::Ending(_) => bail!("the session is already ending: it is not evaluated"),
+        Reading::NotEvaluated(_, why) => {
+            bail!("the session is not evaluated, and so never ended: {why}")
+        }
     };
     let explanation = Explanation::new(&policy, now, &session, &tags);
     match args.output {
@@ -197,7 +199,7 @@ async fn from_aws(
 ) -> anyhow::Result<(Record, Tags)> {
     let id = args.session_id.as_deref().context("a session's id is needed")?;
     let aws = args.connection.open().await?;
-    let Census { pages, problem } = list(&aws.ssm, State::Active, within()).await;
+    let Census { pages, problem } = list(&aws.ssm, State::Active, budget()).await;
     let record = pages.into_iter().flatten().find(|it| it.id.as_deref() == Some(id));
     let record = record.with_context(|| match problem {
         Some(problem) => format!("the listing ended before `{id}` was seen: {problem}"),
@@ -210,7 +212,7 @@ async fn from_aws(
         (None, Some(target)) => {
             let targets = BTreeSet::from([&**target]);
             let (mut tags, problems) =
-                look_up(&aws.ssm, Some(&aws.scope), policy, targets, within()).await;
+                look_up(&aws.ssm, Some(&aws.scope), policy, targets, budget()).await;
             warn(&problems);
             tags.remove(&**target).unwrap_or(Tags::Unknown(Unknown::TagsNotReturned))
         }
@@ -280,7 +282,7 @@ fn yes_or_no(truth: Truth) -> &'static str {
     }
 }
 
-/// What a session is judged with.
+/// What a session is evaluated with.
 #[derive(Clone, Copy)]
 struct Facts<'a> {
     now: Timestamp,
@@ -293,7 +295,7 @@ impl Explanation {
         let facts = Facts { now, session, tags };
         let rules = policy.rules.iter().map(|it| facts.rule(it));
         let exemptions = policy.exemptions.iter().map(|it| facts.exemption(it));
-        let verdict = judge(policy, now, session, tags);
+        let verdict = evaluate(policy, now, session, tags);
         Self { verdict, clauses: rules.chain(exemptions).collect() }
     }
 

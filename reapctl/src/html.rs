@@ -41,7 +41,7 @@ svg text { fill: var(--soft); font-size: 12px; } .alive { fill: var(--alive); } 
 
 pub(crate) fn page(new: &Backtest, old: Option<&Backtest>) -> String {
     let mut body = format!("<h1>Backtest</h1>\n<p>{}</p>\n", text(&new.summary()));
-    body += "<p class=\"soft\">Limits and the breaker are left out. Tags are those of today; nobody \
+    body += "<p class=\"soft\">Limits and the circuit breaker are left out. Tags are those of today; nobody \
              knows a past status.</p>\n<div class=\"sums\">\n";
     for (name, sums) in [("Rule", new.by_rule()), ("Owner", new.by_owner()), ("Day", new.by_day())]
     {

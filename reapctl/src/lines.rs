@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
     pattern::{Glob, OwnerPattern, short_owner},
     plan::Step,
-    report::{Report, Row, Settled},
+    report::{OutcomeRecord, Report, Row},
     session::Record,
 };
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ pub(crate) enum Output {
 
 /// What a session may be, in the order in which it matters.
 const BY_WEIGHT: [&str; 6] =
-    ["violation", "undetermined", "exempt", "unjudged", "ending", "compliant"];
+    ["violation", "undetermined", "exempt", "not_evaluated", "ending", "compliant"];
 
 /// The columns of CSV: the fields of a row.
 const COLUMNS: [&str; 16] = [
@@ -71,7 +71,7 @@ const COLUMNS: [&str; 16] = [
     "rules",
     "unknown",
     "action",
-    "hold",
+    "deferred_by",
     "outcome",
     "last_status",
     "error",
@@ -81,14 +81,14 @@ const COLUMNS: [&str; 16] = [
 
 /// Every session, what matters first and then the oldest.
 pub(crate) fn rows(
-    judged: impl Iterator<Item = Row>,
-    unjudged: &[(Record, &'static str)],
+    evaluated: impl Iterator<Item = Row>,
+    not_evaluated: &[(Record, &'static str)],
     ending: &[Record],
     now: Timestamp,
 ) -> Vec<Row> {
-    let unjudged = unjudged.iter().map(|(it, why)| Row::of_record(it, now, Some(why)));
+    let not_evaluated = not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, Some(why)));
     let ending = ending.iter().map(|it| Row::of_record(it, now, None));
-    let mut rows: Vec<Row> = judged.chain(unjudged).chain(ending).collect();
+    let mut rows: Vec<Row> = evaluated.chain(not_evaluated).chain(ending).collect();
     let weight = |it: &Row| BY_WEIGHT.iter().position(|name| *name == it.verdict);
     rows.sort_by_key(|it| (weight(it), it.started_at)); // Stable, and so by id within an instant.
     rows
@@ -103,7 +103,7 @@ pub(crate) fn planned<'a>(
 }
 
 /// The rows of what has been done.
-pub(crate) fn done(settled: &[Settled], now: Timestamp) -> impl Iterator<Item = Row> {
+pub(crate) fn done(settled: &[OutcomeRecord], now: Timestamp) -> impl Iterator<Item = Row> {
     settled.iter().map(move |it| Row::of_settled(it, now))
 }
 
@@ -254,7 +254,7 @@ impl Column {
             Self::Fate => fate(row),
             Self::Owner => text(row.owner.as_deref().map(short_owner).as_deref()),
             Self::Rules => match &row.error {
-                Some(why) if row.verdict == "unjudged" => cell(why),
+                Some(why) if row.verdict == "not_evaluated" => cell(why),
                 _ => cell(&row.rules.join(", ")),
             },
             Self::Session => text(row.session_id.as_deref()),
@@ -271,7 +271,7 @@ impl Column {
 
 /// What happened, or is going to; with the reason, where there is one.
 fn fate(row: &Row) -> Cell {
-    match (row.outcome.or(row.action), row.hold, &row.last_status) {
+    match (row.outcome.or(row.action), row.deferred_by, &row.last_status) {
         (None, ..) => cell("-"),
         (Some(it), Some(why), _) => coloured(&format!("{it} ({why})")),
         (Some(it), None, Some(status)) => coloured(&format!("{it} (listed as {status})")),
@@ -330,9 +330,9 @@ mod tests {
             verdict: "violation",
             rules: Vec::new(),
             unknown: Some(Unknown::TagsNotReturned),
-            action: Some("hold"),
-            hold: Some("limit"),
-            outcome: Some("held"),
+            action: Some("defer"),
+            deferred_by: Some("limit"),
+            outcome: Some("deferred"),
             last_status: text(),
             error: text(),
         });

@@ -21,9 +21,10 @@ use reaper_core::{
 };
 use serde_json::json;
 use session_reaper::{
-    aws::{Ssm, Within},
+    Budget,
+    aws::Ssm,
     sinks::log::{LogSettings, init_to},
-    sweep::{Order, Survey, Swept, carry_out, survey_by},
+    sweep::{PlannedSweep, SweepContext, SweepResult, carry_out, survey_by},
 };
 use tokio::time::{Duration, Instant, sleep};
 use tracing::{Instrument, info_span, level_filters::LevelFilter};
@@ -45,7 +46,7 @@ use crate::{
 
 /// End every session of these owners, and go on until none is left.
 ///
-/// Neither `max_terminations` nor the breaker nor `paused` hold it back; the policy's exemptions do,
+/// Neither `max_terminations` nor the circuit breaker nor `paused` hold it back; the policy's exemptions do,
 /// unless they are overridden. Without `--enforce` it only shows whom it would end. It does not
 /// revoke credentials: it prints the commands that do. Ctrl-C lets no further termination start; what
 /// was begun is verified. The exit status is 3 if a session of theirs that is not exempt lives, or
@@ -130,7 +131,7 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
     let mut loaded = locking(args, loaded);
     let mode = if args.enforce { Mode::Enforce } else { Mode::DryRun };
     let patience = Duration::try_from(args.patience)?;
-    let mut end_by = Instant::now() + patience;
+    let mut hard_stop = Instant::now() + patience;
     let mut is_confirmed = args.yes;
     let mut asked_about = None;
     let mut so_far = Done::Nothing;
@@ -140,9 +141,9 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
     loop {
         log.begin_round();
         let now = now();
-        let end_by_now = if is_over { Instant::now() + LAST_LOOK } else { end_by };
-        let within = Within { start_by: end_by_now, end_by: end_by_now };
-        let order = Order { within, ..aws.order(&loaded.source, mode, now) };
+        let end_by_now = if is_over { Instant::now() + LAST_LOOK } else { hard_stop };
+        let budget = Budget { last_start: end_by_now, hard_stop: end_by_now };
+        let order = SweepContext { budget, ..aws.order(&loaded.source, mode, now) };
         let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
         let listing = with_progress("listing", aws, listing);
         let mut survey = unless_stopped(&aws.ssm, listing).await?;
@@ -155,7 +156,7 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
         show(args, &survey, now, &mut shown);
         let n_ending = survey.ending.iter().filter(|it| args.may_mean(it)).count();
         let problem = survey.coverage.problem.as_deref();
-        let has_time = || Instant::now() + PAUSE < end_by;
+        let has_time = || Instant::now() + PAUSE < hard_stop;
         let is_denial = |it: &str| is_denial("DescribeSessions", it);
         let may_pass = 0 < n_ending || has_look_up_failed(&survey);
         let is_done = n == 0 && (!may_pass || !has_time()) && problem.is_none_or(is_denial);
@@ -179,7 +180,7 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
                 }
                 is_confirmed = true;
                 // The question may have stood for hours: the time begins, and what holds now decides.
-                end_by = Instant::now() + patience;
+                hard_stop = Instant::now() + patience;
                 let again = unless_stopped(&aws.ssm, args.policy.again(aws, loaded)).await?;
                 loaded = locking(args, again?);
                 asked_about = Some(to_end);
@@ -230,16 +231,16 @@ fn is_denial(operation: &str, problem: &str) -> bool {
 }
 
 /// Whether somebody may be exempt only because a look-up of tags failed that may succeed yet.
-fn has_look_up_failed(survey: &Survey) -> bool {
+fn has_look_up_failed(survey: &PlannedSweep) -> bool {
     let failed = |it: &Step| it.verdict.unknown() == Some(Unknown::TagsLookupFailed);
     survey.plan.steps.iter().any(failed)
         && !survey.warnings.iter().any(|it| is_denial("GetResources", it))
 }
 
 /// One round: asks, verifies, and shows what came of it.
-async fn act(aws: &Aws, order: Order<'_>, survey: Survey) -> anyhow::Result<Done> {
+async fn act(aws: &Aws, order: SweepContext<'_>, survey: PlannedSweep) -> anyhow::Result<Done> {
     let work = Box::pin(carry_out(order, survey));
-    let Swept { findings, report } = with_progress("ending", aws, work).await;
+    let SweepResult { findings, report } = with_progress("ending", aws, work).await;
     let mut ended: Vec<_> = done(&findings.settled, order.now).collect();
     ended.retain(|it| it.verdict == "violation");
     println!("{}\n", to_table(&ended, &fitting(&ended)).trim_fmt());
@@ -255,15 +256,20 @@ async fn act(aws: &Aws, order: Order<'_>, survey: Survey) -> anyhow::Result<Done
 }
 
 /// What the last listing shows to be left.
-fn end(args: &Args, survey: &Survey, n_violators: usize, done: Done) -> anyhow::Result<ExitCode> {
+fn end(
+    args: &Args,
+    survey: &PlannedSweep,
+    n_violators: usize,
+    done: Done,
+) -> anyhow::Result<ExitCode> {
     if let Some(problem) = &survey.coverage.problem {
         bail!("the listing is incomplete, so there may be more: {problem}");
     }
-    let Survey { plan, unjudged, ending, .. } = survey;
+    let PlannedSweep { plan, not_evaluated, ending, .. } = survey;
     let is_open = |it: &str| it == "undetermined";
     let n_open = plan.steps.iter().filter(|it| is_open(it.verdict.name())).count();
     let n_listed = records(survey).filter(|it| args.may_mean(it)).count();
-    let n_all = plan.steps.len() + unjudged.len() + ending.len();
+    let n_all = plan.steps.len() + not_evaluated.len() + ending.len();
     let is_theirs = |it: &Arc<str>| args.owners.iter().any(|pattern| pattern.is_match(it));
     match n_violators {
         0 if matches!(done, Done::Nothing) && !listed_owners(survey).any(is_theirs) => {
@@ -297,12 +303,12 @@ fn end(args: &Args, survey: &Survey, n_violators: usize, done: Done) -> anyhow::
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(VIOLATED) })
 }
 
-/// What is listed, and not judged.
-fn records(survey: &Survey) -> impl Iterator<Item = &Record> {
-    survey.unjudged.iter().map(|(it, _)| it).chain(&survey.ending)
+/// What is listed, and not evaluated.
+fn records(survey: &PlannedSweep) -> impl Iterator<Item = &Record> {
+    survey.not_evaluated.iter().map(|(it, _)| it).chain(&survey.ending)
 }
 
-fn listed_owners(survey: &Survey) -> impl Iterator<Item = &Arc<str>> {
+fn listed_owners(survey: &PlannedSweep) -> impl Iterator<Item = &Arc<str>> {
     let steps = survey.plan.steps.iter().map(|it| &it.session.owner);
     steps.chain(records(survey).filter_map(|it| it.owner.as_ref()))
 }
@@ -316,7 +322,7 @@ impl Args {
 }
 
 /// A pattern that means nobody, and the owner listed that was probably meant.
-fn nearest(pattern: &OwnerPattern, survey: &Survey) -> Option<(String, String)> {
+fn nearest(pattern: &OwnerPattern, survey: &PlannedSweep) -> Option<(String, String)> {
     let given = pattern.to_string();
     let n_parts = given.split('/').count();
     let listed = listed_owners(survey).map(|it| {
@@ -329,13 +335,13 @@ fn nearest(pattern: &OwnerPattern, survey: &Survey) -> Option<(String, String)> 
 
 /// Every session of the owners, and those that are not known to be somebody else's; unless these
 /// are the ones that have just been shown.
-fn show(args: &Args, survey: &Survey, now: Timestamp, shown: &mut Vec<Option<Arc<str>>>) {
+fn show(args: &Args, survey: &PlannedSweep, now: Timestamp, shown: &mut Vec<Option<Arc<str>>>) {
     let steps = survey.plan.steps.iter().filter(|it| it.verdict.name() != "compliant");
-    let mut unjudged = survey.unjudged.clone();
-    unjudged.retain(|(it, _)| args.may_mean(it));
+    let mut not_evaluated = survey.not_evaluated.clone();
+    not_evaluated.retain(|(it, _)| args.may_mean(it));
     let mut ending = survey.ending.clone();
     ending.retain(|it| args.may_mean(it));
-    let rows = rows(planned(steps, now), &unjudged, &ending, now);
+    let rows = rows(planned(steps, now), &not_evaluated, &ending, now);
     let ids = rows.iter().map(|it| it.session_id.clone()).collect();
     if !rows.is_empty() && *shown != ids {
         eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
@@ -354,7 +360,7 @@ fn locking(args: &Args, loaded: Loaded) -> Loaded {
         unless: None,
         demand: Demand::Forbid,
     };
-    let limits = Limits { max_terminations: u32::MAX, trip_percent: 100, ..Limits::default() };
+    let limits = Limits { max_terminations: u32::MAX, max_percent: 100, ..Limits::default() };
     let exemptions = if args.override_exemptions { Vec::new() } else { base.exemptions };
     let policy = Policy { rules: vec![rule], exemptions, limits, paused: false, ..base };
     Loaded { policy, source, identity }

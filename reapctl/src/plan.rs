@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use reaper_core::report::Mode;
-use session_reaper::sweep::{Swept, carry_out};
+use session_reaper::sweep::{SweepResult, carry_out};
 
 use crate::{
     VIOLATED,
@@ -12,7 +12,7 @@ use crate::{
     sweep::{PolicyAt, look},
 };
 
-/// Judge the active sessions, and end nobody.
+/// Evaluate the active sessions, and end nobody.
 ///
 /// The exit status is 3 if a session violates the policy, or if nobody knows whether it does.
 #[derive(clap::Args)]
@@ -32,12 +32,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (aws, loaded) = args.policy.open(&args.connection).await?;
     let (now, survey) = look(&aws, &loaded, Mode::DryRun).await;
     let order = aws.order(&loaded.source, Mode::DryRun, now);
-    let Swept { findings, report } = Box::pin(carry_out(order, survey)).await;
+    let SweepResult { findings, report } = Box::pin(carry_out(order, survey)).await;
     let steps = findings.settled.iter().map(|it| &it.step);
-    let rows = rows(planned(steps, now), &findings.unjudged, &findings.ending, now);
+    let rows = rows(planned(steps, now), &findings.not_evaluated, &findings.ending, now);
     args.shown.print(rows, &report)?;
     report.failure().map_or(Ok(()), Err)?;
     let verdicts = report.verdicts;
-    let is_clean = verdicts.violation + verdicts.undetermined + verdicts.unjudged == 0;
+    let is_clean = verdicts.violation + verdicts.undetermined + verdicts.not_evaluated == 0;
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(VIOLATED) })
 }

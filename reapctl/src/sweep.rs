@@ -12,20 +12,20 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use reaper_core::{
-    plan::{Action, Hold},
+    plan::{Action, DeferReason},
     policy::Policy,
     report::{Mode, PolicyIdentity, Report, sha256},
 };
 use session_reaper::{
     aws::Ssm,
     sweep::source::PolicySource,
-    sweep::{Survey, Swept, carry_out, survey_by},
+    sweep::{PlannedSweep, SweepResult, carry_out, survey_by},
 };
 use tokio::{signal::ctrl_c, task::spawn_blocking};
 
 use crate::{
     VIOLATED,
-    aws::{Aws, Connection, within},
+    aws::{Aws, Connection, budget},
     file::{File, Invalid},
     lines::{Output, Shown, done, fitting, planned, rows, to_table},
     now,
@@ -37,7 +37,7 @@ use crate::{
 /// The exit status of what Ctrl-C has ended.
 pub(crate) const INTERRUPTED: i32 = 130;
 
-/// Judge the active sessions, and end those that violate the policy.
+/// Evaluate the active sessions, and end those that violate the policy.
 ///
 /// A dry run unless `--enforce` is given. The plan is shown, and confirmed, before anybody is ended.
 /// Then the policy is read and the sessions are listed once more: whoever was not shown, or is no
@@ -113,7 +113,7 @@ impl PolicyAt {
         let Some(name) = &self.policy_parameter else {
             bail!(Invalid("a policy is needed".into()));
         };
-        let read = aws.ssm.parameter(name, within()).await;
+        let read = aws.ssm.parameter(name, budget()).await;
         let read = read.with_context(|| format!("cannot read the parameter `{name}`"))?;
         let file = File { name: format!("parameter {name}"), text: read.value };
         Loaded::new(file, Some(read.version))
@@ -153,9 +153,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let order = aws.order(&loaded.source, mode, now);
     let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
-    let Swept { findings, report } = with_progress("ending", &aws, work).await;
+    let SweepResult { findings, report } = with_progress("ending", &aws, work).await;
 
-    let rows = rows(done(&findings.settled, now), &findings.unjudged, &findings.ending, now);
+    let rows = rows(done(&findings.settled, now), &findings.not_evaluated, &findings.ending, now);
     args.shown.print(rows, &report)?;
     if args.shown.output == Output::Table && mode == Mode::DryRun {
         println!("A dry run: nobody was ended. Add `--enforce` to end the violators.");
@@ -167,8 +167,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if is_clean(&report) { ExitCode::SUCCESS } else { ExitCode::from(VIOLATED) })
 }
 
-/// Lists and judges the sessions as they are now.
-pub(crate) async fn look(aws: &Aws, loaded: &Loaded, mode: Mode) -> (Timestamp, Survey) {
+/// Lists and evaluates the sessions as they are now.
+pub(crate) async fn look(aws: &Aws, loaded: &Loaded, mode: Mode) -> (Timestamp, PlannedSweep) {
     let now = now();
     let order = aws.order(&loaded.source, mode, now);
     let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
@@ -178,22 +178,28 @@ pub(crate) async fn look(aws: &Aws, loaded: &Loaded, mode: Mode) -> (Timestamp, 
 }
 
 /// The ids of those whom the plan ends.
-pub(crate) fn to_end(survey: &Survey) -> HashSet<Arc<str>> {
+pub(crate) fn to_end(survey: &PlannedSweep) -> HashSet<Arc<str>> {
     let steps = survey.plan.steps.iter().filter(|it| it.action == Action::Terminate);
     steps.map(|it| Arc::clone(&it.session.id)).collect()
 }
 
 /// Makes of a new plan one that ends those who were shown when the old one was confirmed, and nobody
 /// else: by now it may be the turn of others.
-pub(crate) fn end_only(shown: &HashSet<Arc<str>>, max_terminations: u32, survey: &mut Survey) {
+pub(crate) fn end_only(
+    shown: &HashSet<Arc<str>>,
+    max_terminations: u32,
+    survey: &mut PlannedSweep,
+) {
     let mut places = 0..max_terminations;
     for step in &mut survey.plan.steps {
         step.action = match step.action {
-            Action::Terminate | Action::Hold(Hold::Limit) if shown.contains(&step.session.id) => {
-                places.next().map_or(Action::Hold(Hold::Limit), |_| Action::Terminate)
+            Action::Terminate | Action::Defer(DeferReason::Limit)
+                if shown.contains(&step.session.id) =>
+            {
+                places.next().map_or(Action::Defer(DeferReason::Limit), |_| Action::Terminate)
             }
-            Action::Terminate => Action::Hold(Hold::NotShown),
-            other @ (Action::Hold(_) | Action::Leave) => other,
+            Action::Terminate => Action::Defer(DeferReason::NotConfirmed),
+            other @ (Action::Defer(_) | Action::Leave) => other,
         };
     }
 }
@@ -202,7 +208,7 @@ pub(crate) fn end_only(shown: &HashSet<Arc<str>>, max_terminations: u32, survey:
 fn is_clean(report: &Report) -> bool {
     let gone = report.outcomes.terminated + report.outcomes.already_gone;
     report.verdicts.violation == gone
-        && report.verdicts.undetermined + report.verdicts.unjudged == 0
+        && report.verdicts.undetermined + report.verdicts.not_evaluated == 0
 }
 
 pub(crate) fn sessions(n: usize) -> String {

@@ -45,7 +45,9 @@ pub(crate) fn coloured(text: &str) -> Cell {
         "compliant" | "already_gone" | "terminated" => Color::Green,
         "exempt" | "ending" => Color::Cyan,
         "violation" | "denied" | "failed" => Color::Red,
-        "undetermined" | "unjudged" | "unconfirmed" | "throttled" | "held" => Color::Yellow,
+        "undetermined" | "not_evaluated" | "unconfirmed" | "throttled" | "deferred" => {
+            Color::Yellow
+        }
         _ => return cell(text),
     };
     cell(text).fg(colour)

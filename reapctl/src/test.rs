@@ -13,7 +13,7 @@ use crate::{
     stdio::println,
 };
 
-/// Test a policy: judge the sessions of a file of cases, and compare with what it expects.
+/// Test a policy: evaluate the sessions of a file of cases, and compare with what it expects.
 ///
 /// policies/cases/ has such a file for each example policy.
 #[derive(clap::Args)]

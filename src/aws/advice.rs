@@ -30,7 +30,7 @@ where
                 (Some(code), message) => format!("{code}: {message}"),
                 (None, _) => format!("HTTP status {status}"),
             };
-            (said, way_out(code.unwrap_or_default(), message, operation.action))
+            (said, remediation(code.unwrap_or_default(), message, operation.action))
         }
         None if is_without_credentials(err) => {
             let advice = "give the function a role, or this machine credentials";
@@ -47,7 +47,7 @@ where
 
 /// What to do about a refusal of this action, where its code tells.
 #[must_use]
-pub fn way_out(code: &str, message: &str, action: &str) -> Option<String> {
+pub fn remediation(code: &str, message: &str, action: &str) -> Option<String> {
     let advice = match code {
         "AccessDenied" | "AccessDeniedException" => return Some(on_denial(message, action)),
         "ExpiredToken" | "ExpiredTokenException" => "the credentials have expired: renew them",

@@ -63,16 +63,16 @@ impl HttpConnector for Bounded<SharedHttpConnector> {
 
 /// Refuses every answer of AWS's that has more objects, and mends what somebody typed.
 #[derive(Debug)]
-pub(super) struct Readable;
+pub(super) struct ResponseGuard;
 
 /// An answer of more objects than `MAX_OBJECTS`.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer has more than {MAX_OBJECTS} objects")]
 struct TooManyObjects;
 
-impl Intercept for Readable {
+impl Intercept for ResponseGuard {
     fn name(&self) -> &'static str {
-        "Readable"
+        "ResponseGuard"
     }
 
     /// The body has not been read yet: what stands here in its place reads it.

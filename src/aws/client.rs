@@ -25,10 +25,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     advice::{NOT_WHOLE, detail},
-    bounded::Readable,
+    bounded::ResponseGuard,
     pacer::Pacer,
 };
-use reaper_core::session::{CommonTexts, Record, State};
+use crate::budget::Budget;
+use reaper_core::session::{Interner, Record, State};
 
 /// Rows asked for on a page: the most that the API allows.
 const PAGE_SIZE: i32 = 200;
@@ -49,15 +50,6 @@ pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause before the second such attempt; each further one doubles it.
 const FIRST_RETRY_AFTER: Duration = Duration::from_millis(100);
-
-/// The time that a call has.
-#[derive(Clone, Copy, Debug)]
-pub struct Within {
-    /// No attempt starts at or after this instant.
-    pub start_by: Instant,
-    /// Every attempt ends by this one.
-    pub end_by: Instant,
-}
 
 /// One page of a listing.
 #[derive(Debug)]
@@ -94,7 +86,7 @@ pub struct CallError {
     /// What kind of failure it was.
     pub kind: CallErrorKind,
     /// Whether an attempt may have taken effect though no answer said so.
-    pub is_unclear: bool,
+    pub is_ambiguous: bool,
     attempts: u32,
     detail: String,
 }
@@ -107,7 +99,7 @@ pub enum CallErrorKind {
     /// The page's token is not, or no longer, known.
     InvalidToken,
     /// The request, or the state of what it names, is not valid.
-    NotValid,
+    InvalidState,
     /// There was no time for a first attempt.
     NoTime,
     /// AWS, or this side before the request was sent, refused for any other reason.
@@ -122,7 +114,7 @@ impl fmt::Display for CallErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Denied => "was denied",
-            Self::InvalidToken | Self::NotValid | Self::Refused => "was refused",
+            Self::InvalidToken | Self::InvalidState | Self::Refused => "was refused",
             Self::NoTime => "had no time to start",
             Self::Throttled => "was throttled",
             Self::Unavailable => "failed",
@@ -165,8 +157,9 @@ impl Ssm {
             let pacer = Pacer::new(calls_per_second);
             Operation { name, action, pacer }
         };
-        let systems_manager = ssm::config::Builder::from(&config).interceptor(Readable).build();
-        let tagging = tagging::config::Builder::from(&config).interceptor(Readable).build();
+        let systems_manager =
+            ssm::config::Builder::from(&config).interceptor(ResponseGuard).build();
+        let tagging = tagging::config::Builder::from(&config).interceptor(ResponseGuard).build();
         Self {
             systems_manager: ssm::Client::from_conf(systems_manager),
             tagging: tagging::Client::from_conf(tagging),
@@ -217,8 +210,8 @@ impl Ssm {
         &self,
         state: State,
         token: Option<String>,
-        common: &mut CommonTexts,
-        within: Within,
+        common: &mut Interner,
+        budget: Budget,
     ) -> Result<Page, CallError> {
         let request = self
             .systems_manager
@@ -232,7 +225,7 @@ impl Ssm {
         let page = self
             .call(
                 &self.describe_sessions,
-                within,
+                budget,
                 || request.clone().send(),
                 |it| it.sessions.is_some(),
             )
@@ -249,10 +242,10 @@ impl Ssm {
     /// Success means that AWS accepted the request, not that the session is gone.
     ///
     /// # Errors
-    /// `NotValid` if there was nothing left to end, or any other kind but `InvalidToken`.
-    pub async fn terminate(&self, id: &str, within: Within) -> Result<(), CallError> {
+    /// `InvalidState` if there was nothing left to end, or any other kind but `InvalidToken`.
+    pub async fn terminate(&self, id: &str, budget: Budget) -> Result<(), CallError> {
         let request = self.systems_manager.terminate_session().session_id(id);
-        self.call(&self.terminate_session, within, || request.clone().send(), |_| true).await?;
+        self.call(&self.terminate_session, budget, || request.clone().send(), |_| true).await?;
         self.n_terminations.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -264,13 +257,13 @@ impl Ssm {
     pub async fn tags(
         &self,
         arns: Vec<String>,
-        within: Within,
+        budget: Budget,
     ) -> Result<TaggedResources, CallError> {
         let request = self.tagging.get_resources().set_resource_arn_list(Some(arns));
         let answer = self
             .call(
                 &self.get_resources,
-                within,
+                budget,
                 || request.clone().send(),
                 |it| it.resource_tag_mapping_list.is_some(),
             )
@@ -290,12 +283,12 @@ impl Ssm {
     ///
     /// # Errors
     /// Any kind but `InvalidToken`.
-    pub async fn parameter(&self, name: &str, within: Within) -> Result<Parameter, CallError> {
+    pub async fn parameter(&self, name: &str, budget: Budget) -> Result<Parameter, CallError> {
         let request = self.systems_manager.get_parameter().name(name).with_decryption(true);
         let answer = self
             .call(
                 &self.get_parameter,
-                within,
+                budget,
                 || request.clone().send(),
                 |it| it.parameter.is_some(),
             )
@@ -315,13 +308,13 @@ impl Ssm {
     /// no jitter: the pacer keeps the attempts of this process apart.
     ///
     /// The SDK reads an empty body as an answer without any field. AWS's has the field that was asked
-    /// for, though it be an empty list: what lacks it (`is_whole`) proves nothing, and is no answer.
+    /// for, though it be an empty list: what lacks it (`is_complete`) proves nothing, and is no answer.
     async fn call<T, E, F>(
         &self,
         operation: &Operation,
-        within: Within,
+        budget: Budget,
         send: impl Fn() -> F,
-        is_whole: impl Fn(&T) -> bool,
+        is_complete: impl Fn(&T) -> bool,
     ) -> Result<T, CallError>
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -330,12 +323,12 @@ impl Ssm {
         let mut attempts = 0;
         let mut n_failed = 0;
         let mut last = (CallErrorKind::NoTime, "its share of the time was used up".to_owned());
-        while let Some(started_at) = operation.pacer.turn(within.start_by).await {
+        while let Some(started_at) = operation.pacer.turn(budget.last_start).await {
             attempts += 1;
             self.n_calls.fetch_add(1, Ordering::Relaxed);
-            let end_by = within.end_by.min(started_at + ATTEMPT_TIMEOUT);
-            last = match timeout_at(end_by, ATTEMPT.scope(attempts, send())).await {
-                Ok(Ok(answer)) if is_whole(&answer) => {
+            let hard_stop = budget.hard_stop.min(started_at + ATTEMPT_TIMEOUT);
+            last = match timeout_at(hard_stop, ATTEMPT.scope(attempts, send())).await {
+                Ok(Ok(answer)) if is_complete(&answer) => {
                     operation.pacer.passed();
                     return Ok(answer);
                 }
@@ -354,18 +347,18 @@ impl Ssm {
                         break;
                     }
                     let pause = FIRST_RETRY_AFTER * 2_u32.pow(n_failed - 1);
-                    sleep_until((Instant::now() + pause).min(within.start_by)).await;
+                    sleep_until((Instant::now() + pause).min(budget.last_start)).await;
                 }
                 CallErrorKind::Denied
                 | CallErrorKind::InvalidToken
                 | CallErrorKind::NoTime
-                | CallErrorKind::NotValid
+                | CallErrorKind::InvalidState
                 | CallErrorKind::Refused => break,
             }
         }
         let (kind, detail) = last;
-        let is_unclear = 0 < n_failed;
-        Err(CallError { operation: operation.name, kind, is_unclear, attempts, detail })
+        let is_ambiguous = 0 < n_failed;
+        Err(CallError { operation: operation.name, kind, is_ambiguous, attempts, detail })
     }
 }
 
@@ -418,7 +411,7 @@ fn kind_of_code(code: &str, status: u16) -> CallErrorKind {
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => CallErrorKind::Denied,
         "InvalidNextToken" => CallErrorKind::InvalidToken,
-        "DoesNotExistException" | "ValidationException" => CallErrorKind::NotValid,
+        "DoesNotExistException" | "ValidationException" => CallErrorKind::InvalidState,
         _ => CallErrorKind::Refused,
     }
 }
@@ -453,7 +446,7 @@ fn instant(at: aws_sdk_ssm::primitives::DateTime) -> Option<Timestamp> {
 }
 
 /// A field that is there and empty tells as little as one that is not.
-fn record(session: &ssm::types::Session, common: &mut CommonTexts) -> Record {
+fn record(session: &ssm::types::Session, common: &mut Interner) -> Record {
     let own = |text: Option<&str>| text.filter(|it| !it.is_empty()).map(Into::into);
     let mut shared = |text: Option<&str>| Some(common.share(text.filter(|it| !it.is_empty())?));
     Record {

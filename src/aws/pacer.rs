@@ -65,12 +65,12 @@ impl Pacer {
     }
 
     /// Waits for the turn of one call, and tells when it came; `None` if it does not come in time.
-    pub async fn turn(&self, start_by: Instant) -> Option<Instant> {
-        let _first = timeout_at(start_by, self.queue.lock()).await.ok()?;
+    pub async fn turn(&self, last_start: Instant) -> Option<Instant> {
+        let _first = timeout_at(last_start, self.queue.lock()).await.ok()?;
         loop {
             let now = Instant::now();
             let State { next, is_closed, .. } = *self.state();
-            if is_closed || start_by <= next.max(now) {
+            if is_closed || last_start <= next.max(now) {
                 return None;
             }
             if next <= now {
@@ -132,11 +132,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_turn_comes_after_the_deadline() {
         let pacer = Pacer::new(1.0);
-        let start_by = Instant::now() + Duration::from_millis(1_500);
-        assert!(pacer.turn(start_by).await.is_some());
-        assert!(pacer.turn(start_by).await.is_some());
+        let last_start = Instant::now() + Duration::from_millis(1_500);
+        assert!(pacer.turn(last_start).await.is_some());
+        assert!(pacer.turn(last_start).await.is_some());
         let before = Instant::now();
-        assert!(pacer.turn(start_by).await.is_none());
+        assert!(pacer.turn(last_start).await.is_none());
         assert_eq!(before, Instant::now(), "it does not wait for what cannot come");
     }
 

@@ -21,12 +21,13 @@ use tokio::time::Instant;
 use tracing::{Instrument, error, info_span};
 
 use crate::{
-    aws::{ATTEMPT_TIMEOUT, Ssm, Within, bounded},
+    Budget,
+    aws::{ATTEMPT_TIMEOUT, Ssm, bounded},
     lambda::config::{Config, ConfigErrors, Variables},
     lambda::request::{self, EventError},
     sinks::log,
     sweep::source::PolicyUnusable,
-    sweep::{Order, Swept, sweep},
+    sweep::{SweepContext, SweepResult, sweep},
 };
 use reaper_core::{
     metrics,
@@ -54,7 +55,7 @@ pub enum RunError {
     /// The sweep did what it could.
     #[error(transparent)]
     Failure(#[from] Failure),
-    /// There is no policy to judge by: nobody was ended.
+    /// There is no policy to evaluate by: nobody was ended.
     #[error(transparent)]
     Policy(#[from] PolicyUnusable),
 }
@@ -141,20 +142,18 @@ async fn run(
     let mode = request::mode(&payload, config.mode)?;
     let deadline = Instant::now() + remaining(context.deadline());
     // What is left of the margin when the last call has ended is for the report.
-    let before = |margin| deadline.checked_sub(margin).unwrap_or_else(Instant::now);
-    let margin = config.deadline_margin;
-    let within = Within { start_by: before(margin), end_by: before(margin / 2) };
+    let budget = Budget::until(deadline, config.deadline_margin);
     let scope = Scope::from_arn(&context.invoked_function_arn);
-    let order = Order {
+    let order = SweepContext {
         ssm,
         scope: scope.as_ref(),
         policy: &config.policy,
         mode,
         now: now(),
-        within,
+        budget,
         concurrency: config.concurrency,
     };
-    let Swept { report, .. } = Box::pin(sweep(order)).await?;
+    let SweepResult { report, .. } = Box::pin(sweep(order)).await?;
 
     let remaining_ms = u64::try_from(remaining(context.deadline()).as_millis()).ok();
     let lines = metrics::lines(&report, now().as_millisecond(), remaining_ms);

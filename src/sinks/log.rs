@@ -24,7 +24,7 @@ use tracing_subscriber::{
 use reaper_core::printable::printable_json;
 
 /// The field whose text is a JSON object, and whose fields stand in the line instead of it.
-const FACTS: &str = "facts";
+const FIELDS: &str = "fields";
 
 /// What the targets of this crate's events and spans begin with.
 const OURS: &str = "session_reaper";
@@ -75,8 +75,8 @@ pub fn write_metrics(lines: &[String]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The fields of a log line, as the text of the field `facts`.
-pub fn facts(fields: &impl Serialize) -> String {
+/// The fields of a log line, as the text of the field `fields`.
+pub fn fields(fields: &impl Serialize) -> String {
     serde_json::to_string(fields).unwrap_or_default()
 }
 
@@ -158,9 +158,9 @@ impl Visit for Members {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let is_facts = self.takes_facts && field.name() == FACTS;
+        let is_facts = self.takes_facts && field.name() == FIELDS;
         match value.strip_prefix('{').and_then(|it| it.strip_suffix('}')) {
-            Some(facts) if is_facts && facts.starts_with('"') => self.text.extend([",", facts]),
+            Some(fields) if is_facts && fields.starts_with('"') => self.text.extend([",", fields]),
             _ => self.insert(field.name(), value),
         }
     }

@@ -4,8 +4,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use crate::aws::{CallErrorKind, Ssm, Within};
-use reaper_core::session::{CommonTexts, Record, State};
+use crate::{
+    Budget,
+    aws::{CallErrorKind, Ssm},
+};
+use reaper_core::session::{Interner, Record, State};
 
 /// More pages than a function can read in its time at the default pace.
 const MAX_PAGES: usize = 2_000;
@@ -28,25 +31,25 @@ pub struct Census {
 ///
 /// Complete means that the end was reached, not that it is a snapshot of one instant.
 /// What was seen before a listing began anew stays seen.
-pub async fn list(ssm: &Ssm, state: State, within: Within) -> Census {
-    list_those(ssm, state, within, |_| true).await
+pub async fn list(ssm: &Ssm, state: State, budget: Budget) -> Census {
+    list_those(ssm, state, budget, |_| true).await
 }
 
 /// The same, keeping only the records that are wanted.
 pub async fn list_those(
     ssm: &Ssm,
     state: State,
-    within: Within,
+    budget: Budget,
     is_wanted: impl Fn(&Record) -> bool,
 ) -> Census {
     let mut census = Census::default();
-    let mut common = CommonTexts::default();
+    let mut common = Interner::default();
     let mut ids = HashSet::new();
     let mut tokens = HashSet::new();
     let mut token = None;
     let mut restarts = 0;
     census.problem = loop {
-        let page = match ssm.sessions(state, token.clone(), &mut common, within).await {
+        let page = match ssm.sessions(state, token.clone(), &mut common, budget).await {
             Ok(page) => page,
             Err(err) if err.kind == CallErrorKind::InvalidToken && restarts < MAX_RESTARTS => {
                 restarts += 1;

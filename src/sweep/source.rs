@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::aws::{CallError, Ssm, Within};
+use crate::{
+    Budget,
+    aws::{CallError, Ssm},
+};
 use reaper_core::{
     policy::{Policy, PolicyErrors},
     report::{PolicyIdentity, sha256},
@@ -24,7 +27,7 @@ pub enum PolicySource {
     Parameter(String),
 }
 
-/// Why there is no policy to judge by.
+/// Why there is no policy to evaluate by.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyUnusable {
     /// Its file cannot be read.
@@ -72,7 +75,7 @@ impl PolicySource {
     pub async fn load(
         &self,
         ssm: &Ssm,
-        within: Within,
+        budget: Budget,
     ) -> Result<(Policy, PolicyIdentity), PolicyUnusable> {
         let (text, version) = match self {
             Self::File(path) => match std::fs::read_to_string(path) {
@@ -80,7 +83,7 @@ impl PolicySource {
                 Err(err) => return Err(PolicyUnusable::File { path: path.clone(), err }),
             },
             Self::Inline { text, .. } => (text.clone(), None),
-            Self::Parameter(name) => match ssm.parameter(name, within).await {
+            Self::Parameter(name) => match ssm.parameter(name, budget).await {
                 Ok(parameter) => (parameter.value, Some(parameter.version)),
                 Err(err) => return Err(PolicyUnusable::Parameter { name: name.clone(), err }),
             },

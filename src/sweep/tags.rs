@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::aws::{MAX_ARNS, Ssm, Within};
+use crate::{
+    Budget,
+    aws::{MAX_ARNS, Ssm},
+};
 use reaper_core::{
     policy::{Policy, Untagged},
     target::{Scope, Tags, Unknown},
@@ -20,7 +23,7 @@ pub async fn look_up(
     scope: Option<&Scope>,
     policy: &Policy,
     targets: BTreeSet<&str>,
-    within: Within,
+    budget: Budget,
 ) -> (BTreeMap<String, Tags>, Vec<String>) {
     let mut known = BTreeMap::new();
     let mut problems = Vec::new();
@@ -34,7 +37,7 @@ pub async fn look_up(
     }
     let arns: Vec<&String> = targets_of.keys().collect();
     for batch in arns.chunks(MAX_ARNS) {
-        let answer = ssm.tags(batch.iter().map(|it| (*it).clone()).collect(), within).await;
+        let answer = ssm.tags(batch.iter().map(|it| (*it).clone()).collect(), budget).await;
         if let Err(err) = &answer {
             problems.push(err.to_string());
         }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
-use crate::aws::{CallError, CallErrorKind, Ssm, Within};
+use crate::{
+    Budget,
+    aws::{CallError, CallErrorKind, Ssm},
+};
 use reaper_core::plan::Step;
 
 /// What AWS said of one termination.
@@ -15,9 +18,9 @@ pub enum Answer {
     /// The credentials do not allow it.
     Denied,
     /// There was nothing left to end, AWS says.
-    NotValid {
+    InvalidState {
         /// Whether an attempt before may have taken effect.
-        is_unclear: bool,
+        is_ambiguous: bool,
     },
     /// It was refused for any other reason.
     Refused,
@@ -29,7 +32,7 @@ pub enum Answer {
 
 /// A termination that was tried.
 #[derive(Debug)]
-pub struct Tried {
+pub struct Requested {
     /// The step.
     pub step: Step,
     /// What AWS said of it.
@@ -45,11 +48,11 @@ pub async fn act(
     ssm: &Ssm,
     steps: Vec<Step>,
     concurrency: usize,
-    within: Within,
-) -> (Vec<Tried>, Vec<Step>) {
+    budget: Budget,
+) -> (Vec<Requested>, Vec<Step>) {
     let mut calls = stream::iter(steps)
         .map(async |step| {
-            let answer = ssm.terminate(&step.session.id, within).await;
+            let answer = ssm.terminate(&step.session.id, budget).await;
             (step, answer)
         })
         .buffer_unordered(concurrency);
@@ -57,10 +60,10 @@ pub async fn act(
     let mut untried = Vec::new();
     while let Some((step, result)) = calls.next().await {
         match result {
-            Ok(()) => tried.push(Tried { step, answer: Answer::Accepted, error: None }),
+            Ok(()) => tried.push(Requested { step, answer: Answer::Accepted, error: None }),
             Err(err) if err.kind == CallErrorKind::NoTime => untried.push(step),
             Err(err) => {
-                tried.push(Tried {
+                tried.push(Requested {
                     step,
                     answer: answer(&err),
                     error: Some(err.to_string().into()),
@@ -75,8 +78,8 @@ pub async fn act(
 /// that there is nothing left to end.
 fn answer(err: &CallError) -> Answer {
     match err.kind {
-        CallErrorKind::NotValid => Answer::NotValid { is_unclear: err.is_unclear },
-        _ if err.is_unclear => Answer::Unclear,
+        CallErrorKind::InvalidState => Answer::InvalidState { is_ambiguous: err.is_ambiguous },
+        _ if err.is_ambiguous => Answer::Unclear,
         CallErrorKind::Denied => Answer::Denied,
         CallErrorKind::Throttled => Answer::Throttled,
         CallErrorKind::Unavailable => Answer::Unclear,

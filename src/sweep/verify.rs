@@ -10,12 +10,13 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::{
-    aws::{Ssm, Within},
+    Budget,
+    aws::Ssm,
     sweep::list::list_those,
-    sweep::terminate::{Answer, Tried},
+    sweep::terminate::{Answer, Requested},
 };
 use reaper_core::{
-    report::{Outcome, Settled},
+    report::{Outcome, OutcomeRecord},
     session::{Record, State, is_ending},
 };
 
@@ -40,28 +41,28 @@ enum Sighting {
 /// Lists until every session asked to end is absent, or further passes promise nothing.
 ///
 /// Only a complete pass proves absence, and only if none of its rows that lack an id may be the
-/// session's: those that lacked it before the terminations (`unjudged`) are somebody else's.
+/// session's: those that lacked it before the terminations (`not_evaluated`) are somebody else's.
 /// Why nobody knows whether a session is gone, if the last pass was not complete, is its error.
 pub async fn verify(
     ssm: &Ssm,
-    tried: Vec<Tried>,
-    unjudged: &[(Record, &str)],
-    within: Within,
-) -> Vec<Settled> {
+    tried: Vec<Requested>,
+    not_evaluated: &[(Record, &str)],
+    budget: Budget,
+) -> Vec<OutcomeRecord> {
     let mut watched: Vec<_> = tried.into_iter().map(|it| (it, Sighting::Unseen)).collect();
     let mut problem = None;
     for (n_passes, pause) in PAUSES_S.map(Duration::from_secs).into_iter().enumerate() {
         let is_open = |(it, sighting): &_| may_change(it, sighting, n_passes);
-        if !watched.iter().any(is_open) || within.start_by <= Instant::now() + pause {
+        if !watched.iter().any(is_open) || budget.last_start <= Instant::now() + pause {
             break;
         }
         sleep(pause).await;
         let ids: HashSet<&str> = watched.iter().map(|(it, _)| &*it.step.session.id).collect();
         let is_wanted = |it: &Record| it.id.as_deref().is_none_or(|id| ids.contains(id));
-        let census = list_those(ssm, State::Active, within, is_wanted).await;
+        let census = list_those(ssm, State::Active, budget, is_wanted).await;
         let (named, mut nameless): (Vec<_>, Vec<_>) =
             census.pages.into_iter().flatten().partition(|it| it.id.is_some());
-        for (stranger, _why) in unjudged.iter().filter(|(it, _)| it.id.is_none()) {
+        for (stranger, _why) in not_evaluated.iter().filter(|(it, _)| it.id.is_none()) {
             if let Some(i) = nameless.iter().position(|it| it.is_like(stranger)) {
                 nameless.swap_remove(i);
             }
@@ -82,12 +83,12 @@ pub async fn verify(
         problem = census.problem;
     }
     let is_open =
-        |(it, sighting): &(Tried, _)| outcome(it.answer, sighting) == Outcome::Unconfirmed;
+        |(it, sighting): &(Requested, _)| outcome(it.answer, sighting) == Outcome::Unconfirmed;
     if let Some(error) = problem.as_deref().filter(|_| watched.iter().any(is_open)) {
         warn!(error, "verification failed");
     }
     let problem: Option<Arc<str>> = problem.map(Into::into);
-    let settle = |(Tried { step, answer, error }, sighting)| {
+    let settle = |(Requested { step, answer, error }, sighting)| {
         let outcome = outcome(answer, &sighting);
         let why = problem.clone().filter(|_| outcome == Outcome::Unconfirmed);
         let error = error.or(why);
@@ -95,19 +96,19 @@ pub async fn verify(
             Sighting::Listed(status) => status,
             Sighting::Absent | Sighting::Unseen => None,
         };
-        Settled { step, outcome, last_status, error }
+        OutcomeRecord { step, outcome, last_status, error }
     };
     watched.into_iter().map(settle).collect()
 }
 
 /// Whether another pass may tell more of a session.
-fn may_change(tried: &Tried, sighting: &Sighting, n_passes: usize) -> bool {
+fn may_change(tried: &Requested, sighting: &Sighting, n_passes: usize) -> bool {
     match (tried.answer, sighting) {
         (Answer::Denied | Answer::Throttled, _)
         | (_, Sighting::Absent)
         | (Answer::Refused, Sighting::Listed(_)) => false,
         (
-            Answer::Accepted | Answer::NotValid { .. } | Answer::Unclear,
+            Answer::Accepted | Answer::InvalidState { .. } | Answer::Unclear,
             Sighting::Listed(status),
         ) => n_passes < PATIENT_PASSES || !is_ending(status.as_deref()),
         (_, Sighting::Unseen) => true,
@@ -120,17 +121,19 @@ fn outcome(answer: Answer, sighting: &Sighting) -> Outcome {
         (Answer::Denied, _) => Outcome::Denied,
         (Answer::Throttled, _) => Outcome::Throttled,
         (Answer::Accepted | Answer::Unclear, Sighting::Absent) => Outcome::Terminated,
-        (Answer::NotValid { .. } | Answer::Refused, Sighting::Absent) => Outcome::AlreadyGone,
+        (Answer::InvalidState { .. } | Answer::Refused, Sighting::Absent) => Outcome::AlreadyGone,
         (Answer::Accepted | Answer::Unclear, Sighting::Listed(_) | Sighting::Unseen)
-        | (Answer::NotValid { .. }, Sighting::Unseen)
-        | (Answer::NotValid { is_unclear: true }, Sighting::Listed(_)) => Outcome::Unconfirmed,
+        | (Answer::InvalidState { .. }, Sighting::Unseen)
+        | (Answer::InvalidState { is_ambiguous: true }, Sighting::Listed(_)) => {
+            Outcome::Unconfirmed
+        }
         // It does not live on: this sweep, or another, has ended it, and it has not gone yet.
-        (Answer::NotValid { .. } | Answer::Refused, Sighting::Listed(status))
+        (Answer::InvalidState { .. } | Answer::Refused, Sighting::Listed(status))
             if is_ending(status.as_deref()) =>
         {
             Outcome::Unconfirmed
         }
-        (Answer::NotValid { is_unclear: false } | Answer::Refused, Sighting::Listed(_))
+        (Answer::InvalidState { is_ambiguous: false } | Answer::Refused, Sighting::Listed(_))
         | (Answer::Refused, Sighting::Unseen) => Outcome::Failed,
     }
 }
@@ -149,8 +152,8 @@ mod tests {
             // answer                                 absent       listed       ending       unseen
             (Answer::Accepted,                       [Terminated,  Unconfirmed, Unconfirmed, Unconfirmed]),
             (Answer::Unclear,                        [Terminated,  Unconfirmed, Unconfirmed, Unconfirmed]),
-            (Answer::NotValid { is_unclear: true },  [AlreadyGone, Unconfirmed, Unconfirmed, Unconfirmed]),
-            (Answer::NotValid { is_unclear: false }, [AlreadyGone, Failed,      Unconfirmed, Unconfirmed]),
+            (Answer::InvalidState { is_ambiguous: true },  [AlreadyGone, Unconfirmed, Unconfirmed, Unconfirmed]),
+            (Answer::InvalidState { is_ambiguous: false }, [AlreadyGone, Failed,      Unconfirmed, Unconfirmed]),
             (Answer::Refused,                        [AlreadyGone, Failed,      Unconfirmed, Failed]),
             (Answer::Denied,                         [Denied,      Denied,      Denied,      Denied]),
             (Answer::Throttled,                      [Throttled,   Throttled,   Throttled,   Throttled]),

@@ -8,7 +8,7 @@ use std::{
 
 use reaper_core::policy::{Policy, schema};
 use serde_json::Value;
-use session_manager_emulator::Play;
+use session_manager_emulator::FaultKind;
 
 use crate::wire::variants;
 
@@ -120,7 +120,7 @@ fn every_test_that_is_named_exists() {
 #[test]
 fn the_table_of_faults_has_each() {
     let document = text("docs/reliability.md");
-    for fault in variants::<Play>() {
+    for fault in variants::<FaultKind>() {
         assert!(document.contains(&format!("`{fault}`")), "{fault}");
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use reaper_core::report::{Failure, Outcomes, Report};
-use session_manager_emulator::{Behaviour, Call, Fault, Fleet, OnTerminate, Play, Seed, ToEnded};
+use session_manager_emulator::{
+    Behaviour, Call, Fault, FaultKind, Fleet, OnTerminate, Seed, ToEnded,
+};
 use session_reaper::sweep::source::PolicySource;
 
 use crate::stage::{
@@ -18,7 +20,7 @@ const PARAMETER: &str = "GetParameter";
 /// With so many fillers, the violators stand on the third page of 200.
 const THREE_PAGES: usize = 400;
 
-/// Sweeps `fleet` while these faults strike, and checks what became of its violators.
+/// Sweeps `fleet` while these faults apply, and checks what became of its violators.
 async fn play(
     wire: Wire,
     n_fillers: usize,
@@ -40,8 +42,8 @@ fn unconfirmed(unconfirmed: usize) -> Outcomes {
 }
 
 /// What AWS answers when the credentials have expired.
-pub(crate) fn expired() -> Play {
-    Play::Error {
+pub(crate) fn expired() -> FaultKind {
+    FaultKind::Error {
         status: 400,
         code: "ExpiredTokenException".into(),
         message: "The security token included in the request is expired".into(),
@@ -71,46 +73,48 @@ fn row(report: &Report, id: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn an_empty_page_with_a_token_is_not_the_end() {
-    let faults =
-        [Fault::new(LIST, 2, Play::EmptyPage), Fault::new(LIST, 3, Play::EmptyPage).after(1)];
+    let faults = [
+        Fault::new(LIST, 2, FaultKind::EmptyPage),
+        Fault::new(LIST, 3, FaultKind::EmptyPage).after(1),
+    ];
     let (_, report) = play(Wire::Socket, THREE_PAGES, &faults, terminated(4)).await;
     assert_eq!((report.failure(), report.coverage.pages), (None, 3 + 5));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_repeated_token_makes_the_listing_incomplete_and_what_was_seen_is_acted_on() {
-    let fault = Fault::new(LIST, 1, Play::RepeatToken).after(2);
+    let fault = Fault::new(LIST, 1, FaultKind::RepeatToken).after(2);
     let (_, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
     assert_incomplete(&report, "repeated a page token");
 
-    let fault = Fault::new(LIST, 1, Play::RepeatToken).after(1);
+    let fault = Fault::new(LIST, 1, FaultKind::RepeatToken).after(1);
     let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, vec![fault]);
     let report = stage.sweep().await;
     assert_incomplete(&report, "repeated a page token");
     assert_eq!(report.verdicts.seen, 400);
-    stage.check(&report, Outcomes { left: 400, ..Outcomes::default() });
+    stage.check(&report, Outcomes { no_action: 400, ..Outcomes::default() });
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_invalid_token_begins_the_listing_anew_at_most_twice() {
     for times in [1, 2] {
-        let fault = Fault::new(LIST, times, Play::InvalidToken).after(2);
+        let fault = Fault::new(LIST, times, FaultKind::InvalidToken).after(2);
         let (stage, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
         assert_eq!(report.failure(), None);
         assert_eq!(report.verdicts.seen, 408, "what was seen twice counts once");
         assert_eq!(stage.calls(LIST).len(), if times == 1 { 3 + 3 } else { 3 + 1 + 3 } + 3);
     }
-    let fault = Fault::new(LIST, 1, Play::InvalidToken).always().after(2);
+    let fault = Fault::new(LIST, 1, FaultKind::InvalidToken).always().after(2);
     let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, vec![fault]);
     let report = stage.sweep().await;
     assert_incomplete(&report, "InvalidNextToken");
     assert_eq!(stage.calls(LIST).len(), 2 + 1 + 2);
-    stage.check(&report, Outcomes { left: 400, ..Outcomes::default() });
+    stage.check(&report, Outcomes { no_action: 400, ..Outcomes::default() });
 }
 
 #[tokio::test]
 async fn duplicate_rows_count_once() {
-    let fault = Fault::new(LIST, 1, Play::DuplicateRows).always();
+    let fault = Fault::new(LIST, 1, FaultKind::DuplicateRows).always();
     let (stage, report) = play(Wire::Socket, 0, &[fault], terminated(4)).await;
     assert_eq!(report.verdicts.seen, 8);
     assert_eq!(stage.asked_to_end().len(), 4);
@@ -119,7 +123,7 @@ async fn duplicate_rows_count_once() {
 #[tokio::test(start_paused = true)]
 async fn a_throttled_listing_goes_on_until_it_is_complete() {
     for times in [3, 10] {
-        let fault = Fault::new(LIST, times, Play::Throttle).after(1);
+        let fault = Fault::new(LIST, times, FaultKind::Throttle).after(1);
         let (_, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
         assert_eq!(report.failure(), None, "{times}");
     }
@@ -127,7 +131,7 @@ async fn a_throttled_listing_goes_on_until_it_is_complete() {
 
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_is_throttled_for_ever_is_incomplete_and_ends_nobody() {
-    let fault = Fault::new(LIST, 1, Play::Throttle).always();
+    let fault = Fault::new(LIST, 1, FaultKind::Throttle).always();
     let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
     let report = stage.sweep().await;
     assert_incomplete(&report, "was throttled");
@@ -137,12 +141,12 @@ async fn a_listing_that_is_throttled_for_ever_is_incomplete_and_ends_nobody() {
 #[tokio::test]
 async fn a_listing_survives_server_errors_resets_and_unintelligible_answers() {
     for play_once in [
-        Play::InternalError,
-        Play::Unavailable,
-        Play::ResetBefore,
-        Play::ResetAfter,
-        Play::Truncated,
-        Play::Body("<html>".into()),
+        FaultKind::InternalError,
+        FaultKind::Unavailable,
+        FaultKind::ResetBefore,
+        FaultKind::ResetAfter,
+        FaultKind::Truncated,
+        FaultKind::Body("<html>".into()),
     ] {
         let fault = Fault::new(LIST, 1, play_once.clone()).after(1);
         let (_, report) = play(Wire::Socket, THREE_PAGES, &[fault], terminated(4)).await;
@@ -152,7 +156,7 @@ async fn a_listing_survives_server_errors_resets_and_unintelligible_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_listing_gives_up_after_five_server_errors_and_acts_on_what_it_saw() {
-    for play_always in [Play::InternalError, Play::Unavailable, Play::Truncated] {
+    for play_always in [FaultKind::InternalError, FaultKind::Unavailable, FaultKind::Truncated] {
         let fault = Fault::new(LIST, 5, play_always).after(2);
         let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, vec![fault]);
         let report = stage.sweep().await;
@@ -163,7 +167,7 @@ async fn a_listing_gives_up_after_five_server_errors_and_acts_on_what_it_saw() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_come_is_asked_for_again() {
-    let fault = Fault::new(LIST, 1, Play::Slow(Duration::from_mins(1)));
+    let fault = Fault::new(LIST, 1, FaultKind::Slow(Duration::from_mins(1)));
     let (_, report) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
     assert_eq!(report.failure(), None);
     assert!((5.0..7.0).contains(&report.duration_s), "{} s", report.duration_s);
@@ -171,7 +175,7 @@ async fn an_answer_that_does_not_come_is_asked_for_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_denied_listing_is_not_repeated_and_says_what_to_allow() {
-    let fault = Fault::new(LIST, 1, Play::Deny).always();
+    let fault = Fault::new(LIST, 1, FaultKind::Deny).always();
     let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
     let report = stage.sweep().await;
     assert_incomplete(&report, "(allow `ssm:DescribeSessions`)");
@@ -190,8 +194,8 @@ async fn expired_credentials_are_not_tried_again() {
 async fn sessions_may_appear_and_vanish_between_pages() {
     let newcomer = Seed { id: Some("new".into()), ..Seed::default() };
     let faults = [
-        Fault::new(LIST, 1, Play::Appear(Box::new(newcomer))).after(1),
-        Fault::new(LIST, 1, Play::Vanish("v-3h".into())).after(2),
+        Fault::new(LIST, 1, FaultKind::Appear(Box::new(newcomer))).after(1),
+        Fault::new(LIST, 1, FaultKind::Vanish("v-3h".into())).after(2),
     ];
     let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, faults.to_vec());
     let report = stage.sweep().await;
@@ -202,9 +206,10 @@ async fn sessions_may_appear_and_vanish_between_pages() {
 
 #[tokio::test(start_paused = true)]
 async fn attempts_that_fail_are_repeated_after_longer_and_longer_pauses() {
-    for (failure, expected) in
-        [(Play::InternalError, [100, 200, 400, 800]), (Play::Throttle, [200, 400, 800, 1_600])]
-    {
+    for (failure, expected) in [
+        (FaultKind::InternalError, [100, 200, 400, 800]),
+        (FaultKind::Throttle, [200, 400, 800, 1_600]),
+    ] {
         let fault = Fault::new(LIST, 4, failure);
         let (stage, _) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
         let at: Vec<_> = stage.calls(LIST).iter().map(|it| it.at.as_millis()).collect();
@@ -215,7 +220,8 @@ async fn attempts_that_fail_are_repeated_after_longer_and_longer_pauses() {
 
 #[tokio::test(start_paused = true)]
 async fn errors_are_told_apart_by_code_and_status() {
-    let error = |status, code: &str| Play::Error { status, code: code.into(), message: "x".into() };
+    let error =
+        |status, code: &str| FaultKind::Error { status, code: code.into(), message: "x".into() };
     for (status, code) in [
         (400, "ThrottledException"),
         (400, "RequestLimitExceeded"),
@@ -236,7 +242,7 @@ async fn errors_are_told_apart_by_code_and_status() {
         ("InternalServerError", Outcomes { failed: 1, ..terminated(3) }), // By its status.
     ] {
         let is_gone = code == "DoesNotExistException";
-        let vanish = is_gone.then(|| Fault::new(TERMINATE, 1, Play::Vanish("v-3h".into())));
+        let vanish = is_gone.then(|| Fault::new(TERMINATE, 1, FaultKind::Vanish("v-3h".into())));
         let fault = Fault::new(TERMINATE, 1, error(400, code)).for_session("v-3h");
         let faults: Vec<_> = vanish.into_iter().chain([fault]).collect();
         play(Wire::InProcess, 0, &faults, violators).await;
@@ -245,7 +251,7 @@ async fn errors_are_told_apart_by_code_and_status() {
 
 #[tokio::test(start_paused = true)]
 async fn pages_without_end_are_given_up() {
-    let fault = Fault::new(LIST, 1, Play::EmptyPage).always().after(1);
+    let fault = Fault::new(LIST, 1, FaultKind::EmptyPage).always().after(1);
     let stage = Stage {
         calls_per_second: 10_000.0,
         ..Stage::with_faults(Wire::InProcess, 400, vec![fault])
@@ -282,7 +288,7 @@ async fn a_record_that_lacks_what_a_verdict_needs_is_counted_and_lives() {
     let report = stage.sweep().await;
     stage.check(&report, outcomes(0, terminated(4)));
     assert_eq!(
-        (report.verdicts.seen, report.verdicts.unjudged, report.verdicts.ending),
+        (report.verdicts.seen, report.verdicts.not_evaluated, report.verdicts.ending),
         (14, 5, 1)
     );
     for id in ["no-owner", "no-target", "no-start", "future", "ending"] {
@@ -323,10 +329,10 @@ async fn a_session_without_status_is_undetermined_where_the_status_decides() {
 async fn a_record_without_an_id_counts_once_also_if_the_listing_begins_anew() {
     let mut fleet = fleet(THREE_PAGES);
     fleet.sessions.push(Seed { id: None, ..fleet.sessions[7].clone() });
-    fleet.faults = vec![Fault::new(LIST, 1, Play::InvalidToken).after(2)];
+    fleet.faults = vec![Fault::new(LIST, 1, FaultKind::InvalidToken).after(2)];
     let stage = Stage::new(Wire::InProcess, fleet);
     let report = stage.sweep().await;
-    assert_eq!((report.verdicts.seen, report.verdicts.unjudged), (409, 1));
+    assert_eq!((report.verdicts.seen, report.verdicts.not_evaluated), (409, 1));
     stage.check(&report, outcomes(THREE_PAGES, terminated(4)));
 }
 
@@ -336,10 +342,10 @@ async fn a_record_without_an_id_counts_once_also_if_the_listing_begins_anew() {
 async fn a_tag_look_up_that_fails_leaves_undetermined_whom_the_tags_decide_about() {
     let policy = |untagged: &str| inline(&format!("{POLICY}untagged: {untagged}\n"));
     for (play, untagged) in [
-        (Play::Deny, "unknown"),
-        (Play::Deny, "no-tags"), // Even then: a failed look-up is not an answer.
-        (Play::InternalError, "no-tags"),
-        (Play::Throttle, "no-tags"),
+        (FaultKind::Deny, "unknown"),
+        (FaultKind::Deny, "no-tags"), // Even then: a failed look-up is not an answer.
+        (FaultKind::InternalError, "no-tags"),
+        (FaultKind::Throttle, "no-tags"),
     ] {
         let fault = Fault::new(TAGS, 1, play).always();
         let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
@@ -357,7 +363,7 @@ async fn a_tag_look_up_that_fails_leaves_undetermined_whom_the_tags_decide_about
 #[tokio::test(start_paused = true)]
 async fn a_tag_look_up_that_fails_for_one_batch_harms_no_other() {
     let fleet = violators_on_targets_of_their_own(150);
-    let fault = Fault::new(TAGS, 1, Play::Deny);
+    let fault = Fault::new(TAGS, 1, FaultKind::Deny);
     let stage = Stage::new(Wire::InProcess, Fleet { faults: vec![fault], ..fleet });
     let report = stage.sweep().await;
     let it = report.verdicts;
@@ -392,7 +398,7 @@ async fn the_tags_of_containers_are_those_of_their_task_and_odd_targets_stay_und
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_says_there_is_more_leaves_the_rest_unknown() {
     let body = r#"{"PaginationToken": "more", "ResourceTagMappingList": []}"#;
-    let fault = Fault::new(TAGS, 1, Play::Body(body.into()));
+    let fault = Fault::new(TAGS, 1, FaultKind::Body(body.into()));
     let policy = inline(&format!("{POLICY}untagged: no-tags\n"));
     let stage = Stage { policy, ..Stage::with_faults(Wire::InProcess, 0, vec![fault]) };
     let report = stage.sweep().await;
@@ -405,7 +411,7 @@ async fn an_answer_that_says_there_is_more_leaves_the_rest_unknown() {
 #[tokio::test(start_paused = true)]
 async fn throttled_terminations_go_on_until_everybody_is_ended() {
     for times in [3, 10] {
-        let fault = Fault::new(TERMINATE, times, Play::Throttle);
+        let fault = Fault::new(TERMINATE, times, FaultKind::Throttle);
         play(Wire::InProcess, 0, &[fault], terminated(4)).await;
     }
 }
@@ -425,7 +431,7 @@ async fn under_a_quota_below_the_pace_everybody_is_ended_all_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn a_termination_that_is_throttled_for_ever_is_throttled_and_no_other_is() {
-    let fault = Fault::new(TERMINATE, 1, Play::Throttle).always().for_session("v-3h");
+    let fault = Fault::new(TERMINATE, 1, FaultKind::Throttle).always().for_session("v-3h");
     let expected = Outcomes { terminated: 3, throttled: 1, ..Outcomes::default() };
     let (stage, report) = play(Wire::InProcess, 0, &[fault], expected).await;
     assert!(stage.is_active("v-3h"));
@@ -438,12 +444,12 @@ async fn a_termination_that_is_throttled_for_ever_is_throttled_and_no_other_is()
 #[tokio::test]
 async fn a_termination_survives_server_errors_resets_and_unintelligible_answers() {
     for (once, expected) in [
-        (Play::InternalError, terminated(4)),
-        (Play::Unavailable, terminated(4)),
-        (Play::ResetBefore, terminated(4)),
-        (Play::ResetAfter, terminated(4)),
-        (Play::Truncated, terminated(4)),
-        (Play::Body("<html>".into()), terminated(4)),
+        (FaultKind::InternalError, terminated(4)),
+        (FaultKind::Unavailable, terminated(4)),
+        (FaultKind::ResetBefore, terminated(4)),
+        (FaultKind::ResetAfter, terminated(4)),
+        (FaultKind::Truncated, terminated(4)),
+        (FaultKind::Body("<html>".into()), terminated(4)),
     ] {
         let fault = Fault::new(TERMINATE, 1, once.clone()).for_session("v-3h");
         let (stage, _) = play(Wire::Socket, 0, &[fault], expected).await;
@@ -454,11 +460,11 @@ async fn a_termination_survives_server_errors_resets_and_unintelligible_answers(
 #[tokio::test(start_paused = true)]
 async fn a_termination_whose_end_nobody_knows_is_verified() {
     // It took effect.
-    let fault = Fault::new(TERMINATE, 1, Play::ResetAfter).always().for_session("v-3h");
+    let fault = Fault::new(TERMINATE, 1, FaultKind::ResetAfter).always().for_session("v-3h");
     let (stage, _) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
     assert_eq!(stage.asked_to_end().len(), 3 + 5);
     // It did not.
-    for never in [Play::ResetBefore, Play::InternalError, Play::Unavailable] {
+    for never in [FaultKind::ResetBefore, FaultKind::InternalError, FaultKind::Unavailable] {
         let fault = Fault::new(TERMINATE, 1, never).always().for_session("v-3h");
         let expected = Outcomes { terminated: 3, unconfirmed: 1, ..Outcomes::default() };
         let (_, report) = play(Wire::InProcess, 0, &[fault], expected).await;
@@ -477,7 +483,7 @@ async fn a_session_that_has_ended_is_no_failure_whatever_aws_answers() {
             Outcomes { terminated: 3, already_gone: 1, ..Outcomes::default() },
         ),
     ] {
-        let faults = vec![Fault::new(TERMINATE, 1, Play::Vanish("v-2h".into()))];
+        let faults = vec![Fault::new(TERMINATE, 1, FaultKind::Vanish("v-2h".into()))];
         let behaviour = Behaviour { to_ended, ..Behaviour::default() };
         let stage = Stage::new(Wire::InProcess, Fleet { faults, behaviour, ..fleet(0) });
         let report = stage.sweep().await;
@@ -487,7 +493,7 @@ async fn a_session_that_has_ended_is_no_failure_whatever_aws_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_off_call_that_is_repeated_claims_no_more_than_aws_answers() {
-    let faults = vec![Fault::new(TERMINATE, 1, Play::ResetAfter).for_session("v-2h")];
+    let faults = vec![Fault::new(TERMINATE, 1, FaultKind::ResetAfter).for_session("v-2h")];
     let behaviour = Behaviour { to_ended: ToEnded::ValidationException, ..Behaviour::default() };
     let stage = Stage::new(Wire::InProcess, Fleet { faults, behaviour, ..fleet(0) });
     let report = stage.sweep().await;
@@ -503,7 +509,7 @@ async fn a_session_that_is_on_its_way_has_not_failed() {
         terminating_for: Duration::from_hours(1),
         ..Behaviour::default()
     };
-    let unanswered = Fault::new(TERMINATE, 1, Play::ResetAfter).for_session("v-2h");
+    let unanswered = Fault::new(TERMINATE, 1, FaultKind::ResetAfter).for_session("v-2h");
     let stage = Stage::new(
         Wire::InProcess,
         Fleet { faults: vec![unanswered], behaviour: behaviour.clone(), ..fleet(0) },
@@ -525,10 +531,10 @@ async fn a_session_that_is_on_its_way_has_not_failed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_off_call_that_is_then_denied_or_throttled_is_verified() {
-    for then in [Play::Deny, Play::Throttle] {
+    for then in [FaultKind::Deny, FaultKind::Throttle] {
         for (first, violators) in [
-            (Play::ResetAfter, terminated(4)),
-            (Play::ResetBefore, Outcomes { unconfirmed: 1, ..terminated(3) }),
+            (FaultKind::ResetAfter, terminated(4)),
+            (FaultKind::ResetBefore, Outcomes { unconfirmed: 1, ..terminated(3) }),
         ] {
             let faults = [
                 Fault::new(TERMINATE, 1, first).for_session("v-2h"),
@@ -541,9 +547,10 @@ async fn a_cut_off_call_that_is_then_denied_or_throttled_is_verified() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_aws_refuses_to_end_has_failed() {
-    let refused = Play::Error { status: 400, code: "InvalidSession".into(), message: "no".into() };
+    let refused =
+        FaultKind::Error { status: 400, code: "InvalidSession".into(), message: "no".into() };
     let invalid =
-        Play::Error { status: 400, code: "ValidationException".into(), message: "no".into() };
+        FaultKind::Error { status: 400, code: "ValidationException".into(), message: "no".into() };
     for play_always in [refused, invalid] {
         let fault = Fault::new(TERMINATE, 1, play_always).always().for_session("v-4h");
         let expected = Outcomes { terminated: 3, failed: 1, ..Outcomes::default() };
@@ -558,7 +565,7 @@ async fn a_session_that_aws_refuses_to_end_has_failed() {
 
 #[tokio::test]
 async fn one_denied_termination_is_an_outcome() {
-    let fault = Fault::new(TERMINATE, 1, Play::Deny).for_session("v-4h");
+    let fault = Fault::new(TERMINATE, 1, FaultKind::Deny).for_session("v-4h");
     let expected = Outcomes { terminated: 3, denied: 1, ..Outcomes::default() };
     let (stage, report) = play(Wire::Socket, 0, &[fault], expected).await;
     assert!(stage.is_active("v-4h"));
@@ -569,7 +576,7 @@ async fn one_denied_termination_is_an_outcome() {
 
 #[tokio::test]
 async fn if_all_are_denied_the_run_has_failed() {
-    let fault = Fault::new(TERMINATE, 1, Play::Deny).always();
+    let fault = Fault::new(TERMINATE, 1, FaultKind::Deny).always();
     let expected = Outcomes { denied: 4, ..Outcomes::default() };
     let (stage, report) = play(Wire::Socket, 0, &[fault], expected).await;
     assert!(matches!(report.failure(), Some(Failure::AllDenied { .. })));
@@ -640,7 +647,7 @@ async fn a_session_that_is_terminating_for_a_moment_is_seen_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_row_that_loses_its_id_proves_nothing() {
     let nameless = Seed::default();
-    let fault = Fault::new(LIST, 1, Play::Appear(Box::new(nameless.clone()))).after(1);
+    let fault = Fault::new(LIST, 1, FaultKind::Appear(Box::new(nameless.clone()))).after(1);
     play(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
     // Nor if as many rows of others lacked it before.
     let mut fleet_that_stays = fleet(THREE_PAGES);
@@ -648,8 +655,8 @@ async fn a_row_that_loses_its_id_proves_nothing() {
         it.on_terminate = OnTerminate::Stays;
     }
     fleet_that_stays.faults = vec![
-        Fault::new(LIST, 1, Play::Forget("SessionId".into())).after(1), // The page of the fillers.
-        Fault::new(LIST, 1, Play::Forget("SessionId".into())).after(5), // Of the violators.
+        Fault::new(LIST, 1, FaultKind::DropField("SessionId".into())).after(1), // The page of the fillers.
+        Fault::new(LIST, 1, FaultKind::DropField("SessionId".into())).after(5), // Of the violators.
     ];
     let report = Stage::new(Wire::InProcess, fleet_that_stays).sweep().await;
     assert_eq!(report.outcomes.unconfirmed, 4, "{:#?}", report.sessions);
@@ -663,12 +670,12 @@ async fn a_row_that_loses_its_id_proves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn only_a_complete_pass_proves_absence() {
-    let fault = Fault::new(LIST, 1, Play::Deny).always().after(1);
+    let fault = Fault::new(LIST, 1, FaultKind::Deny).always().after(1);
     let (stage, report) = play(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
     assert!(VIOLATORS.iter().all(|it| !stage.is_active(it)), "they are gone, but nobody saw it");
     assert_eq!(report.failure(), None);
     // One pass that fails is made up for by the next.
-    let fault = Fault::new(LIST, 1, Play::Deny).after(1);
+    let fault = Fault::new(LIST, 1, FaultKind::Deny).after(1);
     play(Wire::InProcess, 0, &[fault], terminated(4)).await;
 }
 
@@ -684,12 +691,12 @@ async fn when_time_runs_out_what_is_left_is_held_and_what_was_begun_is_verified(
         ..Stage::new(Wire::InProcess, fleet)
     };
     let report = stage.sweep().await;
-    assert_eq!(report.outcomes, Outcomes { terminated: 21, held: 79, ..Outcomes::default() });
+    assert_eq!(report.outcomes, Outcomes { terminated: 21, deferred: 79, ..Outcomes::default() });
     assert_eq!(stage.emulator.active_ids().len(), 79);
     let oldest_held = row(&report, &stage.emulator.active_ids()[0]);
     assert_eq!(
-        (oldest_held["action"].as_str(), oldest_held["hold"].as_str()),
-        (Some("hold"), Some("deadline"))
+        (oldest_held["action"].as_str(), oldest_held["deferred_by"].as_str()),
+        (Some("defer"), Some("deadline"))
     );
     assert_eq!(report.failure(), None);
     assert_adds_up(&report);
@@ -704,7 +711,7 @@ async fn without_time_nobody_is_ended() {
     };
     let stage = with(11, TAGLESS_POLICY);
     let report = stage.sweep().await;
-    stage.check(&report, outcomes(0, Outcomes { held: 4, ..Outcomes::default() }));
+    stage.check(&report, outcomes(0, Outcomes { deferred: 4, ..Outcomes::default() }));
     assert_eq!(report.failure(), None);
 
     let stage = with(11, POLICY);
@@ -722,7 +729,7 @@ async fn a_sick_tag_api_leaves_time_to_end_those_whom_no_tag_decides_about() {
     let policy = r#"
 version: 1
 tag_keys: [env]
-limits: { trip_above: { percent: 100 } }
+limits: { circuit_breaker: {max_percent: 100 } }
 rules:
   - { id: one-hour, when: { target: "i-0*" }, require: { max_age: 1h } }
   - { id: tagged, when: { target: "mi-*", target_tags: { env: x } }, forbid: true }
@@ -730,7 +737,7 @@ rules:
     let mut fleet = violators_on_targets_of_their_own(50);
     let target = Some("mi-00000000000000000".into());
     fleet.sessions.push(Seed { id: Some("u".into()), target, ..fleet.sessions[0].clone() });
-    for sickness in [Play::Throttle, Play::Slow(Duration::from_mins(1))] {
+    for sickness in [FaultKind::Throttle, FaultKind::Slow(Duration::from_mins(1))] {
         let faults = vec![Fault::new(TAGS, 1, sickness.clone()).always()];
         let stage = Stage {
             calls_per_second: 5.0,
@@ -739,7 +746,7 @@ rules:
             ..Stage::new(Wire::InProcess, Fleet { faults, ..fleet.clone() })
         };
         let report = stage.sweep().await;
-        let expected = Outcomes { terminated: 50, left: 1, ..Outcomes::default() };
+        let expected = Outcomes { terminated: 50, no_action: 1, ..Outcomes::default() };
         assert_eq!((report.outcomes, report.verdicts.undetermined), (expected, 1));
     }
 }
@@ -751,7 +758,9 @@ async fn a_listing_without_end_leaves_time_to_end_those_it_saw() {
         filler.owner = Some("arn:aws:sts::123456789012:assumed-role/BreakGlass/x".into());
         filler.age = Some(jiff::SignedDuration::from_hours(20)); // Behind the violators.
     }
-    for (endless, seconds) in [(Play::EmptyPage, 60), (Play::Throttle, 60), (Play::Throttle, 300)] {
+    for (endless, seconds) in
+        [(FaultKind::EmptyPage, 60), (FaultKind::Throttle, 60), (FaultKind::Throttle, 300)]
+    {
         let faults = vec![Fault::new(LIST, 1, endless.clone()).always().after(1)];
         let stage = Stage {
             calls_per_second: 5.0,
@@ -779,13 +788,17 @@ async fn behind_a_slow_listing_there_is_time_to_verify() {
     let report = stage.sweep().await;
     assert_eq!(report.failure(), None);
     assert_eq!(report.outcomes.unconfirmed, 0);
-    assert!(100 < report.outcomes.terminated && 0 < report.outcomes.held, "{}", report.counts());
+    assert!(
+        100 < report.outcomes.terminated && 0 < report.outcomes.deferred,
+        "{}",
+        report.counts()
+    );
     assert_adds_up(&report);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_is_slow_to_read_leaves_time_to_list() {
-    let fault = Fault::new(PARAMETER, 4, Play::Slow(Duration::from_mins(1)));
+    let fault = Fault::new(PARAMETER, 4, FaultKind::Slow(Duration::from_mins(1)));
     let stage = Stage {
         policy: PolicySource::Parameter("/policy".into()),
         deadline: Duration::from_mins(1),
@@ -800,7 +813,7 @@ async fn a_policy_that_is_slow_to_read_leaves_time_to_list() {
 #[tokio::test(start_paused = true)]
 async fn the_sweep_is_over_before_the_deadline_whatever_hangs() {
     for operation in [LIST, TAGS, TERMINATE] {
-        let fault = Fault::new(operation, 1, Play::Slow(Duration::from_hours(1))).always();
+        let fault = Fault::new(operation, 1, FaultKind::Slow(Duration::from_hours(1))).always();
         let fault = if operation == LIST { fault.after(1) } else { fault };
         let stage = Stage {
             deadline: Duration::from_secs(11),
@@ -815,7 +828,7 @@ async fn the_sweep_is_over_before_the_deadline_whatever_hangs() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_terminations_leave_time_to_verify_however_slow_their_answers_are() {
-    let slow = Play::SlowAfter(Duration::from_millis(4_900));
+    let slow = FaultKind::SlowAfter(Duration::from_millis(4_900));
     let faults = vec![Fault::new(TERMINATE, 1, slow).always()];
     let stage = Stage {
         calls_per_second: 5.0,
@@ -825,12 +838,12 @@ async fn the_last_terminations_leave_time_to_verify_however_slow_their_answers_a
     let report = stage.sweep().await;
     assert_eq!(report.outcomes.unconfirmed, 0);
     assert!(10 < report.outcomes.terminated, "{}", report.counts());
-    assert_eq!(stage.emulator.active_ids().len(), report.outcomes.held);
+    assert_eq!(stage.emulator.active_ids().len(), report.outcomes.deferred);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_termination_that_hangs_after_its_effect_is_verified() {
-    let fault = Fault::new(TERMINATE, 5, Play::SlowAfter(Duration::from_mins(1)));
+    let fault = Fault::new(TERMINATE, 5, FaultKind::SlowAfter(Duration::from_mins(1)));
     let (stage, report) =
         play(Wire::InProcess, 0, &[fault.for_session("v-3h")], terminated(4)).await;
     assert_eq!(stage.asked_to_end().len(), 3 + 5);
@@ -846,8 +859,8 @@ async fn without_a_usable_policy_nothing_is_even_listed() {
     let parameter = |it: &str| PolicySource::Parameter(it.into());
     for (policy, play, message) in [
         (parameter("/none"), None, "ParameterNotFound"),
-        (parameter("/good"), Some(Play::Deny), "`ssm:GetParameter`"),
-        (parameter("/good"), Some(Play::InternalError), "after 5 attempts"),
+        (parameter("/good"), Some(FaultKind::Deny), "`ssm:GetParameter`"),
+        (parameter("/good"), Some(FaultKind::InternalError), "after 5 attempts"),
         (parameter("/bad"), None, "line 1, column 10: `version` must be 1"),
         (PolicySource::File("/nowhere/policy.yaml".into()), None, "No such file"),
         (inline("rules: []"), None, "`version` is missing"),
@@ -881,7 +894,7 @@ async fn a_policy_parameter_is_read_anew_by_every_sweep() {
 async fn a_policy_without_rules_ends_nobody() {
     let stage = Stage { policy: inline("version: 1"), ..Stage::new(Wire::Socket, fleet(0)) };
     let report = stage.sweep().await;
-    stage.check(&report, Outcomes { left: 8, ..Outcomes::default() });
+    stage.check(&report, Outcomes { no_action: 8, ..Outcomes::default() });
     assert_eq!((report.verdicts.compliant, report.failure()), (8, None));
 }
 

@@ -11,7 +11,7 @@ use reaper_core::{
     printable::{is_unsafe, mend_halves},
 };
 use serde_json::{Value, json};
-use session_manager_emulator::{Emulator, Fault, Fleet, Play, Seed};
+use session_manager_emulator::{Emulator, Fault, FaultKind, Fleet, Seed};
 
 use self::texts::texts;
 use crate::{
@@ -55,7 +55,7 @@ fn fleet() -> Fleet {
 async fn what_anybody_typed_stays_inside_its_string_whatever_it_is() {
     let texts = texts();
     let policy = "{version: 1, rules: [{id: a, when: all, require: {max_age: 1h}}], \
-                  limits: {trip_above: {percent: 100}}}";
+                  limits: {circuit_breaker: {max_percent: 100}}}";
     for format in ["JSON", "Text"] {
         let emulator = Emulator::new(fleet());
         let mut invocations = invocations(vec![json!({})]);
@@ -71,11 +71,11 @@ async fn what_anybody_typed_stays_inside_its_string_whatever_it_is() {
             continue;
         }
         assert!(ran.lines().iter().all(Value::is_object));
-        let judged = ran.lines_with("session judged");
-        assert_eq!(judged.len(), texts.len());
+        let evaluated = ran.lines_with("session evaluated");
+        assert_eq!(evaluated.len(), texts.len());
         for text in &texts {
             let is_it = |it: &&Value| it["owner"] == **text;
-            let line = judged.iter().find(is_it).unwrap_or_else(|| panic!("{text:?}"));
+            let line = evaluated.iter().find(is_it).unwrap_or_else(|| panic!("{text:?}"));
             for field in ["target", "document", "status"] {
                 assert_eq!(line[field], **text, "{field}");
             }
@@ -100,7 +100,7 @@ async fn half_a_character_hides_nobody_and_is_read_as_one_that_is_not_known() {
         let mut rows = vec![row("other", &escape.repeat(40)); 199];
         rows.push(row("a", &format!("INC-1: {escape}")));
         let body = format!("{{\"Sessions\": [{}]}}", rows.join(","));
-        let faults = vec![Fault::new("DescribeSessions", 1, Play::Body(body))];
+        let faults = vec![Fault::new("DescribeSessions", 1, FaultKind::Body(body))];
         let seed = Seed { id: Some("a".into()), ..Seed::default() };
         let emulator = Emulator::new(Fleet { faults, sessions: vec![seed], ..Fleet::default() });
         let mut invocations = invocations(vec![json!({})]);
@@ -144,14 +144,14 @@ proptest! {
 async fn what_is_no_escape_makes_its_page_unreadable_and_the_listing_incomplete() {
     for escape in [r"\uZZZZ", r"\ud80", r"\x41"] {
         let body = format!(r#"{{"Sessions": [{{"SessionId": "a", "Reason": "{escape}"}}]}}"#);
-        let faults = vec![Fault::new("DescribeSessions", 5, Play::Body(body))];
+        let faults = vec![Fault::new("DescribeSessions", 5, FaultKind::Body(body))];
         let emulator = Emulator::new(Fleet { faults, ..crate::stage::fleet(0) });
         let ran = invoke(&emulator, invocations(vec![json!({})])).await;
         assert_error(&ran.replies[0], "ListingIncomplete", "the answer cannot be read");
         assert_eq!(emulator.active_ids().len(), 8, "{escape}");
     }
     let body = r#"{"Sessions": [{"SessionId": "a", "Reason": "\ud83d\ude00\u0000\u001b"}]}"#;
-    let faults = vec![Fault::new("DescribeSessions", 1, Play::Body(body.into()))];
+    let faults = vec![Fault::new("DescribeSessions", 1, FaultKind::Body(body.into()))];
     let emulator = Emulator::new(Fleet { faults, ..Fleet::default() });
     let ran = invoke(&emulator, invocations(vec![json!({})])).await;
     assert_eq!(ran.replies[0].as_ref().expect("a report")["verdicts"]["seen"], 1);
@@ -161,7 +161,7 @@ async fn what_is_no_escape_makes_its_page_unreadable_and_the_listing_incomplete(
 async fn a_flood_of_rows_is_refused_before_it_takes_memory() {
     let of = |list: &str| {
         let rows = vec!["{}"; (4 << 20) / 3 - 100].join(",");
-        Play::Body(format!("{{\"{list}\": [{rows}]}}"))
+        FaultKind::Body(format!("{{\"{list}\": [{rows}]}}"))
     };
     let listing = Fault::new("DescribeSessions", 1, of("Sessions")).always();
     let emulator = Emulator::new(Fleet { faults: vec![listing], ..crate::stage::fleet(0) });

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
-use session_manager_emulator::{Behaviour, Emulator, Fault, Fleet, Play};
+use session_manager_emulator::{Behaviour, Emulator, Fault, FaultKind, Fleet};
 
 use crate::{
     faults::expired,
@@ -48,14 +48,14 @@ async fn the_reply_is_the_report() {
         "calls": 1 + 1 + 4 + 1,
         "verdicts": {
             "seen": 8, "compliant": 1, "exempt": 2, "violation": 4, "undetermined": 1,
-            "unjudged": 0, "ending": 0,
+            "not_evaluated": 0, "ending": 0,
         },
         "outcomes": {
             "terminated": 4, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,
-            "failed": 0, "spared": 0, "held": 0, "left": 4,
+            "failed": 0, "would_terminate": 0, "deferred": 0, "no_action": 4,
         },
         "rules": {"one-hour": 4},
-        "tripped": false,
+        "circuit_breaker_open": false,
         "paused": false,
         "truncated": false,
     });
@@ -110,15 +110,15 @@ async fn every_line_is_a_json_object_with_powertools_keys_and_decisions_come_bef
     }
     let messages: Vec<_> = logs.iter().filter_map(|it| it["message"].as_str()).collect();
     let mut expected = vec!["sweep started", "policy warning"];
-    expected.extend(["session judged"; 8]);
+    expected.extend(["session evaluated"; 8]);
     expected.extend(["session terminated"; 4]);
     expected.extend(["sweep finished", "sweep started", "policy warning"]);
-    expected.extend(["session judged"; 4]);
+    expected.extend(["session evaluated"; 4]);
     expected.push("sweep finished");
     assert_eq!(messages, expected);
 
-    let judged = ran.lines_with("session judged");
-    let decision = &judged.iter().find(|it| it["session_id"] == "v-5h").expect("v-5h");
+    let evaluated = ran.lines_with("session evaluated");
+    let decision = &evaluated.iter().find(|it| it["session_id"] == "v-5h").expect("v-5h");
     for (name, value) in [
         ("owner", json!("arn:aws:sts::123456789012:assumed-role/dev/x")),
         ("target", json!("i-0000000000000dev0")),
@@ -248,7 +248,7 @@ async fn an_event_that_is_not_understood_ends_nobody() {
 async fn an_event_may_tighten_the_mode_and_never_loosen_it() {
     let emulator = Emulator::new(fleet(0));
     let reply = run(&emulator, invocations(vec![json!({"mode": "dry-run"})])).await;
-    assert_eq!(reply.expect("a report")["outcomes"]["spared"], 4);
+    assert_eq!(reply.expect("a report")["outcomes"]["would_terminate"], 4);
 
     let mut dry = invocations(vec![json!({"mode": "enforce"})]);
     dry.environment = vec![("REAPER_POLICY", POLICY)];
@@ -277,7 +277,7 @@ async fn the_policy_comes_from_a_parameter_a_variable_or_a_file() {
             (&reply["policy"]["source"], &reply["policy"]["version"]),
             (&json!(source), &version)
         );
-        assert_eq!(reply["outcomes"]["spared"], 4, "the mode is dry-run unless set");
+        assert_eq!(reply["outcomes"]["would_terminate"], 4, "the mode is dry-run unless set");
     }
 }
 
@@ -322,7 +322,7 @@ async fn a_policy_that_cannot_be_read_or_parsed_fails_the_run_and_ends_nobody() 
 
 #[tokio::test]
 async fn an_incomplete_run_acts_reports_and_then_fails() {
-    let faults = vec![Fault::new("DescribeSessions", 1, Play::RepeatToken).after(1)];
+    let faults = vec![Fault::new("DescribeSessions", 1, FaultKind::RepeatToken).after(1)];
     let mut fleet = Fleet { faults, ..fleet(200) };
     fleet.sessions.reverse();
     let emulator = Emulator::new(fleet);
@@ -338,7 +338,7 @@ async fn an_incomplete_run_acts_reports_and_then_fails() {
 
 #[tokio::test]
 async fn denied_everywhere_the_run_has_failed() {
-    let faults = vec![Fault::new("TerminateSession", 1, Play::Deny).always()];
+    let faults = vec![Fault::new("TerminateSession", 1, FaultKind::Deny).always()];
     let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
     let ran = invoke(&emulator, invocations(vec![json!({})])).await;
     assert_error(&ran.replies[0], "AllDenied", "4 denied");
@@ -377,15 +377,15 @@ async fn the_deadline_is_lambdas() {
     let deadline = Duration::from_secs(21);
     let invocations = Invocations { environment, events: vec![json!({})], deadline };
     let reply = run(&emulator, invocations).await.expect("a report");
-    assert_eq!(reply["outcomes"]["held"], 4);
+    assert_eq!(reply["outcomes"]["deferred"], 4);
     let first = &reply["sessions"][0];
-    assert_eq!((&first["hold"], &first["action"]), (&json!("deadline"), &json!("hold")));
+    assert_eq!((&first["deferred_by"], &first["action"]), (&json!("deadline"), &json!("defer")));
     assert_eq!(emulator.active_ids().len(), 8);
 }
 
 #[tokio::test]
 async fn the_second_half_of_the_margin_is_for_the_report() {
-    let hang = Play::Slow(Duration::from_mins(1));
+    let hang = FaultKind::Slow(Duration::from_mins(1));
     let faults = vec![Fault::new("DescribeSessions", 1, hang).always()];
     let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
     let mut invocations = invocations(vec![json!({})]);
@@ -399,7 +399,7 @@ async fn the_second_half_of_the_margin_is_for_the_report() {
 
 #[tokio::test]
 async fn what_is_probably_not_meant_and_what_went_wrong_on_the_way_is_warned_of() {
-    let faults = vec![Fault::new("GetResources", 1, Play::Deny)];
+    let faults = vec![Fault::new("GetResources", 1, FaultKind::Deny)];
     let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
     let ran = invoke(&emulator, invocations(vec![json!({})])).await;
     let failed = ran.lines_with("tag look-up failed");
@@ -438,8 +438,8 @@ async fn what_a_user_typed_stays_inside_its_string() {
     }
     let emulator = Emulator::new(fleet);
     let ran = invoke(&emulator, invocations(vec![json!({})])).await;
-    let judged = ran.lines_with("session judged");
-    assert_eq!(judged.len(), 8);
-    assert!(judged.iter().all(|it| it["document"] == hostile));
+    let evaluated = ran.lines_with("session evaluated");
+    assert_eq!(evaluated.len(), 8);
+    assert!(evaluated.iter().all(|it| it["document"] == hostile));
     assert_eq!(ran.replies[0].as_ref().expect("a report")["sessions"][0]["document"], hostile);
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use reaper_core::{
-    evaluate::{Verdict, judge},
+    evaluate::{Verdict, evaluate},
     policy::Policy,
     session::Session,
     target::{Tags, Unknown},
@@ -112,7 +112,7 @@ fn completions() -> Vec<Tags> {
 }
 
 fn is_ended(policy: &Policy, session: &Session, tags: &Tags) -> bool {
-    matches!(judge(policy, NOW, session, tags), Verdict::Violation { .. })
+    matches!(evaluate(policy, NOW, session, tags), Verdict::Violation { .. })
 }
 
 proptest! {
@@ -126,9 +126,9 @@ proptest! {
         why in select(vec![Unknown::TagsNotLookedUp, Unknown::TagsNotReturned]),
     ) {
         let policy = policy(&rules, &exemptions);
-        let unknown = judge(&policy, NOW, &session, &Tags::Unknown(why));
+        let unknown = evaluate(&policy, NOW, &session, &Tags::Unknown(why));
         for tags in completions() {
-            let known = judge(&policy, NOW, &session, &tags);
+            let known = evaluate(&policy, NOW, &session, &tags);
             // Rule lists may be less specific; a status may still be unknown.
             match &unknown {
                 Verdict::Violation { rules, unknown } => {
@@ -157,10 +157,10 @@ proptest! {
         tags in select(completions()),
     ) {
         let policy = policy(&rules, &exemptions);
-        let at_once = judge(&policy, NOW, &session, &tags);
-        let first = judge(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
+        let at_once = evaluate(&policy, NOW, &session, &tags);
+        let first = evaluate(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
         let lazily = match first.unknown() {
-            Some(_) => judge(&policy, NOW, &session, &tags),
+            Some(_) => evaluate(&policy, NOW, &session, &tags),
             None => first,
         };
         let is_violation = |it: &Verdict| matches!(it, Verdict::Violation { .. });

@@ -126,7 +126,7 @@ fn assert_sound(ran: &Ran, calls: &[Call]) {
     let (mut rows, mut n_finished) = (Vec::new(), 0);
     for line in lines {
         match line["message"].as_str() {
-            Some("session judged") => rows.push(line),
+            Some("session evaluated") => rows.push(line),
             Some("sweep finished") => {
                 assert_they_add_up(|name| line[name].as_u64());
                 n_finished += 1;
@@ -145,7 +145,7 @@ fn assert_sound(ran: &Ran, calls: &[Call]) {
     let ids = rows.iter().filter(is_violation).filter_map(|it| it["session_id"].as_str());
     let violators: BTreeSet<_> = ids.map(str::to_owned).collect();
     assert_only_violators(calls, &violators);
-    assert!(0 < n_finished || violators.is_empty(), "what was judged is counted");
+    assert!(0 < n_finished || violators.is_empty(), "what was evaluated is counted");
 }
 
 /// As Linux tells it.

@@ -14,9 +14,10 @@ use reaper_core::{
 };
 use session_manager_emulator::{Call, Emulator, Fault, Fleet, Seed, serve};
 use session_reaper::{
-    aws::{Ssm, Within},
+    Budget,
+    aws::Ssm,
     sweep::source::{PolicySource, PolicyUnusable},
-    sweep::{Order, sweep},
+    sweep::{SweepContext, sweep},
 };
 use tokio::{net::TcpListener, time::Instant};
 
@@ -31,7 +32,7 @@ rules:
 exemptions:
   - { id: break-glass, when: { owner: role/BreakGlass } }
   - { id: tagged, when: { target_tags: { "reaper:exempt": "true" } } }
-limits: { max_terminations: 1000, trip_above: { percent: 100 } }
+limits: { max_terminations: 1000, circuit_breaker: {max_percent: 100 } }
 "#;
 
 /// The same, but for one target, and without a word on tags.
@@ -41,7 +42,7 @@ rules:
   - { id: one-hour, when: { target: i-0000000000000dev0 }, require: { max_age: 1h } }
 exemptions:
   - { id: break-glass, when: { owner: role/BreakGlass } }
-limits: { trip_above: { percent: 100 } }
+limits: { circuit_breaker: {max_percent: 100 } }
 ";
 
 /// The sessions that `POLICY` wants ended in `fleet`, oldest first.
@@ -108,15 +109,15 @@ impl Stage {
         };
         let n_calls_before = self.emulator.calls().len();
         let ssm = Ssm::new(&config.build(), self.calls_per_second);
-        let end_by = Instant::now() + self.deadline;
+        let hard_stop = Instant::now() + self.deadline;
         let scope = Scope::from_arn("arn:aws:lambda:eu-central-1:123456789012:function:f");
-        let swept = sweep(Order {
+        let swept = sweep(SweepContext {
             ssm: &ssm,
             scope: scope.as_ref(),
             policy: &self.policy,
             mode: self.mode,
             now: self.emulator.now(),
-            within: Within { start_by: end_by - self.margin, end_by },
+            budget: Budget { last_start: hard_stop - self.margin, hard_stop },
             concurrency: 8,
         })
         .await;
@@ -162,7 +163,7 @@ impl Stage {
     }
 }
 
-/// Every session seen is counted once by verdict, and every judged one once by outcome.
+/// Every session seen is counted once by verdict, and every evaluated one once by outcome.
 #[track_caller]
 pub(crate) fn assert_adds_up(report: &Report) {
     let manifest = report.manifest();
@@ -175,11 +176,11 @@ pub(crate) fn assert_they_add_up(count: impl Fn(&str) -> Option<u64>) {
     let sum = |names: &[&str]| -> u64 {
         names.iter().map(|it| count(it).unwrap_or_else(|| panic!("no {it}"))).sum()
     };
-    let judged = sum(&["compliant", "exempt", "violation", "undetermined"]);
-    assert_eq!(sum(&["seen"]), judged + sum(&["unjudged", "ending"]));
+    let evaluated = sum(&["compliant", "exempt", "violation", "undetermined"]);
+    assert_eq!(sum(&["seen"]), evaluated + sum(&["not_evaluated", "ending"]));
     let tried = ["terminated", "already_gone", "unconfirmed", "denied", "throttled", "failed"];
-    assert_eq!(sum(&["violation"]), sum(&tried) + sum(&["spared", "held"]));
-    assert_eq!(judged, sum(&["violation", "left"]));
+    assert_eq!(sum(&["violation"]), sum(&tried) + sum(&["would_terminate", "deferred"]));
+    assert_eq!(evaluated, sum(&["violation", "no_action"]));
 }
 
 /// Of the sessions that these calls asked to end, each was found in violation, and none has a name
@@ -222,7 +223,7 @@ pub(crate) fn fleet(n_fillers: usize) -> Fleet {
     fleet
 }
 
-/// Judges `thousand`, by maximum age, owner allowlist and target tags.
+/// Evaluates `thousand`, by maximum age, owner allowlist and target tags.
 pub(crate) const THOUSAND_POLICY: &str = "
 version: 1
 tag_keys: [env, team]
@@ -293,7 +294,7 @@ pub(crate) fn assert_the_hundred_are_ended(emulator: &Emulator) {
 
 /// The outcomes of a sweep in which these became of the violators of `fleet`, and the rest left.
 pub(crate) fn outcomes(n_fillers: usize, violators: Outcomes) -> Outcomes {
-    Outcomes { left: 4 + n_fillers, ..violators }
+    Outcomes { no_action: 4 + n_fillers, ..violators }
 }
 
 pub(crate) fn inline(text: &str) -> PolicySource {

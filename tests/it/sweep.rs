@@ -29,7 +29,7 @@ async fn violators_are_ended_oldest_first_and_nobody_else() {
 async fn a_dry_run_ends_nobody_verifies_nothing_and_says_whom_it_spared() {
     let stage = Stage { mode: Mode::DryRun, ..Stage::new(Wire::Socket, fleet(0)) };
     let report = stage.sweep().await;
-    stage.check(&report, outcomes(0, Outcomes { spared: 4, ..Outcomes::default() }));
+    stage.check(&report, outcomes(0, Outcomes { would_terminate: 4, ..Outcomes::default() }));
     assert_eq!(stage.asked_to_end(), Vec::<String>::new());
     assert_eq!(stage.calls("DescribeSessions").len(), 1);
 }
@@ -68,31 +68,35 @@ async fn untagged_targets_have_no_tags_if_the_policy_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn limits_hold_some_and_the_breaker_and_paused_hold_everybody() {
-    for (limits, terminated, tripped) in [
-        ("limits: {max_terminations: 2, trip_above: {percent: 100}}", 2, false),
-        ("limits: {trip_above: {percent: 49, at_least: 4}}", 0, true),
-        ("limits: {trip_above: {percent: 50, at_least: 4}}", 4, false),
-        ("limits: {trip_above: {percent: 0, at_least: 5}}", 4, false),
+    for (limits, terminated, circuit_breaker_open) in [
+        ("limits: {max_terminations: 2, circuit_breaker: {max_percent: 100}}", 2, false),
+        ("limits: {circuit_breaker: {max_percent: 49, min_violations: 4}}", 0, true),
+        ("limits: {circuit_breaker: {max_percent: 50, min_violations: 4}}", 4, false),
+        ("limits: {circuit_breaker: {max_percent: 0, min_violations: 5}}", 4, false),
         ("paused: true", 0, false),
     ] {
         let (policy, _) = POLICY.split_once("limits").expect("limits");
         let policy = inline(&format!("{policy}{limits}"));
         let stage = Stage { policy, ..Stage::new(Wire::InProcess, fleet(0)) };
         let report = stage.sweep().await;
-        let held = 4 - terminated;
-        stage.check(&report, outcomes(0, Outcomes { terminated, held, ..Outcomes::default() }));
+        let deferred = 4 - terminated;
+        stage.check(&report, outcomes(0, Outcomes { terminated, deferred, ..Outcomes::default() }));
         // Half of the limit is for the oldest, the other half for others in turn.
         let asked = stage.asked_to_end();
         assert_eq!(asked.len(), terminated);
         assert_eq!(asked.first().is_some_and(|it| it == VIOLATORS[0]), 0 < terminated);
-        assert_eq!((report.tripped, report.failure()), (tripped, None), "{limits}");
+        assert_eq!(
+            (report.circuit_breaker_open, report.failure()),
+            (circuit_breaker_open, None),
+            "{limits}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn those_whom_aws_never_ends_hold_up_nobody_for_ever() {
     let (policy, _) = POLICY.split_once("limits").expect("limits");
-    let limits = "limits: {max_terminations: 2, trip_above: {percent: 100}}";
+    let limits = "limits: {max_terminations: 2, circuit_breaker: {max_percent: 100}}";
     let mut fleet = fleet(0);
     let (immortal, mortal) = VIOLATORS.split_at(2);
     for seed in &mut fleet.sessions {

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use reaper_core::report::Outcomes;
 use serde_json::{Value, json};
 use session_manager_emulator::{
-    Emulator, Fault, Fleet, OnTerminate, Play, Reset, Seed, ToEnded, serve,
+    Emulator, Fault, FaultKind, Fleet, OnTerminate, Reset, Seed, ToEnded, serve,
 };
 use session_reaper::sweep::source::PolicySource;
 
@@ -29,7 +29,7 @@ const THREE_PAGES: usize = 400;
 /// What a listing comes to when a fault strikes one of its pages once: that of the last fillers, or the
 /// last of all where only that one can be struck.
 enum Listing {
-    /// It is complete: so many are ended, of so many seen, of whom so many cannot be judged.
+    /// It is complete: so many are ended, of so many seen, of whom so many cannot be evaluated.
     Complete(usize, usize, usize),
     /// It is incomplete, for this reason, and nobody of the later pages is ended.
     Incomplete(&'static str),
@@ -60,11 +60,11 @@ fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
         (json!("empty_page"),            Complete(4, 408, 0),              "terminated", false, None),
         (json!("empty_token"),           Complete(4, 408, 0),              "terminated", true,  None),
         (error,                          Incomplete("was refused"),        "failed",     false, Some("Odd: no")),
-        (json!({"forget": "SessionId"}), Complete(4, 408, 200),            "terminated", true,  None),
-        (json!({"forget": "Owner"}),     Complete(4, 408, 200),            "terminated", true,  None),
-        (json!({"forget": "Target"}),    Complete(4, 408, 200),            "terminated", true,  None),
-        (json!({"forget": "StartDate"}), Complete(4, 408, 200),            "terminated", true,  None),
-        (json!({"forget": "Status"}),    Complete(4, 408, 0),              "terminated", true,  None),
+        (json!({"drop_field": "SessionId"}), Complete(4, 408, 200),            "terminated", true,  None),
+        (json!({"drop_field": "Owner"}),     Complete(4, 408, 200),            "terminated", true,  None),
+        (json!({"drop_field": "Target"}),    Complete(4, 408, 200),            "terminated", true,  None),
+        (json!({"drop_field": "StartDate"}), Complete(4, 408, 200),            "terminated", true,  None),
+        (json!({"drop_field": "Status"}),    Complete(4, 408, 0),              "terminated", true,  None),
         (json!("internal_error"),        Complete(4, 408, 0),              "terminated", true,  None),
         (json!("invalid_token"),         Complete(4, 408, 0),              "failed",     false, Some("InvalidNextToken")),
         (json!("more_tags"),             Complete(4, 408, 0),              "terminated", false, None),
@@ -85,7 +85,7 @@ fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
 /// session that is told of once is ended all the same.
 fn only_operation(name: &str) -> Option<&'static str> {
     match name {
-        "duplicate_rows" | "empty_token" | "forget" | "repeat_token" | "shuffle_page" => {
+        "duplicate_rows" | "empty_token" | "drop_field" | "repeat_token" | "shuffle_page" => {
             Some("DescribeSessions")
         }
         "more_tags" => Some("GetResources"),
@@ -111,8 +111,8 @@ fn name(play: &Value) -> &str {
 #[tokio::test]
 async fn every_fault_strikes_every_operation_and_comes_to_what_it_must() {
     let named: BTreeSet<_> = table().iter().map(|(play, ..)| name(play).to_owned()).collect();
-    assert_eq!(named, variants::<Play>(), "each is in the table");
-    let strike = async |(play, listing, outcome, has_tags, problem)| {
+    assert_eq!(named, variants::<FaultKind>(), "each is in the table");
+    let apply = async |(play, listing, outcome, has_tags, problem)| {
         tokio::join!(
             strike_the_listing(&play, listing),
             strike_a_termination(&play, outcome),
@@ -124,12 +124,12 @@ async fn every_fault_strikes_every_operation_and_comes_to_what_it_must() {
     let (slow, swift): (Vec<_>, Vec<_>) =
         table().into_iter().partition(|(play, ..)| name(play).starts_with("slow"));
     for row in swift {
-        Box::pin(strike(row)).await;
+        Box::pin(apply(row)).await;
     }
-    join_all(slow.into_iter().map(strike)).await;
+    join_all(slow.into_iter().map(apply)).await;
 }
 
-/// The fault did strike, once, unless there is nothing in the operation's answers that it could change.
+/// The fault did apply, once, unless there is nothing in the operation's answers that it could change.
 #[track_caller]
 fn assert_struck(stage: &Stage, operation: &str, play: &Value) {
     let n_struck = stage.calls(operation).iter().filter(|it| it.struck_by.is_some()).count();
@@ -143,15 +143,19 @@ async fn strike_the_listing(play: &Value, expected: Listing) {
     let stage = Stage::with_faults(Wire::Socket, THREE_PAGES, vec![fault]);
     let report = stage.sweep().await;
     assert_struck(&stage, "DescribeSessions", play);
-    let (n_ended, it) = (report.outcomes.terminated, report.verdicts);
+    let (n_terminated, it) = (report.outcomes.terminated, report.verdicts);
     match expected {
-        Listing::Complete(ended, seen, unjudged) => {
-            assert_eq!((n_ended, it.seen, it.unjudged), (ended, seen, unjudged), "{play}");
+        Listing::Complete(ended, seen, not_evaluated) => {
+            assert_eq!(
+                (n_terminated, it.seen, it.not_evaluated),
+                (ended, seen, not_evaluated),
+                "{play}"
+            );
             assert_eq!(report.failure(), None, "{play}");
         }
         Listing::Incomplete(why) => {
             let failure = report.failure().map(|it| it.to_string()).unwrap_or_default();
-            assert!(failure.contains(why) && n_ended == 0, "{play}: {failure}");
+            assert!(failure.contains(why) && n_terminated == 0, "{play}: {failure}");
         }
     }
 }
@@ -211,9 +215,9 @@ async fn a_field_that_is_forgotten_ends_nobody_about_whom_it_decides() {
     let by_status = "
 version: 1
 rules: [{ id: a, when: { status: Connected }, require: { max_age: 1h } }]
-limits: { trip_above: { percent: 100 } }
+limits: { circuit_breaker: {max_percent: 100 } }
 ";
-    for (field, policy, ended, unjudged, undetermined) in [
+    for (field, policy, ended, not_evaluated, undetermined) in [
         ("SessionId", POLICY, 0, 8, 0),
         ("Owner", POLICY, 0, 8, 0),
         ("Target", POLICY, 0, 8, 0),
@@ -222,13 +226,13 @@ limits: { trip_above: { percent: 100 } }
         ("Status", by_status, 0, 0, 7),
     ] {
         // In whatever listing, also in those that verify.
-        let fault = once("DescribeSessions", &json!({"forget": field})).always();
+        let fault = once("DescribeSessions", &json!({"drop_field": field})).always();
         let stage = Stage::with_faults(Wire::Socket, 0, vec![fault]);
         let stage = Stage { policy: inline(policy), ..stage };
         let report = stage.sweep().await;
         let it = report.verdicts;
-        let actual = (report.outcomes.terminated, it.unjudged, it.undetermined);
-        assert_eq!(actual, (ended, unjudged, undetermined), "{field}");
+        let actual = (report.outcomes.terminated, it.not_evaluated, it.undetermined);
+        assert_eq!(actual, (ended, not_evaluated, undetermined), "{field}");
         assert_eq!(stage.asked_to_end().len(), ended, "{field}");
         assert!(stage.calls("DescribeSessions").iter().all(|it| it.struck_by.is_some()), "{field}");
     }
@@ -239,7 +243,7 @@ limits: { trip_above: { percent: 100 } }
 async fn tags_that_are_forgotten_exempt_nobody_and_condemn_nobody() {
     let policy = POLICY.replace("tag_keys:", "untagged: no-tags\ntag_keys:");
     for field in ["Tags", "ResourceARN", "Key"] {
-        let fault = once("GetResources", &json!({"forget": field})).always();
+        let fault = once("GetResources", &json!({"drop_field": field})).always();
         let stage = Stage::with_faults(Wire::Socket, 0, vec![fault]);
         let stage = Stage { policy: inline(&policy), ..stage };
         let report = stage.sweep().await;
@@ -265,7 +269,7 @@ async fn sessions_that_end_late_or_never_or_have_ended_come_to_what_they_must() 
         let deadline = Duration::from_millis(10_000 + 5_500);
         let stage = Stage { deadline, ..Stage::new(Wire::Socket, fleet) };
         let report = stage.sweep().await;
-        stage.check(&report, Outcomes { left: 4, ..expected });
+        stage.check(&report, Outcomes { no_action: 4, ..expected });
     }
 
     let gone = Outcomes { terminated: 3, already_gone: 1, ..Outcomes::default() };
@@ -278,7 +282,7 @@ async fn sessions_that_end_late_or_never_or_have_ended_come_to_what_they_must() 
         fleet.faults = vec![once("TerminateSession", &json!({"vanish": "v-2h"}))];
         let stage = Stage::new(Wire::Socket, fleet);
         let report = stage.sweep().await;
-        stage.check(&report, Outcomes { left: 4, ..expected });
+        stage.check(&report, Outcomes { no_action: 4, ..expected });
     }
 }
 
@@ -393,7 +397,7 @@ async fn what_aws_refuses_for_everybody_is_told_with_the_way_out_in_one_line() {
         for (code, message, advice) in table {
             let of_it = |it: &str| it.replace("DescribeSessions", operation);
             let (code, message) = (code.to_owned(), of_it(message));
-            let play = Play::Error { status: 400, code: code.clone(), message };
+            let play = FaultKind::Error { status: 400, code: code.clone(), message };
             // A listing is in the middle of the sweep: one page was read.
             let n_before = usize::from(operation == "DescribeSessions");
             let faults = vec![Fault::new(operation, 1, play).always().after(n_before)];
@@ -419,7 +423,7 @@ async fn credentials_that_expire_before_the_policy_is_read_are_told_of() {
             "allow `kms:Decrypt`",
         ),
     ] {
-        let play = Play::Error { status: 400, code: code.into(), message: message.into() };
+        let play = FaultKind::Error { status: 400, code: code.into(), message: message.into() };
         let faults = vec![Fault::new("GetParameter", 1, play)];
         let stage = Stage::with_faults(Wire::Socket, 0, faults);
         let stage = Stage { policy: PolicySource::Parameter("/p".into()), ..stage };
@@ -475,10 +479,10 @@ async fn other_answers_beyond_all_measure_are_cut_off_as_well() {
     let long = "x".repeat(10 << 20);
     let tags = json!({"ResourceTagMappingList": [{"ResourceARN": long}]}).to_string();
     let parameter = json!({"Parameter": {"Name": "/policy", "Value": long}}).to_string();
-    let error = Play::Error { status: 400, code: "Odd".into(), message: long };
+    let error = FaultKind::Error { status: 400, code: "Odd".into(), message: long };
     for (operation, play, message) in [
-        ("GetResources", Play::Body(tags), "tag look-up failed"),
-        ("GetParameter", Play::Body(parameter), "sweep failed"),
+        ("GetResources", FaultKind::Body(tags), "tag look-up failed"),
+        ("GetParameter", FaultKind::Body(parameter), "sweep failed"),
         ("GetParameter", error.clone(), "sweep failed"),
         ("DescribeSessions", error.clone(), "sweep failed"),
         ("TerminateSession", error, "session unconfirmed"),
@@ -557,7 +561,7 @@ async fn ten_thousand_sessions_and_a_hundred_thousand_by_a_release_build_are_see
     let expected = (json!(n_pages * 200), json!(n_pages));
     assert_eq!((&report["verdicts"]["compliant"], &report["calls"]), (&expected.0, &expected.1));
     assert_eq!(report["coverage"]["complete"], true);
-    assert_eq!(ran.lines_with("session judged").len(), n_pages * 200);
+    assert_eq!(ran.lines_with("session evaluated").len(), n_pages * 200);
     assert_bounded(&ran, max_mib, "many sessions");
 }
 
@@ -582,7 +586,7 @@ async fn of_ten_thousand_sessions_a_thousand_are_ended_verified_and_told() {
     let report = ran.replies[0].as_ref().expect("a report");
     let (verdicts, outcomes) = (&report["verdicts"], &report["outcomes"]);
     assert_eq!((&verdicts["seen"], &verdicts["violation"]), (&json!(10_000), &json!(1_504)));
-    assert_eq!((&outcomes["terminated"], &outcomes["held"]), (&json!(1_000), &json!(504)));
+    assert_eq!((&outcomes["terminated"], &outcomes["deferred"]), (&json!(1_000), &json!(504)));
     assert_eq!(
         (report["sessions"].as_array().map(Vec::len), &report["truncated"]),
         (Some(1_000), &json!(true))

@@ -1,4 +1,4 @@
-//! What must be true after every sweep: judged from what was asked and served, and from the
+//! What must be true after every sweep: evaluated from what was asked and served, and from the
 //! emulator's own truth.
 
 use std::{
@@ -8,12 +8,12 @@ use std::{
 
 use reaper_core::{
     evaluate,
-    plan::{Action, Hold},
-    report::{Mode, Outcome, Report, Settled},
+    plan::{Action, DeferReason},
+    report::{Mode, Outcome, OutcomeRecord, Report},
     target::Unknown,
 };
 use serde_json::Value;
-use session_reaper::sweep::Swept;
+use session_reaper::sweep::SweepResult;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -57,9 +57,9 @@ pub(crate) struct Run {
     pub(crate) interval: Duration,
     pub(crate) began_at: Instant,
     /// No call starts from here on.
-    pub(crate) start_by: Instant,
+    pub(crate) last_start: Instant,
     /// The sweep is over by then.
-    pub(crate) end_by: Instant,
+    pub(crate) hard_stop: Instant,
     pub(crate) ended_at: Instant,
     /// Who was active when it began, and when it ended.
     pub(crate) active_before: HashSet<String>,
@@ -70,9 +70,9 @@ pub(crate) struct Run {
 #[derive(Debug)]
 pub(crate) enum End {
     Killed,
-    /// There was no policy to judge by.
+    /// There was no policy to evaluate by.
     Unusable,
-    Swept(Box<Swept>),
+    SweepResult(Box<SweepResult>),
 }
 
 /// What was served to one sweep, read without any of its code.
@@ -84,7 +84,7 @@ struct Served<'a> {
     rows: Vec<&'a Value>,
     pages: u32,
     /// Whether the listing reached its end, without repetition.
-    is_whole: bool,
+    is_complete: bool,
     /// How long the listing took, or would have taken at the pace.
     listed_for: Duration,
     /// By target; what was never asked for is not here.
@@ -136,7 +136,7 @@ impl Exchange {
     }
 
     /// Whether nobody can tell whether the call took effect.
-    fn is_unclear(&self) -> bool {
+    fn is_ambiguous(&self) -> bool {
         match &self.answer {
             None | Some(Answer::Reset) => true,
             Some(Answer::Http { status: 200, .. }) => self.success().is_none(),
@@ -199,11 +199,11 @@ impl<'a> Served<'a> {
         let parameter = answers.find_map(Exchange::success).map(|it| &it["Parameter"]);
         let model = parameter.and_then(|it| policies.get(it["Value"].as_str()?));
         let census: Vec<_> = survey(exchanges).filter(|it| it.is("DescribeSessions")).collect();
-        let (rows, pages, is_whole) = read_listing(&census);
+        let (rows, pages, is_complete) = read_listing(&census);
         let began_at = census.first().map(|it| it.started_at);
         // One that was not waited for took what an attempt may take.
         let ended_at =
-            |it: &&Exchange| it.ended_at.unwrap_or((it.started_at + ATTEMPT).min(run.end_by));
+            |it: &&Exchange| it.ended_at.unwrap_or((it.started_at + ATTEMPT).min(run.hard_stop));
         let ended_at = census.iter().map(ended_at).max();
         let took = began_at.zip(ended_at).map(|(from, to)| to - from).unwrap_or_default();
         Self {
@@ -211,7 +211,7 @@ impl<'a> Served<'a> {
             model,
             rows,
             pages,
-            is_whole,
+            is_complete,
             listed_for: took.max(run.interval * pages),
             tags: model.map(|it| read_tags(survey(exchanges), it)).unwrap_or_default(),
             asked_to_end: endings(run).filter_map(Exchange::session).collect(),
@@ -220,10 +220,10 @@ impl<'a> Served<'a> {
 }
 
 fn read_listing<'a>(exchanges: &[&'a Exchange]) -> (Vec<&'a Value>, u32, bool) {
-    let (mut rows, mut pages, mut is_whole) = (Vec::<&Value>::new(), 0, false);
+    let (mut rows, mut pages, mut is_complete) = (Vec::<&Value>::new(), 0, false);
     let (mut ids, mut tokens, mut n_restarts) = (HashSet::new(), HashSet::new(), 0);
     for exchange in exchanges {
-        is_whole = false;
+        is_complete = false;
         if exchange.error_code() == Some("InvalidNextToken") {
             n_restarts += 1;
             if 2 < n_restarts {
@@ -237,12 +237,12 @@ fn read_listing<'a>(exchanges: &[&'a Exchange]) -> (Vec<&'a Value>, u32, bool) {
         pages += 1;
         rows.extend(sessions.iter().filter(|it| id(it).is_none_or(|id| ids.insert(id))));
         let token = page["NextToken"].as_str().filter(|it| !it.is_empty());
-        is_whole = token.is_none();
+        is_complete = token.is_none();
         if token.is_some_and(|it| !tokens.insert(it)) {
             break;
         }
     }
-    (rows, pages, is_whole)
+    (rows, pages, is_complete)
 }
 
 fn read_tags<'a>(
@@ -289,7 +289,7 @@ fn check_served<'a>(
             ensure!(served.model.is_none(), "a policy that can be read was not used");
             return Ok(served);
         }
-        End::Swept(swept) => swept,
+        End::SweepResult(swept) => swept,
     };
     let Some(model) = served.model else { return Err("nobody has served this policy".into()) };
     check_coverage(run, &served, swept)?;
@@ -297,10 +297,10 @@ fn check_served<'a>(
     let settled: HashMap<_, _> =
         swept.findings.settled.iter().map(|it| (&*it.step.session.id, it)).collect();
     check_verdicts(run, &served, model, &settled)?;
-    let judged = oldest_first(run, &served, &swept.findings.settled)?;
-    check_rows(run, &served, &judged, swept)?;
+    let evaluated = oldest_first(run, &served, &swept.findings.settled)?;
+    check_rows(run, &served, &evaluated, swept)?;
     check_identity(run, &served, &swept.report)?;
-    check_plan(run, &served, model, &judged, swept)?;
+    check_plan(run, &served, model, &evaluated, swept)?;
     for it in &swept.findings.settled {
         check_outcome(run, &served, it).map_err(|err| format!("{}: {err}", it.step.session.id))?;
     }
@@ -314,7 +314,7 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let mut is_census = true;
     let end_acting_by = act_by(run, served) + Duration::from_secs(2) + TICK;
     for it in &run.exchanges {
-        ensure!(it.started_at < run.start_by, "{} began after the deadline", it.operation);
+        ensure!(it.started_at < run.last_start, "{} began after the deadline", it.operation);
         let over_at = it.over_at.unwrap_or(run.ended_at);
         ensure!(over_at <= it.started_at + ATTEMPT + TICK, "{} took too long", it.operation);
         let is_ending = it.is("TerminateSession");
@@ -333,7 +333,7 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
             ensure!(is_early, "no time was left to verify by");
         }
         if it.is("DescribeSessions") && is_census {
-            let third = (run.start_by - it.started_at) / 3;
+            let third = (run.last_start - it.started_at) / 3;
             let by = *listing_by.get_or_insert(it.started_at + third);
             ensure!(it.started_at <= by, "the listing took more than a third of the time");
         }
@@ -347,7 +347,7 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
         let n = endings(run).filter(|it| it.ended_at.is_some()).filter(is_under_way).count();
         ensure!(n <= CONCURRENCY, "{n} terminations were under way at a time");
     }
-    ensure!(run.ended_at <= run.end_by, "the sweep was not over in time");
+    ensure!(run.ended_at <= run.hard_stop, "the sweep was not over in time");
     Ok(())
 }
 
@@ -355,10 +355,10 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
 fn check_look_up(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let census = survey(&run.exchanges).filter(|it| it.is("DescribeSessions"));
     let Some(listed_at) = census.filter_map(|it| it.over_at).max() else { return Ok(()) };
-    let act_by = if run.mode == Mode::Enforce { act_by(run, served) } else { run.start_by };
+    let act_by = if run.mode == Mode::Enforce { act_by(run, served) } else { run.last_start };
     let by = act_by - act_by.saturating_duration_since(listed_at) / 2;
     let mut look_up = run.exchanges.iter().filter(|it| it.is("GetResources"));
-    let is_in_time = !served.is_whole || look_up.all(|it| it.started_at <= by);
+    let is_in_time = !served.is_complete || look_up.all(|it| it.started_at <= by);
     ensure!(is_in_time, "the look-up took more than half of the time to act");
     Ok(())
 }
@@ -372,7 +372,7 @@ fn had_time(run: &Run, served: &Served<'_>) -> bool {
 
 /// No termination starts from here on.
 fn act_by(run: &Run, served: &Served<'_>) -> Instant {
-    run.start_by - served.listed_for - Duration::from_secs(2)
+    run.last_start - served.listed_for - Duration::from_secs(2)
 }
 
 /// Nobody is asked to end but whom this listing, these tags and this policy condemn; within limits.
@@ -388,7 +388,7 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
         let row = rows.get(session).ok_or_else(|| format!("{session} was ended unseen"))?;
         ensure!(!is_ending(row), "{session} was ending already");
         let Some(listed) = Listed::read(row, run.now_ms) else {
-            return Err(format!("{session} was ended, and cannot be judged: {row}"));
+            return Err(format!("{session} was ended, and cannot be evaluated: {row}"));
         };
         let tags = tags_of(served, &listed);
         let is_condemned = model.condemns(run.now_ms, &listed, &tags);
@@ -396,11 +396,11 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
     }
     if !served.asked_to_end.is_empty() {
         let rows = served.rows.iter().filter(|it| !is_ending(it));
-        let judged: Vec<_> = rows.filter_map(|it| Listed::read(it, run.now_ms)).collect();
+        let evaluated: Vec<_> = rows.filter_map(|it| Listed::read(it, run.now_ms)).collect();
         let verdicts = |it| model.verdicts(run.now_ms, it, &tags_of(served, it));
-        let violators = judged.iter().map(verdicts);
+        let violators = evaluated.iter().map(verdicts);
         let n = violators.filter(|it| *it == BTreeSet::from([Verdict::Violation])).count();
-        ensure!(!trips(model, n, judged.len()), "the breaker held nobody");
+        ensure!(!trips(model, n, evaluated.len()), "the circuit breaker held nobody");
     }
     ensure!(!model.is_paused || served.asked_to_end.is_empty(), "the policy is paused");
     let n = served.asked_to_end.len();
@@ -416,10 +416,10 @@ fn tags_of(served: &Served<'_>, listed: &Listed) -> Tags {
 }
 
 /// A listing that was cut, repeated or failed is not complete, and a complete one has everybody.
-fn check_coverage(run: &Run, served: &Served<'_>, swept: &Swept) -> Result<(), String> {
+fn check_coverage(run: &Run, served: &Served<'_>, swept: &SweepResult) -> Result<(), String> {
     let coverage = &swept.report.coverage;
-    let is_as_served = (coverage.complete, coverage.pages) == (served.is_whole, served.pages);
-    ensure!(is_as_served, "{coverage:?}, but whole: {}, {}", served.is_whole, served.pages);
+    let is_as_served = (coverage.complete, coverage.pages) == (served.is_complete, served.pages);
+    ensure!(is_as_served, "{coverage:?}, but whole: {}, {}", served.is_complete, served.pages);
     ensure!(coverage.complete == coverage.problem.is_none(), "{coverage:?}");
     let failure = swept.report.failure();
     ensure!(coverage.complete || failure.is_some(), "an incomplete run did not fail");
@@ -434,12 +434,16 @@ fn check_coverage(run: &Run, served: &Served<'_>, swept: &Swept) -> Result<(), S
 }
 
 /// Every session seen is found once, and the counts add up.
-fn check_counts(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Result<(), String> {
+fn check_counts(
+    n_exchanges: usize,
+    served: &Served<'_>,
+    swept: &SweepResult,
+) -> Result<(), String> {
     let findings = &swept.findings;
     let settled = findings.settled.iter().map(|it| Some(&*it.step.session.id));
-    let unjudged = findings.unjudged.iter().map(|(it, _)| it.id.as_deref());
+    let not_evaluated = findings.not_evaluated.iter().map(|(it, _)| it.id.as_deref());
     let ending = findings.ending.iter().map(|it| it.id.as_deref());
-    let mut told: Vec<_> = settled.chain(unjudged).chain(ending).collect();
+    let mut told: Vec<_> = settled.chain(not_evaluated).chain(ending).collect();
     let mut seen: Vec<_> = served.rows.iter().map(|it| id(it)).collect();
     told.sort_unstable();
     seen.sort_unstable();
@@ -449,7 +453,7 @@ fn check_counts(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Resul
     ensure!(n_calls == n_exchanges as u64, "{n_exchanges} calls were made, {n_calls} are told");
     let (verdicts, outcomes) = (swept.report.verdicts, swept.report.outcomes);
     let count = |name: Verdict| {
-        let is_it = |it: &&Settled| told_verdict(it) == name;
+        let is_it = |it: &&OutcomeRecord| told_verdict(it) == name;
         findings.settled.iter().filter(is_it).count()
     };
     let counted = [Verdict::Compliant, Verdict::Exempt, Verdict::Violation, Verdict::Undetermined];
@@ -457,8 +461,11 @@ fn check_counts(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Resul
     let it = verdicts;
     ensure!(counted == [it.compliant, it.exempt, it.violation, it.undetermined], "{it:?}");
     ensure!(it.seen == seen.len(), "{it:?}");
-    ensure!((it.unjudged, it.ending) == (findings.unjudged.len(), findings.ending.len()), "{it:?}");
-    ensure!(it.seen == counted.iter().sum::<usize>() + it.unjudged + it.ending, "{it:?}");
+    ensure!(
+        (it.not_evaluated, it.ending) == (findings.not_evaluated.len(), findings.ending.len()),
+        "{it:?}"
+    );
+    ensure!(it.seen == counted.iter().sum::<usize>() + it.not_evaluated + it.ending, "{it:?}");
     let o = outcomes;
     let told = [
         (Outcome::Terminated, o.terminated),
@@ -467,9 +474,9 @@ fn check_counts(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Resul
         (Outcome::Denied, o.denied),
         (Outcome::Throttled, o.throttled),
         (Outcome::Failed, o.failed),
-        (Outcome::Spared, o.spared),
-        (Outcome::Held, o.held),
-        (Outcome::Left, o.left),
+        (Outcome::WouldTerminate, o.would_terminate),
+        (Outcome::Deferred, o.deferred),
+        (Outcome::NoAction, o.no_action),
     ];
     for (outcome, n) in told {
         let n_settled = findings.settled.iter().filter(|it| it.outcome == outcome).count();
@@ -482,19 +489,19 @@ fn check_counts(n_exchanges: usize, served: &Served<'_>, swept: &Swept) -> Resul
 fn oldest_first<'a>(
     run: &Run,
     served: &Served<'_>,
-    settled: &'a [Settled],
-) -> Result<Vec<(Listed, &'a Settled)>, String> {
+    settled: &'a [OutcomeRecord],
+) -> Result<Vec<(Listed, &'a OutcomeRecord)>, String> {
     let rows: HashMap<_, _> = served.rows.iter().filter_map(|it| Some((id(it)?, *it))).collect();
-    let listed = |it: &'a Settled| {
+    let listed = |it: &'a OutcomeRecord| {
         let row = rows.get(&*it.step.session.id);
         let listed = row.and_then(|row| Listed::read(row, run.now_ms));
-        Ok((listed.ok_or_else(|| format!("{} was judged", it.step.session.id))?, it))
+        Ok((listed.ok_or_else(|| format!("{} was evaluated", it.step.session.id))?, it))
     };
-    let mut judged = settled.iter().map(listed).collect::<Result<Vec<_>, String>>()?;
-    judged.sort_by(|(a, x), (b, y)| {
+    let mut evaluated = settled.iter().map(listed).collect::<Result<Vec<_>, String>>()?;
+    evaluated.sort_by(|(a, x), (b, y)| {
         (a.started_ms, &x.step.session.id).cmp(&(b.started_ms, &y.step.session.id))
     });
-    Ok(judged)
+    Ok(evaluated)
 }
 
 /// The reply has a row for every session that is not compliant, what matters most first, and the
@@ -502,21 +509,21 @@ fn oldest_first<'a>(
 fn check_rows(
     run: &Run,
     served: &Served<'_>,
-    judged: &[(Listed, &Settled)],
-    swept: &Swept,
+    evaluated: &[(Listed, &OutcomeRecord)],
+    swept: &SweepResult,
 ) -> Result<(), String> {
     let of_verdict = |verdict, name| {
-        let those = judged.iter().filter(move |(_, it)| told_verdict(it) == verdict);
+        let those = evaluated.iter().filter(move |(_, it)| told_verdict(it) == verdict);
         those.map(move |(_, it)| (Some(&*it.step.session.id), name, Some(it.outcome.name())))
     };
-    let is_unjudged = |row: &Value| {
+    let is_not_evaluated = |row: &Value| {
         id(row).is_none() || !is_ending(row) && Listed::read(row, run.now_ms).is_none()
     };
-    let unjudged = served.rows.iter().filter(|it| is_unjudged(it));
+    let not_evaluated = served.rows.iter().filter(|it| is_not_evaluated(it));
     let ending = served.rows.iter().filter(|it| id(it).is_some() && is_ending(it));
     let expected: Vec<_> = of_verdict(Verdict::Violation, "violation")
         .chain(of_verdict(Verdict::Undetermined, "undetermined"))
-        .chain(unjudged.map(|it| (id(it), "unjudged", None)))
+        .chain(not_evaluated.map(|it| (id(it), "not_evaluated", None)))
         .chain(of_verdict(Verdict::Exempt, "exempt"))
         .chain(ending.map(|it| (id(it), "ending", None)))
         .collect();
@@ -533,7 +540,7 @@ fn check_rows(
     Ok(())
 }
 
-/// The report says by which policy it was judged, how, and when.
+/// The report says by which policy it was evaluated, how, and when.
 fn check_identity(run: &Run, served: &Served<'_>, report: &Report) -> Result<(), String> {
     let sha256 = |text: &str| hex::encode(Sha256::digest(text));
     let parameter = served.parameter.ok_or("there was no parameter")?;
@@ -554,7 +561,7 @@ fn check_identity(run: &Run, served: &Served<'_>, report: &Report) -> Result<(),
     Ok(())
 }
 
-fn told_verdict(settled: &Settled) -> Verdict {
+fn told_verdict(settled: &OutcomeRecord) -> Verdict {
     match settled.step.verdict {
         evaluate::Verdict::Compliant => Verdict::Compliant,
         evaluate::Verdict::Exempt { .. } => Verdict::Exempt,
@@ -563,18 +570,18 @@ fn told_verdict(settled: &Settled) -> Verdict {
     }
 }
 
-/// Every row that can be judged is judged, as the model does, and no other.
+/// Every row that can be evaluated is evaluated, as the model does, and no other.
 fn check_verdicts(
     run: &Run,
     served: &Served<'_>,
     model: &Model,
-    settled: &HashMap<&str, &Settled>,
+    settled: &HashMap<&str, &OutcomeRecord>,
 ) -> Result<(), String> {
     for row in &served.rows {
         let listed = Listed::read(row, run.now_ms).filter(|_| !is_ending(row));
         let settled = id(row).and_then(|id| settled.get(id));
         let (Some(listed), Some(settled)) = (&listed, settled) else {
-            ensure!(listed.is_none() && settled.is_none(), "judged or not? {row}");
+            ensure!(listed.is_none() && settled.is_none(), "evaluated or not? {row}");
             continue;
         };
         let tags = tags_of(served, listed);
@@ -585,8 +592,8 @@ fn check_verdicts(
     Ok(())
 }
 
-fn trips(model: &Model, n_violators: usize, n_judged: usize) -> bool {
-    model.at_least <= n_violators && model.percent * n_judged < 100 * n_violators
+fn trips(model: &Model, n_violators: usize, n_evaluated: usize) -> bool {
+    model.min_violations <= n_violators && model.percent * n_evaluated < 100 * n_violators
 }
 
 /// Which of so many violators, oldest first, the limit allows to end: half of it goes to the oldest,
@@ -611,30 +618,34 @@ fn check_plan(
     run: &Run,
     served: &Served<'_>,
     model: &Model,
-    judged: &[(Listed, &Settled)],
-    swept: &Swept,
+    evaluated: &[(Listed, &OutcomeRecord)],
+    swept: &SweepResult,
 ) -> Result<(), String> {
     let all = &swept.findings.settled;
-    let is_violator = |it: &&(Listed, &Settled)| told_verdict(it.1) == Verdict::Violation;
-    let violators: Vec<_> = judged.iter().filter(is_violator).collect();
+    let is_violator = |it: &&(Listed, &OutcomeRecord)| told_verdict(it.1) == Verdict::Violation;
+    let violators: Vec<_> = evaluated.iter().filter(is_violator).collect();
     let n = violators.len();
     check_rules(run, served, model, &violators, &swept.report)?;
     let trips = trips(model, n, all.len());
-    ensure!(swept.report.tripped == trips, "tripped: {}, not {trips}", swept.report.tripped);
+    ensure!(
+        swept.report.circuit_breaker_open == trips,
+        "circuit_breaker_open: {}, not {trips}",
+        swept.report.circuit_breaker_open
+    );
     ensure!(swept.report.paused == model.is_paused, "paused: {}", swept.report.paused);
     let allowed = allowed(n, model.max_terminations, run.now_ms);
     for (i, (_, it)) in violators.into_iter().enumerate() {
         let action = it.step.action;
         let is_right = if model.is_paused {
-            action == Action::Hold(Hold::Paused)
+            action == Action::Defer(DeferReason::Paused)
         } else if trips {
-            action == Action::Hold(Hold::Breaker)
+            action == Action::Defer(DeferReason::CircuitBreaker)
         } else if !allowed.contains(&i) {
-            action == Action::Hold(Hold::Limit)
+            action == Action::Defer(DeferReason::Limit)
         } else if run.mode == Mode::DryRun {
             action == Action::Terminate
         } else {
-            [Action::Terminate, Action::Hold(Hold::Deadline)].contains(&action)
+            [Action::Terminate, Action::Defer(DeferReason::Deadline)].contains(&action)
         };
         ensure!(
             is_right,
@@ -642,18 +653,19 @@ fn check_plan(
             it.step.session.id
         );
     }
-    let is_held = |it: &Settled| it.step.action == Action::Hold(Hold::Deadline);
-    let is_due = |it: &Settled| is_held(it) && had_time(run, served);
+    let is_held = |it: &OutcomeRecord| it.step.action == Action::Defer(DeferReason::Deadline);
+    let is_due = |it: &OutcomeRecord| is_held(it) && had_time(run, served);
     ensure!(!all.iter().any(is_due), "held by a deadline that was not near");
-    let is_asked = |it: &Settled| it.step.verdict.unknown() != Some(Unknown::TagsNotLookedUp);
+    let is_asked = |it: &OutcomeRecord| it.step.verdict.unknown() != Some(Unknown::TagsNotLookedUp);
     ensure!(all.iter().all(is_asked), "nobody asked for the tags that decide");
     let mut asked = HashSet::new();
     let first_calls = endings(run).filter_map(Exchange::session).filter(|it| asked.insert(*it));
     let order: HashMap<_, _> =
-        judged.iter().enumerate().map(|(i, (_, it))| (&*it.step.session.id, i)).collect();
+        evaluated.iter().enumerate().map(|(i, (_, it))| (&*it.step.session.id, i)).collect();
     let is_in_order = first_calls.map(|it| order.get(it)).is_sorted();
     ensure!(is_in_order, "they were not asked to end in the order of their ages");
-    let is_left = |it: &&Settled| it.step.action == Action::Leave && it.outcome == Outcome::Left;
+    let is_left =
+        |it: &&OutcomeRecord| it.step.action == Action::Leave && it.outcome == Outcome::NoAction;
     ensure!(all.iter().filter(is_left).count() == all.len() - n, "others are not left");
     Ok(())
 }
@@ -663,7 +675,7 @@ fn check_rules(
     run: &Run,
     served: &Served<'_>,
     model: &Model,
-    violators: &[&(Listed, &Settled)],
+    violators: &[&(Listed, &OutcomeRecord)],
     report: &Report,
 ) -> Result<(), String> {
     let mut rules: BTreeMap<String, usize> = BTreeMap::new();
@@ -686,7 +698,7 @@ fn check_rules(
 }
 
 /// Nothing claims more than has happened.
-fn check_outcome(run: &Run, served: &Served<'_>, it: &Settled) -> Result<(), String> {
+fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(), String> {
     let id = &*it.step.session.id;
     let calls: Vec<_> = run.exchanges.iter().filter(|it| it.session() == Some(id)).collect();
     let is_gone = !run.active_after.contains(id);
@@ -695,17 +707,17 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &Settled) -> Result<(), Str
         matches!(it.error_code(), Some("AccessDeniedException" | "ExpiredTokenException"))
     };
     let is_refused =
-        |it: &&Exchange| it.error_code().is_some() && !it.is_throttled() && !it.is_unclear();
+        |it: &&Exchange| it.error_code().is_some() && !it.is_throttled() && !it.is_ambiguous();
     let last = calls.last().copied();
-    let n_unclear = calls.iter().filter(|it| it.is_unclear()).count();
-    let is_open = last.is_some_and(|it| it.is_throttled() || it.is_unclear() && n_unclear < 5);
+    let n_unclear = calls.iter().filter(|it| it.is_ambiguous()).count();
+    let is_open = last.is_some_and(|it| it.is_throttled() || it.is_ambiguous() && n_unclear < 5);
     ensure!(!(is_open && had_time(run, served)), "given up, {calls:#?}");
     ensure!(n_unclear <= 5, "tried too often: {calls:#?}");
     let mut pause = RETRY_PAUSE;
     for (before, next) in calls.iter().zip(calls.iter().skip(1)) {
-        let is_again = before.is_throttled() || before.is_unclear();
+        let is_again = before.is_throttled() || before.is_ambiguous();
         ensure!(is_again, "asked again: {calls:#?}");
-        if before.is_unclear() {
+        if before.is_ambiguous() {
             let over_at = before.over_at.unwrap_or(next.started_at);
             ensure!(over_at + pause <= next.started_at, "asked again too soon: {calls:#?}");
             pause *= 2;
@@ -741,11 +753,11 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &Settled) -> Result<(), Str
             let is_clear = !is_accepted && n_unclear == 0 && !(is_plain && is_ending(last_status));
             is_refused && is_clear && !is_surely_gone
         }
-        Outcome::Held => {
-            calls.is_empty() && matches!(it.step.action, Action::Hold(_)) && it.error.is_none()
+        Outcome::Deferred => {
+            calls.is_empty() && matches!(it.step.action, Action::Defer(_)) && it.error.is_none()
         }
-        Outcome::Spared => calls.is_empty() && run.mode == Mode::DryRun,
-        Outcome::Left => calls.is_empty(),
+        Outcome::WouldTerminate => calls.is_empty() && run.mode == Mode::DryRun,
+        Outcome::NoAction => calls.is_empty(),
     };
     ensure!(is_true, "{} is not true: gone {is_gone}, {calls:#?}", it.outcome.name());
     Ok(())
@@ -855,7 +867,7 @@ pub(crate) fn check_undisturbed(
     never_ends: impl Fn(&str) -> bool,
 ) -> Result<usize, String> {
     let served = check_served(run, policies)?;
-    let (End::Swept(swept), Some(model)) = (&run.end, served.model) else {
+    let (End::SweepResult(swept), Some(model)) = (&run.end, served.model) else {
         return Err(format!("undisturbed, and yet {:?}", run.end));
     };
     ensure!(swept.report.failure().is_none(), "{:?}", swept.report.failure());
@@ -879,13 +891,15 @@ pub(crate) fn check_undisturbed(
     let mut n_waiting = 0;
     for it in &swept.findings.settled {
         let id = &*it.step.session.id;
-        let hold = it.step.action.hold();
+        let hold = it.step.action.deferred_by();
         let is_fine = match it.outcome {
-            Outcome::Left | Outcome::Terminated | Outcome::AlreadyGone => true,
+            Outcome::NoAction | Outcome::Terminated | Outcome::AlreadyGone => true,
             // The patient passes of verification take three seconds.
             Outcome::Unconfirmed => never_ends(id) || Duration::from_secs(3) < terminating_for,
-            Outcome::Held => hold != Some("deadline"),
-            Outcome::Denied | Outcome::Failed | Outcome::Spared | Outcome::Throttled => false,
+            Outcome::Deferred => hold != Some("deadline"),
+            Outcome::Denied | Outcome::Failed | Outcome::WouldTerminate | Outcome::Throttled => {
+                false
+            }
         };
         ensure!(is_fine, "{id} is {}, {:?}", it.outcome.name(), it.error);
         n_waiting += usize::from(hold == Some("limit") && !never_ends(id));

@@ -12,11 +12,12 @@ use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use fastrand::Rng;
 use jiff::Timestamp;
 use reaper_core::{report::Mode, target::Scope};
-use session_manager_emulator::{Emulator, Play};
+use session_manager_emulator::{Emulator, FaultKind};
 use session_reaper::{
-    aws::{Ssm, Within},
+    Budget,
+    aws::Ssm,
     sweep::source::PolicySource,
-    sweep::{Order, sweep},
+    sweep::{SweepContext, sweep},
 };
 use tokio::{
     task::JoinHandle,
@@ -338,27 +339,27 @@ impl Day {
         let active = || self.emulator.active_ids().into_iter().collect::<HashSet<_>>();
         let active_before = active();
         // As the function has it, by default.
-        let end_by = Instant::now() + deadline.saturating_sub(Duration::from_secs(5));
-        let start_by = Instant::now() + deadline.saturating_sub(Duration::from_secs(10));
-        let within = Within { start_by, end_by };
+        let hard_stop = Instant::now() + deadline.saturating_sub(Duration::from_secs(5));
+        let last_start = Instant::now() + deadline.saturating_sub(Duration::from_secs(10));
+        let budget = Budget { last_start, hard_stop };
         let now = self.emulator.now();
         let policy = PolicySource::Parameter(PARAMETER.into());
         let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:session-reaper");
         let scope = Scope::from_arn(&arn);
-        let sweep = sweep(Order {
+        let sweep = sweep(SweepContext {
             ssm: &container.ssm,
             scope: scope.as_ref(),
             policy: &policy,
             mode: *mode,
             now,
-            within,
+            budget,
             concurrency: CONCURRENCY,
         });
         let end = tokio::select! {
             biased;
             () = container.tap.killed() => End::Killed,
             swept = timeout(2 * *deadline, Box::pin(sweep)) => match swept {
-                Ok(Ok(swept)) => End::Swept(Box::new(swept)),
+                Ok(Ok(swept)) => End::SweepResult(Box::new(swept)),
                 Ok(Err(_unusable)) => End::Unusable,
                 Err(_elapsed) => End::Killed, // `check` sees that it was late.
             }
@@ -369,8 +370,8 @@ impl Day {
             now_ms: now.as_millisecond(),
             interval: Duration::from_secs_f64(container.calls_per_second.recip()),
             began_at,
-            start_by: within.start_by,
-            end_by,
+            last_start: budget.last_start,
+            hard_stop,
             ended_at: Instant::now(),
             active_before,
             active_after: active(),
@@ -417,19 +418,19 @@ impl Day {
         match &run.end {
             End::Killed => count("killed"),
             End::Unusable => count("unusable"),
-            End::Swept(swept) => {
+            End::SweepResult(swept) => {
                 match swept.report.verdicts.seen {
                     0 if swept.report.coverage.complete => count("nobody there"),
                     1_000.. => count("a thousand there"),
                     _ => {}
                 }
                 count(if swept.report.coverage.complete { "complete" } else { "incomplete" });
-                if swept.report.tripped {
-                    count("tripped");
+                if swept.report.circuit_breaker_open {
+                    count("circuit_breaker_open");
                 }
                 serde_json::to_string(&swept.report).expect("JSON").hash(&mut hasher);
                 for it in &swept.findings.settled {
-                    count(it.step.action.hold().unwrap_or(it.outcome.name()));
+                    count(it.step.action.deferred_by().unwrap_or(it.outcome.name()));
                 }
             }
         }
@@ -468,25 +469,25 @@ impl Day {
         match &run.end {
             End::Killed => eprintln!("          killed"),
             End::Unusable => eprintln!("          no usable policy"),
-            End::Swept(swept) => eprintln!("          {}", swept.report.counts()),
+            End::SweepResult(swept) => eprintln!("          {}", swept.report.counts()),
         }
     }
 }
 
 /// As a fleet's file has it, but in one word.
-fn name(play: &Play) -> String {
+fn name(play: &FaultKind) -> String {
     let debug = format!("{play:?}");
     debug.split(['(', ' ']).next().unwrap_or_default().to_lowercase()
 }
 
 /// The names of all faults, as serde lists them when it knows none of such a name.
 fn names() -> BTreeSet<String> {
-    let err = serde_json::from_str::<Play>("\"?\"").expect_err("`?` is a fault").to_string();
+    let err = serde_json::from_str::<FaultKind>("\"?\"").expect_err("`?` is a fault").to_string();
     err.split('`').skip(3).step_by(2).map(|it| it.replace('_', "")).collect()
 }
 
 fn has_ended_somebody(run: &Run) -> bool {
-    let End::Swept(swept) = &run.end else { return false };
+    let End::SweepResult(swept) = &run.end else { return false };
     0 < swept.report.outcomes.terminated
 }
 
@@ -517,16 +518,16 @@ impl Tally {
             "unusable",
             "complete",
             "incomplete",
-            "tripped",
+            "circuit_breaker_open",
             "terminated",
             "already_gone",
             "unconfirmed",
             "denied",
             "throttled",
             "failed",
-            "spared",
-            "left",
-            "breaker",
+            "would_terminate",
+            "no_action",
+            "circuit_breaker",
             "deadline",
             "limit",
             "paused",

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use fastrand::Rng;
 use jiff::SignedDuration;
 use session_manager_emulator::{
-    Behaviour, Emulator, Fault, Fleet, OnTerminate, Order, Play, Seed, ToEnded,
+    Behaviour, Emulator, Fault, FaultKind, Fleet, OnTerminate, Order, Seed, ToEnded,
 };
 use tokio::time::sleep;
 
@@ -173,7 +173,7 @@ pub(crate) fn faults(rng: &mut Rng, emulator: &Emulator) -> Vec<Fault> {
 
 /// The listing never ends.
 pub(crate) fn endless() -> Fault {
-    Fault::new(LIST, 1, Play::EmptyPage).always()
+    Fault::new(LIST, 1, FaultKind::EmptyPage).always()
 }
 
 fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
@@ -186,37 +186,39 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
     let active = emulator.active_ids();
     let somebody = active.get(rng.usize(..=active.len())).cloned();
     let seconds = Duration::from_millis(rng.u64(100..12_000));
-    let error = |status, code: &str| Play::Error {
+    let error = |status, code: &str| FaultKind::Error {
         status,
         code: code.into(),
         message: "as it is said".into(),
     };
     let n_plays = if operation == LIST { 27 } else { 22 };
     let play = match (operation, rng.u8(..n_plays)) {
-        (TAGS, 0 | 1) => Play::MoreTags,
-        (_, 0 | 1) => Play::Throttle,
-        (_, 2) => Play::InternalError,
-        (_, 3) => Play::Unavailable,
-        (_, 4) => Play::ResetBefore,
-        (_, 5) => Play::ResetAfter,
-        (_, 6) => Play::CutOff,
-        (_, 7) | (TERMINATE, 18..) => Play::Slow(seconds),
-        (_, 8) => Play::SlowAfter(seconds),
-        (_, 9) => Play::Truncated,
-        (_, 10) => Play::Body(["not JSON", "[]", "{\"Sessions\":7}"][rng.usize(..3)].into()),
-        (_, 11) => Play::Deny,
+        (TAGS, 0 | 1) => FaultKind::MoreTags,
+        (_, 0 | 1) => FaultKind::Throttle,
+        (_, 2) => FaultKind::InternalError,
+        (_, 3) => FaultKind::Unavailable,
+        (_, 4) => FaultKind::ResetBefore,
+        (_, 5) => FaultKind::ResetAfter,
+        (_, 6) => FaultKind::CutOff,
+        (_, 7) | (TERMINATE, 18..) => FaultKind::Slow(seconds),
+        (_, 8) => FaultKind::SlowAfter(seconds),
+        (_, 9) => FaultKind::Truncated,
+        (_, 10) => FaultKind::Body(["not JSON", "[]", "{\"Sessions\":7}"][rng.usize(..3)].into()),
+        (_, 11) => FaultKind::Deny,
         (_, 12) => error(400, "ExpiredTokenException"),
         (TERMINATE, 13) => error(
             400,
             ["SomethingNew", "ValidationException", "DoesNotExistException"][rng.usize(..3)],
         ),
         (_, 13) => error([400, 429][rng.usize(..2)], "SomethingNew"),
-        (LIST | TAGS, 14 | 15) => Play::EmptyPage,
-        (TAGS, 16 | 18..) => Play::Forget(["Tags", "ResourceARN", "Key"][rng.usize(..3)].into()),
-        (LIST, 16 | 24 | 25) => Play::RepeatToken,
-        (LIST | TERMINATE | TAGS, 17) => Play::InvalidToken,
-        (LIST, 18) => Play::DuplicateRows,
-        (LIST, 19) => Play::Forget(
+        (LIST | TAGS, 14 | 15) => FaultKind::EmptyPage,
+        (TAGS, 16 | 18..) => {
+            FaultKind::DropField(["Tags", "ResourceARN", "Key"][rng.usize(..3)].into())
+        }
+        (LIST, 16 | 24 | 25) => FaultKind::RepeatToken,
+        (LIST | TERMINATE | TAGS, 17) => FaultKind::InvalidToken,
+        (LIST, 18) => FaultKind::DuplicateRows,
+        (LIST, 19) => FaultKind::DropField(
             [
                 "SessionId",
                 "Owner",
@@ -229,15 +231,15 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
             ][rng.usize(..8)]
             .into(),
         ),
-        (LIST, 20) => Play::EmptyToken,
+        (LIST, 20) => FaultKind::EmptyToken,
         (LIST, 21) | (TERMINATE, 14) => {
             let id = format!("fault-{}", rng.u64(..));
-            Play::Appear(Box::new(seed(rng, id, 10, SignedDuration::from_mins(100))))
+            FaultKind::Appear(Box::new(seed(rng, id, 10, SignedDuration::from_mins(100))))
         }
-        (LIST, 22 | 23) => Play::ShufflePage,
-        _ => somebody.clone().map_or(Play::Throttle, Play::Vanish),
+        (LIST, 22 | 23) => FaultKind::ShufflePage,
+        _ => somebody.clone().map_or(FaultKind::Throttle, FaultKind::Vanish),
     };
-    let is_once = matches!(play, Play::Appear(_)); // There are no two sessions with one id.
+    let is_once = matches!(play, FaultKind::Appear(_)); // There are no two sessions with one id.
     let times = if is_once { 1 } else { rng.usize(1..6) };
     let fault = Fault::new(operation, times, play).after(rng.usize(..8));
     let fault = if !is_once && rng.u8(..12) == 0 { fault.always() } else { fault };

@@ -1,4 +1,4 @@
-//! A second reading of the policy language: policies as data, judged by three-valued logic and by
+//! A second reading of the policy language: policies as data, evaluated by three-valued logic and by
 //! trying every way in which what is unknown may turn out. It shares no code with `src/`, and knows
 //! only what the simulation writes into its policies.
 
@@ -22,7 +22,7 @@ pub(crate) struct Model {
     exemptions: Vec<Exemption>,
     pub(crate) max_terminations: usize,
     pub(crate) percent: usize,
-    pub(crate) at_least: usize,
+    pub(crate) min_violations: usize,
     untagged_is_no_tags: bool,
     pub(crate) is_paused: bool,
 }
@@ -117,7 +117,7 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    /// `None` if the row lacks something, or lies: such a session must not be judged.
+    /// `None` if the row lacks something, or lies: such a session must not be evaluated.
     pub(crate) fn read(row: &Value, now_ms: i64) -> Option<Self> {
         let text = |key: &str| row.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds of our time")]
@@ -369,7 +369,7 @@ impl Model {
             exemptions,
             max_terminations: max,
             percent: [25, 100, 100, 100][rng.usize(..4)],
-            at_least: [2, 10, 100][rng.usize(..3)],
+            min_violations: [2, 10, 100][rng.usize(..3)],
             untagged_is_no_tags: rng.bool(),
             is_paused: rng.u8(..16) == 0,
         }
@@ -402,12 +402,12 @@ impl Model {
             let until = until.map(|it| format!(", until: {it}")).unwrap_or_default();
             writeln!(text, "  - {{ id: e{i}, when: {}{until} }}", when.yaml()).unwrap();
         }
-        let Self { max_terminations, percent, at_least, is_paused, .. } = self;
+        let Self { max_terminations, percent, min_violations, is_paused, .. } = self;
         let untagged = if self.untagged_is_no_tags { "no-tags" } else { "unknown" };
         write!(
             text,
             "limits: {{ max_terminations: {max_terminations}, \
-             trip_above: {{ percent: {percent}, at_least: {at_least} }} }}\n\
+             circuit_breaker: {{max_percent: {percent}, min_violations: {min_violations} }} }}\n\
              untagged: {untagged}\npaused: {is_paused}\n"
         )
         .unwrap();

@@ -35,7 +35,7 @@ POLICY = """
 version: 1
 rules:
   - { id: nobody-for-a-day, when: all, require: { max_age: 1d } }
-limits: { max_terminations: 1, trip_above: { percent: 100, at_least: 1 } }
+limits: { max_terminations: 1, circuit_breaker: { max_percent: 100, min_violations: 1 } }
 """
 for name in [it for it in os.environ if it.startswith(("AWS_", "REAPER_"))]:
     del os.environ[name]  # Whoever runs this may be at work in an account.
@@ -66,7 +66,7 @@ def check(address):
     for path, event in EVENTS:
         report = invoke(address, path)
         mode = event.get("mode", "enforce")
-        outcome = {"dry-run": "spared", "enforce": "terminated"}[mode]
+        outcome = {"dry-run": "would_terminate", "enforce": "terminated"}[mode]
         actual = (report["mode"], report["verdicts"]["seen"], report["outcomes"][outcome])
         print(path, *actual, flush=True)
         assert actual == (mode, n_seen, 1), report

@@ -195,8 +195,8 @@ class MotoAccount(unittest.TestCase):
         outcomes = {it["target"]: (it["verdict"], it["outcome"]) for it in report["sessions"]}
         expected = {
             self.prod: ("violation", "terminated"),
-            self.exempt: ("exempt", "left"),
-            self.untagged: ("undetermined", "left"),
+            self.exempt: ("exempt", "no_action"),
+            self.untagged: ("undetermined", "no_action"),
         }
         self.assertEqual(outcomes, expected)
         self.assertEqual(report["policy"]["version"], 1)
@@ -213,7 +213,7 @@ class MotoAccount(unittest.TestCase):
         self.ssm.put_parameter(Name=PARAMETER, Type="String", Value=edited, Overwrite=True)
         _, report = self.sweep({})
         self.assertEqual(report["policy"]["version"], 2)
-        holds = {it["target"]: it.get("hold") for it in report["sessions"]}
+        holds = {it["target"]: it.get("defer") for it in report["sessions"]}
         self.assertEqual(holds, {self.exempt: None, self.untagged: "paused"})
 
         self.ssm.delete_parameter(Name=PARAMETER)

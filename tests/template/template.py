@@ -474,8 +474,8 @@ class Template(unittest.TestCase):
             ([[blind]] * 2, set()),
             ([[blind]] * 3, {"NoCompleteSweepAlarm"}),
             ([[blind]] * 2 + [[blind, fine]], set()),
-            ([[fine | {"Tripped": 1}]], {"BreakerAlarm"}),
-            ([[fine | {"Tripped": 1}], [fine]], set()),
+            ([[fine | {"CircuitBreakerOpen": 1}]], {"BreakerAlarm"}),
+            ([[fine | {"CircuitBreakerOpen": 1}], [fine]], set()),
             ([[zombie]], set()),
             ([[zombie], [zombie]], {"NotEndedAlarm"}),
             ([[fine | {"Failed": 1}], [], [fine | {"Denied": 1}]], {"NotEndedAlarm"}),
@@ -615,13 +615,13 @@ filter message like /^session / and (session_id like /WHOM/ or owner like /WHOM/
 | limit 1000
 """,
             "What was not ended and why": """\
-filter message in ["session held", "session denied", "session throttled", "session failed", "session unconfirmed"] or (message = "session judged" and verdict in ["exempt", "undetermined", "unjudged", "ending"])
+filter message in ["session deferred", "session denied", "session throttled", "session failed", "session unconfirmed"] or (message = "session evaluated" and verdict in ["exempt", "undetermined", "not_evaluated", "ending"])
 | stats count(*) as sweeps, latest(age_s) as age_s, latest(verdict) as verdict, latest(rules.0) as rule, latest(outcome) as outcome, latest(hold) as hold, latest(unknown) as unknown, latest(error) as error by session_id, owner, target
 | sort age_s desc
 | limit 1000
 """,
             "Who would be ended (dry run)": """\
-filter message in ["session spared", "session held"]
+filter message in ["session would terminate", "session deferred"]
 | stats count(*) as sweeps, latest(age_s) as age_s, latest(rules.0) as rule, latest(hold) as hold, latest(status) as status by session_id, owner, target, document
 | sort age_s desc
 | limit 1000
@@ -682,7 +682,7 @@ class Reference(unittest.TestCase):
         return {name for it in first for name in re.findall("`(.*?)`", it)}
 
     def test_messages(self):
-        self.assertEqual(self.named("Messages"), MESSAGES - {"session left"})
+        self.assertEqual(self.named("Messages"), MESSAGES - {"session no action"})
 
     def test_fields(self):
         self.assertEqual(self.named("Fields"), FIELDS)

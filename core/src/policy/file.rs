@@ -125,10 +125,10 @@ pub(super) const EXEMPTION: [Field; 4] = [
 ];
 
 pub(super) const LIMITS: [Field; 2] =
-    [("max_terminations", schema::max_terminations), ("trip_above", schema::trip_above)];
+    [("max_terminations", schema::max_terminations), ("circuit_breaker", schema::circuit_breaker)];
 
 pub(super) const TRIP_ABOVE: [Field; 2] =
-    [("percent", schema::percent), ("at_least", schema::at_least)];
+    [("max_percent", schema::max_percent), ("min_violations", schema::min_violations)];
 
 /// The keys of `when` and `unless`.
 pub(super) const CONDITIONS: [Key<Test>; 7] = [
@@ -420,22 +420,24 @@ impl Reader {
 
     fn limits(&mut self, node: &Node) -> Option<Limits> {
         let default = Limits::default();
-        let [max, trip_above] = self.fields("`limits`", node, LIMITS.map(|it| it.0))?;
+        let [max, circuit_breaker] = self.fields("`limits`", node, LIMITS.map(|it| it.0))?;
         let max_terminations = max.map_or(Some(default.max_terminations), |it| {
             self.integer("max_terminations", it, 1..=MAX_COUNT)
         });
-        let (mut percent, mut at_least) = (None, None);
-        if let Some(node) = trip_above {
-            [percent, at_least] = self.fields("`trip_above`", node, TRIP_ABOVE.map(|it| it.0))?;
+        let (mut percent, mut min_violations) = (None, None);
+        if let Some(node) = circuit_breaker {
+            [percent, min_violations] =
+                self.fields("`circuit_breaker`", node, TRIP_ABOVE.map(|it| it.0))?;
         }
-        let trip_percent =
-            percent.map_or(Some(default.trip_percent), |it| self.integer("percent", it, 0..=100));
-        let trip_at_least = at_least
-            .map_or(Some(default.trip_at_least), |it| self.integer("at_least", it, 1..=MAX_COUNT));
+        let max_percent = percent
+            .map_or(Some(default.max_percent), |it| self.integer("max_percent", it, 0..=100));
+        let min_violations = min_violations.map_or(Some(default.min_violations), |it| {
+            self.integer("min_violations", it, 1..=MAX_COUNT)
+        });
         Some(Limits {
             max_terminations: max_terminations?,
-            trip_percent: trip_percent?,
-            trip_at_least: trip_at_least?,
+            max_percent: max_percent?,
+            min_violations: min_violations?,
         })
     }
 
@@ -696,7 +698,7 @@ exemptions:
     until: tomorrow
 limits:
   max_terminations: 0
-  trip_above: 150%
+  circuit_breaker: 150%
 untagged: maybe
 paused: "yes"
 "#,
@@ -725,7 +727,7 @@ paused: "yes"
                 "line 23, column 12: `until` must be an instant such as `2027-06-30T00:00:00Z`, \
                  not `tomorrow`",
                 "line 25, column 21: `max_terminations` must be a number from 1 to 1000000, not `0`",
-                "line 26, column 15: `trip_above` must be a mapping with `percent`, `at_least`, not `150%`",
+                "line 26, column 20: `circuit_breaker` must be a mapping with `max_percent`, `min_violations`, not `150%`",
                 "line 27, column 11: `untagged` must be `unknown` or `no-tags`, not `maybe`",
                 "line 28, column 9: `paused` must be `true` or `false`, not `yes`",
             ],
@@ -822,7 +824,7 @@ paused: "yes"
             let policy = Policy::parse(text).expect(text);
             assert_eq!(
                 policy.limits,
-                Limits { max_terminations: 50, trip_percent: 50, trip_at_least: 10 }
+                Limits { max_terminations: 50, max_percent: 50, min_violations: 10 }
             );
             assert_eq!((policy.untagged, policy.paused), (None, false));
         }
@@ -863,7 +865,7 @@ exemptions:
     when: { target_tags: { "reaper:exempt": "true" } }
 limits:
   max_terminations: 7
-  trip_above: { percent: 20, at_least: 3 }
+  circuit_breaker: { max_percent: 20, min_violations: 3 }
 untagged: no-tags
 paused: true
 "#,
@@ -917,7 +919,7 @@ paused: true
         assert_eq!(policy.tag_keys, ["env", "team", "reaper:exempt"]);
         assert_eq!(
             policy.limits,
-            Limits { max_terminations: 7, trip_percent: 20, trip_at_least: 3 }
+            Limits { max_terminations: 7, max_percent: 20, min_violations: 3 }
         );
         assert_eq!((policy.untagged, policy.paused), (Some(Untagged::NoTags), true));
     }

@@ -159,17 +159,17 @@ pub(super) fn max_terminations() -> Value {
     count("Terminations per sweep; the rest is held until its turn.", 1, MAX_COUNT, default)
 }
 
-pub(super) fn trip_above() -> Value {
-    object("The breaker: holds everybody when too many sessions violate.", &TRIP_ABOVE, &[])
+pub(super) fn circuit_breaker() -> Value {
+    object("The circuit breaker: holds everybody when too many sessions violate.", &TRIP_ABOVE, &[])
 }
 
-pub(super) fn percent() -> Value {
-    let default = Limits::default().trip_percent;
-    count("It trips above this share of the judged sessions, in per cent …", 0, 100, default)
+pub(super) fn max_percent() -> Value {
+    let default = Limits::default().max_percent;
+    count("It trips above this share of the evaluated sessions, in per cent …", 0, 100, default)
 }
 
-pub(super) fn at_least() -> Value {
-    let default = Limits::default().trip_at_least;
+pub(super) fn min_violations() -> Value {
+    let default = Limits::default().min_violations;
     count("… and from this number of violators on.", 1, MAX_COUNT, default)
 }
 

@@ -196,7 +196,7 @@ impl Draw<'_> {
             .then(|| pick(self.rng, &MONDAYS) + time_of_week(self.rng) * 60);
         let mut when = self.condition();
         if when.is_empty() && self.rng.u8(0..4) != 0 {
-            when.push(self.test(2)); // An exemption for all leaves little to judge.
+            when.push(self.test(2)); // An exemption for all leaves little to evaluate.
         }
         Exemption { when, until }
     }

@@ -65,8 +65,8 @@ impl Oracle {
         Self { policies, violates: action("violates"), end: action("end"), text }
     }
 
-    /// Judges a session of which everything is known.
-    pub(crate) fn judge(&self, facts: &Facts, status: &str, tags: &TagMap) -> Answer {
+    /// Evaluates a session of which everything is known.
+    pub(crate) fn evaluate(&self, facts: &Facts, status: &str, tags: &TagMap) -> Answer {
         let context = context(facts, status, tags);
         let (decision, violated) = self.ask(&self.violates, context.clone());
         if decision == Decision::Deny {

@@ -18,7 +18,7 @@ use cedar::{Answer, Oracle};
 use fastrand::Rng;
 use jiff::Timestamp;
 use reaper_core::{
-    evaluate::{Verdict, judge},
+    evaluate::{Verdict, evaluate},
     policy::Policy,
     session::Session,
     target::{Tags, Unknown},
@@ -27,7 +27,7 @@ use world::{Facts, STATUSES, TAG_KEYS, TAG_VALUES, TagMap, UNHEARD_OF};
 
 const POLICIES: u64 = 250;
 const SESSIONS: usize = 6;
-/// As many completions as `judge` is willing to try.
+/// As many completions as `evaluate` is willing to try.
 const MAX_COMPLETIONS: usize = 256;
 
 #[test]
@@ -89,7 +89,7 @@ fn judge_one_policy(seed: u64, counts: &mut Counts) {
         };
         let answers: Vec<Vec<Answer>> = worlds
             .iter()
-            .map(|tags| statuses.iter().map(|it| oracle.judge(&facts, it, tags)).collect())
+            .map(|tags| statuses.iter().map(|it| oracle.evaluate(&facts, it, tags)).collect())
             .collect();
         let case = Case { policy: &policy, now, session: &session };
         let context = |tags: &dyn std::fmt::Debug| {
@@ -123,7 +123,7 @@ fn judge_one_policy(seed: u64, counts: &mut Counts) {
             (Unknown::TagsNotReturned, if is_small { Splits::Surely } else { Splits::Perhaps }),
             (Unknown::TagsNotLookedUp, Splits::Perhaps),
         ] {
-            let verdict = judge(&policy, now, &session, &Tags::Unknown(unknown));
+            let verdict = evaluate(&policy, now, &session, &Tags::Unknown(unknown));
             match is_justified(&verdict, &answers, splits) {
                 Ok(is_justified) if unknown == Unknown::TagsNotReturned => {
                     *counts.unknown_tags.entry(verdict.name()).or_default() += 1;
@@ -174,13 +174,13 @@ struct Case<'a> {
 impl Case<'_> {
     fn with_tags(&self, tags: &TagMap) -> Verdict {
         let tags = tags.iter().map(|(key, value)| ((*key).into(), (*value).into()));
-        judge(self.policy, self.now, self.session, &Tags::Known(Arc::new(tags.collect())))
+        evaluate(self.policy, self.now, self.session, &Tags::Known(Arc::new(tags.collect())))
     }
 
     /// As a sweep does it: tags are looked up only if the verdict depends on them.
     fn in_two_passes(&self, tags: &TagMap) -> Verdict {
         let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
-        let verdict = judge(self.policy, self.now, self.session, &not_looked_up);
+        let verdict = evaluate(self.policy, self.now, self.session, &not_looked_up);
         match verdict.unknown() {
             Some(Unknown::TagsNotLookedUp) => self.with_tags(tags),
             _ => verdict,
@@ -207,7 +207,7 @@ fn agrees(verdict: &Verdict, answer: &Answer) -> Result<(), String> {
     }
 }
 
-/// Whether `judge` tries all completions before it calls a verdict undetermined.
+/// Whether `evaluate` tries all completions before it calls a verdict undetermined.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Splits {
     Perhaps,

@@ -175,7 +175,7 @@ impl Facts {
             access_type: text(self.access_type),
             ..Record::default()
         };
-        let Reading::Session(session) = record.read(now) else { panic!("{self:?} is not judged") };
+        let Reading::Session(session) = record.read(now) else { panic!("{self:?} is not evaluated") };
         (now, session)
     }
 

@@ -147,10 +147,10 @@ const PLAN: [&str; 3] = ["plan", "--policy", STARTER];
 
 /// Each row: an operation, what is played to it, a command, and the way out that it tells.
 async fn check_refusals(table: &[(&str, &str, &[&str], &str)]) {
-    for (operation, fault, words, way_out) in table {
+    for (operation, fault, words, remediation) in table {
         let faults = format!("faults: [{{ operation: {operation}, play: {fault} }}]");
         let (Output { status, stderr, .. }, _) = run(&faults, words, &[]).await;
-        assert!(stderr.contains(way_out), "{operation} {fault}: {stderr}");
+        assert!(stderr.contains(remediation), "{operation} {fault}: {stderr}");
         let is_warning = *operation == "GetResources"; // What needs tags is undetermined then.
         assert_eq!(status, Some(if is_warning { 3 } else { 1 }), "{operation} {fault}: {stderr}");
         let start = if is_warning { "warning: " } else { "error: " };
@@ -279,7 +279,7 @@ async fn whom_tls_keeps_from_aws_is_told_why_in_one_line() {
     let not_tls = plain.replace("http://", "https://");
     let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/it/tls/authority.pem");
     let trusted = ("AWS_CA_BUNDLE", authority);
-    for (url, variables, said, way_out) in [
+    for (url, variables, said, remediation) in [
         (&valid, &[][..], "UnknownIssuer", "name the file of the authority in AWS_CA_BUNDLE"),
         (&expired, &[trusted], "expired", "renew the endpoint's certificate, or set this"),
         (&elsewhere, &[trusted], "not valid for name", &format!("is `{elsewhere}` right?")),
@@ -288,7 +288,7 @@ async fn whom_tls_keeps_from_aws_is_told_why_in_one_line() {
         let variables = [variables, &[("AWS_ENDPOINT_URL", url.as_str())]].concat();
         let Output { status, stderr, .. } = reach(&PLAN, &variables).await;
         assert_eq!((status, stderr.lines().count()), (Some(1), 1), "{said}: {stderr}");
-        assert!(stderr.contains(said) && stderr.contains(way_out), "{said}: {stderr}");
+        assert!(stderr.contains(said) && stderr.contains(remediation), "{said}: {stderr}");
     }
     assert!(emulator.calls().is_empty(), "nothing was sent, not even in plain text");
     let output = reach(&PLAN, &[("AWS_ENDPOINT_URL", &valid), trusted]).await;

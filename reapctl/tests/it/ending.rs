@@ -87,8 +87,8 @@ async fn a_sweep_ends_only_who_was_shown_and_still_violates_the_policy() {
     };
     let (screen, status) = confirmed(&url, words, "End 3 sessions? [y/N]", meanwhile).await;
     assert_exited(status, 3, &screen);
-    assert!(screen.contains("1 terminated, 1 held"), "{screen}");
-    assert!(screen.contains("held (not_shown)"), "{screen}");
+    assert!(screen.contains("1 terminated, 1 deferred"), "{screen}");
+    assert!(screen.contains("deferred (not_confirmed)"), "{screen}");
     let mut left = emulator.active_ids();
     left.sort();
     assert_eq!(left, ["new-1", "res-1", "tag-1"], "{screen}");
@@ -114,7 +114,10 @@ async fn who_was_shown_is_ended_though_it_is_the_turn_of_others_by_then() {
         let words = format!("sweep {PARAMETER} --enforce");
         let (screen, status) = confirmed(&url, words, "End 2 sessions? [y/N]", meanwhile).await;
         assert_exited(status, 3, &screen);
-        assert!(screen.contains(&format!("{ended} terminated, {} held", 4 - ended)), "{screen}");
+        assert!(
+            screen.contains(&format!("{ended} terminated, {} deferred", 4 - ended)),
+            "{screen}"
+        );
         let mut active = emulator.active_ids();
         active.sort();
         assert_eq!(active, left, "{screen}");
@@ -137,7 +140,7 @@ async fn a_policy_that_is_paused_while_the_question_stands_ends_nobody() {
         let words = format!("sweep {place} --enforce");
         let (screen, status) = confirmed(&url, words, "End 1 session? [y/N]", meanwhile).await;
         assert_exited(status, 3, &screen);
-        assert!(screen.contains("held (paused)"), "{screen}");
+        assert!(screen.contains("deferred (paused)"), "{screen}");
         assert_eq!(emulator.active_ids(), ["old-1"], "{screen}");
     }
 }
@@ -189,7 +192,7 @@ async fn a_lock_ends_first_who_was_shown_and_then_who_came_meanwhile() {
     let (screen, status) = confirmed(&url, words.clone(), question, meanwhile).await;
     assert_exited(status, 0, &screen);
     assert_eq!(emulator.active_ids(), ["tag-1"], "{screen}");
-    let (before, after) = screen.split_once("held (not_shown)").expect("its turn is later");
+    let (before, after) = screen.split_once("deferred (not_confirmed)").expect("its turn is later");
     assert!(before.contains(question) && after.contains(" terminated"), "{screen}");
 
     emulator.start(seed("ops"));
@@ -319,6 +322,6 @@ async fn the_log_begins_with_the_round_in_which_somebody_is_to_be_ended() {
     let log = fs::read_to_string(files.next().expect("a log")).expect("text");
     let lines = log.lines().map(|it| serde_json::from_str::<Value>(it).expect("JSON"));
     let messages: Vec<_> = lines.map(|it| it["message"].to_string()).collect();
-    let n = messages.iter().take_while(|it| *it == "\"session judged\"").count();
+    let n = messages.iter().take_while(|it| *it == "\"session evaluated\"").count();
     assert_eq!(n, 2, "one that is ending, and one to be ended: {messages:?}");
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 use jiff::SignedDuration;
 use rexpect::session::spawn_command;
 use serde_json::Value;
-use session_manager_emulator::{Emulator, Fault, Fleet, Play, Seed, serve};
+use session_manager_emulator::{Emulator, Fault, FaultKind, Fleet, Seed, serve};
 use tokio::{net::TcpListener, task::spawn_blocking};
 
 use crate::{Output, STARTER, reapctl, write};
@@ -44,7 +44,7 @@ fn is_unsafe(it: char) -> bool {
 }
 
 const VIOLATED_BY_ALL: &str = "{version: 1, rules: [{id: everybody, when: all, require: {max_age: 1h}}], \
-                               limits: {trip_above: {percent: 100}}}";
+                               limits: {circuit_breaker: {max_percent: 100}}}";
 
 #[track_caller]
 fn assert_safe(text: &str) {
@@ -217,9 +217,9 @@ async fn no_column_is_shifted_by_what_somebody_typed_and_no_log_line_forged() {
     assert_safe(&lines);
     let lines: Vec<Value> =
         lines.lines().map(|it| serde_json::from_str(it).expect("an object a line")).collect();
-    let is_judged = |it: &&Value| it["message"] == "session judged";
-    let judged = lines.iter().filter(is_judged).map(|it| it["session_id"].to_string());
-    assert_eq!(judged.collect::<BTreeSet<_>>().len(), TEXTS.len() + 1);
+    let is_judged = |it: &&Value| it["message"] == "session evaluated";
+    let evaluated = lines.iter().filter(is_judged).map(|it| it["session_id"].to_string());
+    assert_eq!(evaluated.collect::<BTreeSet<_>>().len(), TEXTS.len() + 1);
 }
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn half_a_character_hides_nobody_from_an_operator() {
         )
     };
     let page = format!("{{\"Sessions\": [{}, {}]}}", row("a"), row("b"));
-    let faults = vec![Fault::new("DescribeSessions", 100, Play::Body(page.clone()))];
+    let faults = vec![Fault::new("DescribeSessions", 100, FaultKind::Body(page.clone()))];
     let url = &served(Fleet { faults, ..Fleet::default() }).await;
     let plan = run(url, &["plan", "--policy", STARTER]).await;
     assert!(plan.stdout.contains("2 seen"), "{}{}", plan.stdout, plan.stderr);
