@@ -66,7 +66,8 @@ fn the_reference_has_every_key_and_shows_it() {
     }
 }
 
-/// The names of the tests in every source file under these folders, by the file's name without `.rs`.
+/// The names of the tests in every source file, by the file's name without `.rs`, or by its folder's
+/// where the file is a `main.rs`.
 fn tests() -> BTreeMap<String, BTreeSet<String>> {
     fn visit(folder: &Path, found: &mut BTreeMap<String, BTreeSet<String>>) {
         for entry in fs::read_dir(folder).expect("a folder") {
@@ -75,8 +76,11 @@ fn tests() -> BTreeMap<String, BTreeSet<String>> {
                 visit(&path, found);
             } else if path.extension().is_some_and(|it| it == "rs") {
                 let stem = path.file_stem().and_then(|it| it.to_str()).expect("UTF-8");
-                let is_reapctl = path.ends_with("reapctl/tests/it/main.rs");
-                let name = if is_reapctl { "reapctl" } else { stem };
+                let name = match stem {
+                    "main" if path.ends_with("reapctl/tests/it/main.rs") => "reapctl",
+                    "main" => folder.file_name().and_then(|it| it.to_str()).expect("UTF-8"),
+                    stem => stem,
+                };
                 let text = fs::read_to_string(&path).expect("text");
                 let tests = text.split("test]\n").skip(1).chain(text.split("test(").skip(1));
                 let named = tests.filter_map(|it| {
@@ -88,7 +92,7 @@ fn tests() -> BTreeMap<String, BTreeSet<String>> {
         }
     }
     let mut found = BTreeMap::new();
-    for folder in ["core", "src", "tests", "reapctl/tests"] {
+    for folder in ["core", "oracle/tests", "src", "tests", "reapctl/tests"] {
         visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
     }
     found

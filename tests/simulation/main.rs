@@ -32,7 +32,7 @@ use std::{
 
 use day::{Tally, day};
 
-/// What `cargo test` has time for; `.ci/run` asks for more.
+/// What a person waits for; `.ci/run` asks for more.
 const DAYS: u64 = 150;
 
 #[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
