@@ -14,10 +14,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     fault::{Fault, FaultKind},
-    fleet::{Behaviour, Fleet, Seed, ToEnded},
+    fleet::{Behaviour, Fleet, ToEnded},
     request::Operation,
-    wire::{self, ApiError},
-    world::{World, epoch_seconds, same_place, scattered},
+    seed::Seed,
+    wire::{self, ApiError, epoch_seconds},
+    world::{World, same_place, scattered},
 };
 
 /// An emulated account in one Region. Clones share it.

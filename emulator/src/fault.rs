@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::fleet::Seed;
+use crate::seed::Seed;
 
 /// Something that goes wrong with some calls.
 #[derive(Clone, Debug, Deserialize)]
@@ -72,9 +72,9 @@ pub enum FaultKind {
     /// The rows of the page in another order, behind some that the page before it had.
     ShufflePage,
     /// The answer takes this long; what the call does, it does at the end.
-    Slow(#[serde(deserialize_with = "crate::fleet::duration")] Duration),
+    Slow(#[serde(deserialize_with = "crate::seed::duration")] Duration),
     /// The answer takes this long; what the call does, it does at once.
-    SlowAfter(#[serde(deserialize_with = "crate::fleet::duration")] Duration),
+    SlowAfter(#[serde(deserialize_with = "crate::seed::duration")] Duration),
     /// 400 `ThrottlingException`.
     Throttle,
     /// The call is carried out, and half of the answer's body sent, as if it were all of it.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::world::epoch_seconds;
+use crate::wire::epoch_seconds;
 
 /// One filter: a session passes that has the value.
 pub(crate) struct Filter {

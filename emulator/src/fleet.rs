@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
-use serde::{Deserialize, Deserializer, de::Error};
+use jiff::Timestamp;
+use serde::Deserialize;
 
-use crate::fault::Fault;
+use crate::{
+    fault::Fault,
+    seed::{Seed, duration},
+};
 
 /// An account in a Region: its sessions, tags and parameters, and how its API behaves.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,49 +52,6 @@ impl Default for Fleet {
             faults: Vec::new(),
         }
     }
-}
-
-/// One session at the start. What is absent here is absent in the API's answer.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Seed {
-    /// `SessionId`.
-    pub id: Option<String>,
-    /// `Owner`.
-    pub owner: Option<String>,
-    /// `Target`.
-    pub target: Option<String>,
-    /// How long ago it started: `90s`, `3h`, `3w 2d`; negative for a start in the future.
-    #[serde(deserialize_with = "age")]
-    pub age: Option<SignedDuration>,
-    /// How long ago it ended: it is in the history, for 30 days from then on.
-    #[serde(deserialize_with = "age")]
-    pub ended: Option<SignedDuration>,
-    /// `Status`; if absent, `Connected`, and `Terminated` for what has ended.
-    pub status: Option<String>,
-    /// `DocumentName`.
-    pub document: Option<String>,
-    /// `Reason`.
-    pub reason: Option<String>,
-    /// `AccessType`.
-    pub access_type: Option<String>,
-    /// `MaxSessionDuration`, in minutes.
-    pub max_duration: Option<u16>,
-    /// What `TerminateSession` does to it.
-    pub on_terminate: OnTerminate,
-}
-
-/// What `TerminateSession` does to a session.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub enum OnTerminate {
-    /// It is `Terminating` for a while, and then gone.
-    #[default]
-    Ends,
-    /// It stays `Terminating` for ever.
-    Lingers,
-    /// Nothing, though the call is answered by 200.
-    Stays,
 }
 
 /// How the API behaves.
@@ -160,16 +120,4 @@ impl Fleet {
     pub fn parse(text: &str) -> Result<Self, FleetError> {
         Ok(serde_saphyr::from_str(text)?)
     }
-}
-
-fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SignedDuration>, D::Error> {
-    let span = Span::deserialize(deserializer)?;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours());
-    duration.map(Some).map_err(D::Error::custom)
-}
-
-/// A duration such as `5ms` or `2s`.
-pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let age = age(deserializer)?.unwrap_or_default();
-    Duration::try_from(age).map_err(D::Error::custom)
 }

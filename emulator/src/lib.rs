@@ -16,6 +16,7 @@ mod fault;
 mod filter;
 mod fleet;
 mod request;
+mod seed;
 mod serve;
 mod wire;
 mod world;
@@ -23,6 +24,7 @@ mod world;
 pub use self::{
     emulator::{Call, Emulator, Reset},
     fault::{Fault, FaultKind},
-    fleet::{Behaviour, Filters, Fleet, FleetError, OnTerminate, Order, Seed, ToEnded},
+    fleet::{Behaviour, Filters, Fleet, FleetError, Order, ToEnded},
+    seed::{OnTerminate, Seed},
     serve::serve,
 };

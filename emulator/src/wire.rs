@@ -5,6 +5,7 @@ use http::{
     Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// An error, as AWS words it.
@@ -201,4 +202,10 @@ pub(crate) fn response(status: u16, content_type: &'static str, body: String) ->
     let id = http::HeaderValue::from_static(REQUEST_ID);
     headers.insert("x-amzn-requestid", id);
     response
+}
+
+/// Seconds since 1970 with milliseconds, as AWS's JSON has it.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of our time fit a double")]
+pub(crate) fn epoch_seconds(at: Timestamp) -> Value {
+    json!(at.as_millisecond() as f64 / 1_000.0)
 }

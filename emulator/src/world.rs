@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     filter::Filter,
-    fleet::{Behaviour, Filters, Fleet, OnTerminate, Order, Seed},
-    wire::ApiError,
+    fleet::{Behaviour, Filters, Fleet, Order},
+    seed::{OnTerminate, Seed},
+    wire::{ApiError, epoch_seconds},
 };
 
 /// How long ended sessions stay in the history.
@@ -323,12 +324,6 @@ impl Session {
 /// Fibonacci hashing: numbers that follow each other come far apart.
 pub(crate) fn scattered(number: usize) -> i64 {
     (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed()
-}
-
-/// Seconds since 1970 with milliseconds, as AWS's JSON has it.
-#[expect(clippy::cast_precision_loss, reason = "milliseconds of our time fit a double")]
-pub(crate) fn epoch_seconds(at: Timestamp) -> Value {
-    json!(at.as_millisecond() as f64 / 1_000.0)
 }
 
 /// A token: the position behind which the next page begins. Opaque to callers.
