@@ -49,7 +49,7 @@ def main():
     options = ["--format", "json", "--spec-version", "1.5", "--no-build-deps", "--target", TARGET]
     run("cargo", "cyclonedx", "--quiet", *options, "--override-filename", WRITTEN)
     texts = {}
-    for folder in [".", "emulator", "reapctl"]:
+    for folder in [".", "awscli", "core", "emulator", "reapctl"]:
         path = pathlib.Path(folder, f"{WRITTEN}.json")
         texts[path.parent] = path.read_text(encoding="utf-8")
         path.unlink()

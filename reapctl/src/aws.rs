@@ -4,17 +4,13 @@ use std::{error::Error, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, ecs::EcsCredentialsProvider,
-    imds::credentials::ImdsCredentialsProvider, meta::credentials::CredentialsProviderChain,
-    profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig,
-    sts::AssumeRoleProvider, timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
 use aws_sdk_sts::{
     error::{ConnectorError, ProvideErrorMetadata, SdkError},
     operation::{assume_role::AssumeRoleError, get_caller_identity::GetCallerIdentityError},
 };
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use jiff::Timestamp;
 use reaper_core::{report::Mode, target::Scope};
 use session_reaper::{
@@ -25,7 +21,7 @@ use session_reaper::{
 };
 use tokio::time::Instant;
 
-use crate::{awscli::Settings, debug::root_cause, http};
+use crate::{debug::root_cause, http};
 
 /// Which account and Region.
 #[derive(clap::Args)]
@@ -82,7 +78,7 @@ const CONCURRENCY: usize = 8;
 impl Connection {
     /// Finds credentials and the account that they belong to.
     pub(crate) async fn open(&self) -> anyhow::Result<Aws> {
-        let settings = Settings::load(self.profile.as_deref()).await;
+        let settings = awscli::Settings::load(self.profile.as_deref()).await;
         if let (Some(name), Err(_)) = (&settings.profile, settings.checked()) {
             bail!("no profile is called `{name}`; see `aws configure list-profiles`");
         }
@@ -104,7 +100,7 @@ impl Connection {
         Ok(Aws { ssm, scope, shows_calls: self.debug })
     }
 
-    async fn config(&self, settings: &Settings) -> anyhow::Result<SdkConfig> {
+    async fn config(&self, settings: &awscli::Settings) -> anyhow::Result<SdkConfig> {
         let ca_bundle = settings.variable_or("AWS_CA_BUNDLE", "ca_bundle");
         let client = http::client(ca_bundle.as_deref(), self.debug).map_err(|err| anyhow!(err))?;
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
@@ -123,7 +119,7 @@ impl Connection {
         let config = loader.load().await;
         let config = match &self.profile {
             Some(name) => {
-                let provider = of_profile(name, config.region().cloned(), client);
+                let provider = awscli::of_profile(name, config.region().cloned(), client);
                 let provider = SharedCredentialsProvider::new(provider);
                 config.into_builder().credentials_provider(provider).build()
             }
@@ -146,7 +142,7 @@ impl Connection {
         &self,
         err: &SdkError<GetCallerIdentityError>,
         config: &SdkConfig,
-        settings: &Settings,
+        settings: &awscli::Settings,
     ) -> anyhow::Error {
         let profile =
             settings.profile.as_ref().map_or(String::new(), |it| format!(" --profile {it}"));
@@ -229,7 +225,7 @@ fn unreached(cause: &str, config: &SdkConfig) -> anyhow::Error {
 
 fn without_credentials(
     err: &CredentialsError,
-    settings: &Settings,
+    settings: &awscli::Settings,
     profile: &str,
 ) -> anyhow::Error {
     let cause = root_cause(err).split_whitespace().collect::<Vec<_>>().join(" "); // In one line.
@@ -248,22 +244,6 @@ fn without_credentials(
         ),
         (_, None) => anyhow!("no credentials are to be had ({cause}); see `aws configure list`"),
     }
-}
-
-/// Everything but the environment's credentials.
-pub(crate) fn of_profile(
-    name: &str,
-    region: Option<Region>,
-    client: SharedHttpClient,
-) -> CredentialsProviderChain {
-    let config = ProviderConfig::without_region().with_region(region).with_http_client(client);
-    let profile = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(name);
-    CredentialsProviderChain::first_try("Profile", profile.build())
-        .or_else("EcsContainer", EcsCredentialsProvider::builder().configure(&config).build())
-        .or_else(
-            "Ec2InstanceMetadata",
-            ImdsCredentialsProvider::builder().configure(&config).build(),
-        )
 }
 
 impl Aws {

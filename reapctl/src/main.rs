@@ -1,13 +1,11 @@
 //! The operator's command line: the same library, the same sweep.
 
 mod aws;
-mod awscli;
 mod backtest;
 mod case;
 mod check;
 mod debug;
 mod demo;
-mod describe_sessions;
 mod diagnostic;
 mod emulate;
 mod explain;
@@ -23,7 +21,6 @@ mod spreadsheet;
 mod stdio;
 mod sweep;
 mod table;
-mod terminate_session;
 mod test;
 
 use std::{
@@ -38,12 +35,9 @@ use jiff::Timestamp;
 use reaper_core::printable;
 
 use crate::{
-    awscli::Operation,
-    describe_sessions::DESCRIBE_SESSIONS,
     file::Invalid,
-    printable::{printable, printable_lines},
+    printable::{printable, printable_json, printable_lines},
     stdio::eprintln,
-    terminate_session::TERMINATE_SESSION,
 };
 
 /// The exit status for a policy or another input that is not valid, as for wrong use.
@@ -100,8 +94,9 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    if let Some((operation, words)) = aws_command() {
-        return awscli::run(operation, &words).await;
+    let words = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned());
+    if let Some(code) = awscli::run(&words.collect::<Vec<_>>(), &AWSCLI_HOST).await {
+        return code;
     }
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|err| err.exit());
     let result = match cli.command {
@@ -143,9 +138,7 @@ async fn main() -> ExitCode {
 
 /// Every command, those that take their words as the AWS CLI does included.
 fn command() -> clap::Command {
-    AWS_COMMANDS
-        .iter()
-        .fold(Cli::command(), |it, operation| it.subcommand(awscli::command(operation)))
+    awscli::commands().fold(Cli::command(), clap::Command::subcommand)
 }
 
 fn man(folder: &Path) -> anyhow::Result<()> {
@@ -155,16 +148,9 @@ fn man(folder: &Path) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write into `{name}`"))
 }
 
-/// The commands that take their words as the AWS CLI does.
-static AWS_COMMANDS: [&Operation; 2] = [&DESCRIBE_SESSIONS, &TERMINATE_SESSION];
-
-/// One of these commands, and the words behind its name.
-fn aws_command() -> Option<(&'static Operation, Vec<String>)> {
-    let mut words = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned());
-    let name = words.next()?;
-    let operation = AWS_COMMANDS.into_iter().find(|it| it.command == name)?;
-    Some((operation, words.collect()))
-}
+/// What the commands that take their words as the AWS CLI does use of this program.
+const AWSCLI_HOST: awscli::Host =
+    awscli::Host { http_client: http::client, printable, printable_json };
 
 /// Tells of what is not as it should be, though the command goes on.
 fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>) {

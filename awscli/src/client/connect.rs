@@ -1,0 +1,79 @@
+//! Where to connect, as whom, and how long to wait.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
+use aws_smithy_types::error::display::DisplayErrorContext;
+
+use crate::{
+    credentials::of_profile,
+    end::End,
+    environment::{Settings, variable},
+    host::Host,
+};
+
+/// What the command line says of the connection.
+pub(crate) struct Options {
+    pub(crate) region: String,
+    pub(crate) endpoint_url: Option<String>,
+    pub(crate) signs: bool,
+    pub(crate) verifies: bool,
+    pub(crate) ca_bundle: Option<String>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) read_timeout: Option<Duration>,
+    pub(crate) shows_calls: bool,
+}
+
+pub(super) async fn config(
+    options: &Options,
+    settings: &Settings,
+    host: &Host,
+) -> Result<SdkConfig, String> {
+    let mut timeouts = TimeoutConfig::builder();
+    timeouts.set_connect_timeout(options.connect_timeout);
+    timeouts.set_read_timeout(options.read_timeout);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(options.region.clone()))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts.build());
+    if let Some(profile) = &settings.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(url) = &options.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    if !options.verifies && !is_plain(options) {
+        return Err("reapctl always verifies certificates; trust others with --ca-bundle".into());
+    }
+    let ca_bundle = options.ca_bundle.as_deref().filter(|_| !is_plain(options));
+    let client = (host.http_client)(ca_bundle, options.shows_calls)?;
+    if !options.signs {
+        loader = loader.no_credentials();
+    } else if let Some(profile) = settings.profile.as_ref().filter(|_| settings.is_explicit) {
+        let region = Some(Region::new(options.region.clone()));
+        loader = loader.credentials_provider(of_profile(profile, region, client.clone()));
+    }
+    Ok(loader.http_client(client).load().await)
+}
+
+/// Whether the endpoint is of http://: nothing is verified there.
+fn is_plain(options: &Options) -> bool {
+    let variables = ["AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL"];
+    let url = options.endpoint_url.clone();
+    let url = url.or_else(|| variables.into_iter().find_map(variable));
+    url.is_some_and(|it| it.starts_with("http://"))
+}
+
+/// Refuses to go on without credentials.
+pub(super) async fn check_credentials(config: &SdkConfig) -> Result<(), End> {
+    let Some(provider) = config.credentials_provider() else { return Ok(()) };
+    match provider.provide_credentials().await {
+        Ok(_) => Ok(()),
+        Err(CredentialsError::CredentialsNotLoaded(_)) => Err(End::Plain(NO_CREDENTIALS.into())),
+        Err(err) => Err(End::Failed(DisplayErrorContext(err).to_string())),
+    }
+}
+
+const NO_CREDENTIALS: &str =
+    "Unable to locate credentials. You can configure credentials by running \"aws configure\".";

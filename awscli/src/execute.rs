@@ -1,0 +1,248 @@
+//! A command line from its words to its output.
+
+use std::process::ExitCode;
+
+use crate::{
+    arguments::{Given, check_required, parse},
+    client::{Client, Options, check, region, seconds},
+    end::End,
+    environment::{Settings, variable},
+    help,
+    host::Host,
+    jmespath::Expression,
+    json,
+    operation::Operation,
+    options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON, GLOBAL},
+    output::{self, Format},
+    paginate::Pages,
+    parameters,
+    value::{Map, Value},
+};
+
+/// Exit statuses of the AWS CLI 1.x.
+const WRONG_USE: u8 = 2;
+const FAILED: u8 = 255;
+
+/// Runs a command with the words behind its name.
+pub(crate) async fn run(operation: &'static Operation, words: &[String], host: &Host) -> ExitCode {
+    let Err(end) = execute(operation, words, host).await else { return ExitCode::SUCCESS };
+    let usage = help::usage(operation);
+    let (message, status) = match end {
+        End::Usage(message) => (format!("{usage}reapctl: error: {message}"), WRONG_USE),
+        End::UnknownOptions(words) => {
+            (format!("{usage}\nUnknown options: {}", words.join(", ")), FAILED)
+        }
+        End::Failed(message) => (format!("\n{message}"), FAILED),
+        End::Plain(message) => (message, FAILED),
+    };
+    output::complain(&message, host);
+    ExitCode::from(status)
+}
+
+/// The options of a command line.
+struct Line<'a> {
+    host: &'a Host,
+    global: Given,
+    own: Given,
+    query: Option<Expression>,
+    connect_timeout: Option<std::time::Duration>,
+    read_timeout: Option<std::time::Duration>,
+}
+
+async fn execute(operation: &'static Operation, words: &[String], host: &Host) -> Result<(), End> {
+    if words.iter().any(|it| it == "--help" || it == "-h") || words == ["help"] {
+        output::print(&help::text(operation));
+        return Ok(());
+    }
+    let line = read(operation, words, host)?;
+    if line.global.has("--version") {
+        output::print(concat!("reapctl ", env!("CARGO_PKG_VERSION"), "\n"));
+        return Ok(());
+    }
+    let is_manual = ["--next-token", "--max-results"].iter().any(|it| line.own.has(it));
+    let paginates =
+        operation.result_key.is_some() && !line.global.has("--no-paginate") && !is_manual;
+    if operation.result_key.is_some() && !paginates {
+        parameters::check_no_paging(&line.own)?;
+    }
+    let (mut params, warnings) = parameters::build(operation, &line.own)?;
+    for warning in warnings {
+        output::complain(&warning, host);
+    }
+    let settings = Settings::load(line.global.one("--profile")).await;
+    settings.checked()?;
+    parameters::add_input_json(&mut params, &line.own)?;
+    let sample = line.own.one(GENERATE_CLI_SKELETON.name);
+    if sample == Some("input") {
+        output::print(&(json::pretty(&operation.input.sample(None)) + "\n"));
+        return Ok(());
+    }
+    let format = line.global.one("--output").map(Into::into);
+    let format = format.or_else(|| settings.variable_or("AWS_DEFAULT_OUTPUT", "output"));
+    let format = Format::parse(
+        format.as_deref().unwrap_or("json"),
+        line.global.one("--color").unwrap_or("auto"),
+    );
+    let Some(region) = region(line.global.one("--region"), &settings) else {
+        let message = "You must specify a region. You can also configure your region by running \
+                       \"aws configure\".";
+        return Err(End::Plain(message.into()));
+    };
+    check_region(&region)?;
+    if sample.is_some() {
+        check(operation, &params)?;
+        let date =
+            if format == Ok(Format::Json) { "1970-01-01T00:00:00" } else { "1970-01-01 00:00:00" };
+        return show(format?, operation, &line, &operation.output.sample(Some(date)));
+    }
+    let client = open(&line, region, &settings).await?;
+    match operation.result_key {
+        Some(key) if paginates => {
+            let mut pages = Pages::new(&client, operation, key, params)?;
+            list(format?, operation, &line, &mut pages, key).await
+        }
+        _ => {
+            let answer = client.call(operation, &params).await?;
+            show(format?, operation, &line, &answer)
+        }
+    }
+}
+
+/// Takes the words apart: options that all commands share first, as the AWS CLI does.
+fn read<'a>(
+    operation: &'static Operation,
+    words: &[String],
+    host: &'a Host,
+) -> Result<Line<'a>, End> {
+    let global = parse(GLOBAL, words, false).map_err(End::Usage)?;
+    if global.has("--version") {
+        let own = Given::default();
+        return Ok(Line {
+            host,
+            global,
+            own,
+            query: None,
+            connect_timeout: None,
+            read_timeout: None,
+        });
+    }
+    let query = global.one("--query").map(|text| {
+        Expression::parse(text).map_err(|err| format!("Bad value for --query {text}: {err}"))
+    });
+    let query = query.transpose()?;
+    if let Some(url) = global.one("--endpoint-url") {
+        check_url(url)?;
+    }
+    let read_timeout = seconds(global.one("--cli-read-timeout"))?;
+    let connect_timeout = seconds(global.one("--cli-connect-timeout"))?;
+    let mut own = parse(operation.options, &global.rest, true).map_err(End::Usage)?;
+    if !is_relieved(&global.rest) {
+        check_required(operation.options, &own).map_err(End::Usage)?;
+    }
+    let mut unknown = std::mem::take(&mut own.rest);
+    unknown.extend(own.positional.take().filter(|it| !it.is_empty()));
+    if !unknown.is_empty() {
+        return Err(End::UnknownOptions(unknown));
+    }
+    Ok(Line { host, global, own, query, connect_timeout, read_timeout })
+}
+
+/// Whether an option stands there, spelt out, for the sake of which none is required.
+fn is_relieved(words: &[String]) -> bool {
+    let place = |name: &str| words.iter().position(|it| it == name);
+    let is_output = |at: usize| words.get(at + 1).is_some_and(|it| it == "output");
+    place(CLI_INPUT_JSON.name).is_some()
+        || place(GENERATE_CLI_SKELETON.name).is_some_and(|at| !is_output(at))
+}
+
+fn check_region(region: &str) -> Result<(), String> {
+    let is_part = |it: char| it.is_ascii_alphanumeric() || it == '-';
+    let is_number = !region.is_empty() && region.chars().all(|it| it.is_ascii_digit());
+    let has_edge = region.starts_with('-') || region.ends_with('-');
+    if is_number || has_edge || 63 < region.len() || !region.chars().all(is_part) {
+        return Err(format!("Provided region_name '{region}' doesn't match a supported format."));
+    }
+    Ok(())
+}
+
+fn check_url(url: &str) -> Result<(), String> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    let is_part = |it: char| it.is_ascii_alphanumeric() || "+-.".contains(it);
+    if !scheme.starts_with(|it: char| it.is_ascii_alphabetic()) || !scheme.chars().all(is_part) {
+        return Err(format!(
+            "Bad value for --endpoint-url \"{url}\": scheme is missing.  Must be of the form \
+             http://<hostname>/ or https://<hostname>/"
+        ));
+    }
+    Ok(())
+}
+
+async fn open(line: &Line<'_>, region: String, settings: &Settings) -> Result<Client, String> {
+    let endpoint_url = line.global.one("--endpoint-url");
+    if let Some(url) = endpoint_url {
+        let host = url.split_once("://").map_or("", |(_, rest)| rest);
+        if host.is_empty() || host.starts_with('/') {
+            return Err(format!("Invalid endpoint: {url}"));
+        }
+    }
+    let ca_bundle = line.global.one("--ca-bundle").map(Into::into);
+    let options = Options {
+        region,
+        endpoint_url: endpoint_url.map(Into::into),
+        signs: !line.global.has("--no-sign-request"),
+        verifies: !line.global.has("--no-verify-ssl"),
+        ca_bundle: ca_bundle
+            .or_else(|| variable("AWS_CA_BUNDLE"))
+            .or_else(|| settings.get("ca_bundle").map(Into::into)),
+        connect_timeout: line.connect_timeout,
+        read_timeout: line.read_timeout,
+        shows_calls: line.global.has("--debug"),
+    };
+    Client::open(&options, settings, line.host).await
+}
+
+/// Shows every page: at once in text, else all together.
+async fn list(
+    format: Format,
+    operation: &Operation,
+    line: &Line<'_>,
+    pages: &mut Pages<'_>,
+    key: &'static str,
+) -> Result<(), End> {
+    let mut whole = Map::default();
+    while let Some(rows) = pages.next().await? {
+        if format == Format::Text {
+            show(format, operation, line, &Value::Map(Map::from([(key, rows)])))?;
+        } else if let Value::List(rows) = rows {
+            let all = match whole.remove(key) {
+                Some(Value::List(mut all)) => {
+                    all.extend(rows);
+                    all
+                }
+                _ => rows,
+            };
+            whole.set(key, Value::List(all));
+        }
+    }
+    let token = pages.resume_token.take().map(Value::Text);
+    match (format, token) {
+        (Format::Text, Some(token)) => {
+            let token = Value::Map(Map::from([("NextToken", token)]));
+            show(format, operation, line, &Value::Map(Map::from([("NextToken", token)])))
+        }
+        (Format::Text, None) => Ok(()),
+        (_, token) => {
+            if let Some(token) = token {
+                whole.set("NextToken", token);
+            }
+            show(format, operation, line, &Value::Map(whole))
+        }
+    }
+}
+
+/// Shows an answer, or what the query picks of it.
+fn show(format: Format, operation: &Operation, line: &Line<'_>, answer: &Value) -> Result<(), End> {
+    let picked = line.query.as_ref().map(|it| it.search(answer)).transpose()?;
+    format.write(operation.name, picked.as_ref().unwrap_or(answer), line.host)?;
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Help, and the options as `clap` knows them, for its help, completions and manual pages.
+
+use clap::{Arg, ArgAction, Command, builder::PossibleValuesParser};
+
+use crate::{
+    arguments::{Spec, Takes},
+    operation::Operation,
+    options::GLOBAL,
+};
+
+/// The command, so that `reapctl --help` and completions show it. Its words are taken by this
+/// module's own parser, which is `argparse`'s equal.
+pub(crate) fn command(operation: &'static Operation) -> Command {
+    let own = operation.options.iter().map(argument);
+    let global = GLOBAL.iter().map(|it| argument(it).help_heading("Options of every command"));
+    Command::new(operation.command)
+        .about(operation.about)
+        .after_help(operation.examples)
+        .disable_version_flag(true)
+        .args(own)
+        .args(global)
+}
+
+fn argument(spec: &Spec) -> Arg {
+    let long = spec.name.trim_start_matches('-');
+    let argument = Arg::new(long).long(long).help(spec.help).required(spec.is_required);
+    let argument = match spec.takes {
+        Takes::Nothing => return argument.action(ArgAction::SetTrue),
+        Takes::One | Takes::Number => argument.num_args(1),
+        Takes::Optional(_) => argument.num_args(0..=1),
+        Takes::Many => argument.num_args(0..),
+    };
+    let argument =
+        argument.value_name(if spec.takes == Takes::Number { "NUMBER" } else { "VALUE" });
+    if spec.choices.is_empty() {
+        return argument;
+    }
+    argument.value_parser(PossibleValuesParser::new(spec.choices.iter().copied()))
+}
+
+/// The long help.
+pub(crate) fn text(operation: &'static Operation) -> String {
+    let mut command = command(operation).bin_name(format!("reapctl {}", operation.command));
+    command.render_long_help().to_string()
+}
+
+/// What stands above an error of use.
+pub(crate) fn usage(operation: &Operation) -> String {
+    let command = operation.command;
+    format!(
+        "usage: reapctl {command} [options]\nTo see help text, you can run:\n\n  \
+         reapctl {command} --help\n"
+    )
+}

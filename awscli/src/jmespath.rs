@@ -1,0 +1,106 @@
+//! `JMESPath` as Python's implementation has it: its order of members, numbers and error messages.
+//!
+//! The crates that implement `JMESPath` sort members by name and word their errors differently; the
+//! AWS CLI keeps `{B: …, A: …}` in that order.
+
+mod functions;
+mod interpret;
+mod lexer;
+mod node;
+mod parser;
+
+use crate::{jmespath::node::Node, value::Value};
+
+/// An expression that has been parsed.
+pub(crate) struct Expression(Node);
+
+impl Expression {
+    /// Parses an expression; the error has several lines.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        parser::parse(text).map(Self)
+    }
+
+    /// What the expression picks from a value.
+    pub(crate) fn search(&self, value: &Value) -> Result<Value, String> {
+        interpret::evaluate(&self.0, value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::json;
+
+    use super::*;
+
+    const DATA: &str = r#"{"S": [{"id": "b", "n": 2, "t": {"x": 1.5}}, {"id": "a", "n": 10}],
+        "m": {"z": [1, [2, 3]], "a": true}, "e": [], "s": "é日"}"#;
+
+    #[test]
+    fn expressions_pick_what_python_picks() {
+        let data = json::parse(DATA).expect("JSON");
+        for (expression, expected) in [
+            ("S[].{Z: id, A: n}", r#"[{"Z":"b","A":2},{"Z":"a","A":10}]"#),
+            ("S[*].[id, t.x]", r#"[["b",1.5],["a",null]]"#),
+            ("S[?n > `5`].id | [0]", r#""a""#),
+            ("S[-1].id", r#""a""#),
+            ("S[::-1].id", r#"["a","b"]"#),
+            ("sort_by(S, &n)[*].id", r#"["b","a"]"#),
+            ("max_by(S, &id).n", "2"),
+            ("m.*", "[[1,[2,3]],true]"),
+            ("m.z[]", "[1,2,3]"),
+            ("length(s)", "2"),
+            ("sum(S[].n)", "12"),
+            ("avg(S[].n)", "6.0"),
+            ("to_string(m.z)", r#""[1,[2,3]]""#),
+            ("join(', ', S[].id)", r#""b, a""#),
+            ("S[?t].id && 'yes' || 'no'", r#""yes""#),
+            ("e || 'none'", r#""none""#),
+            ("!e", "true"),
+            ("keys(m)", r#"["z","a"]"#),
+            ("merge(m, `{\"z\": 0}`)", r#"{"z":0,"a":true}"#),
+            ("S[?id == 'a' || n == `2`].n", "[2,10]"),
+            ("contains(S[].id, 'a')", "true"),
+            ("reverse(s)", "\"\\u65e5\\u00e9\""),
+            ("nothing.at.all", "null"),
+            ("map(&to_number(id), S)", "[null,null]"),
+            ("S[].n | [?@ >= `3`]", "[10]"),
+            ("not_null(nothing, s, m) | type(@)", r#""string""#),
+        ] {
+            let value = Expression::parse(expression).expect(expression).search(&data);
+            let value = json::compact(&value.expect(expression), ",", ":");
+            assert_eq!(value, expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn errors_are_pythons() {
+        let data = json::parse(DATA).expect("JSON");
+        for (expression, expected) in [
+            ("", "Invalid JMESPath expression: cannot be empty."),
+            ("S[", "Invalid jmespath expression: Incomplete expression:\n\"S[\"\n   ^"),
+            (
+                "S[].{a}",
+                "Expecting: colon, got: rbrace: Parse error at column 6, token \"}\" (RBRACE), for \
+                 expression:\n\"S[].{a}\"\n       ^",
+            ),
+            (
+                "S]",
+                "Unexpected token: ]: Parse error at column 1, token \"]\" (RBRACKET), for \
+                 expression:\n\"S]\"\n  ^",
+            ),
+            ("a = b", "Bad jmespath expression: Unknown token '=':\na = b\n  ^"),
+            ("'a", "Bad jmespath expression: Unclosed ' delimiter:\n'a\n^"),
+            ("foo(S)", "Unknown function: foo()"),
+            ("length()", "Expected 1 argument for function length(), received 0"),
+            (
+                "length(`1`)",
+                "In function length(), invalid type for value: 1, expected one of: ['string', \
+                 'array', 'object'], received: \"number\"",
+            ),
+            ("s < `1`", "'<' not supported between instances of 'str' and 'int'"),
+        ] {
+            let result = Expression::parse(expression).and_then(|it| it.search(&data));
+            assert_eq!(result.expect_err(expression), expected);
+        }
+    }
+}

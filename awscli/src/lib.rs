@@ -1,0 +1,52 @@
+//! Two commands of the AWS CLI 1.x, byte for byte: options, output, errors, exit statuses.
+//!
+//! The ground truth is awscli 1.46.3; `tests/smoke/side_by_side.py` runs both. What differs, and
+//! why, stands in `docs/aws-cli.md`. A command line flows through `execute`: `arguments` and
+//! `parameters` read its words, `client` and `paginate` make the calls, `jmespath` picks from the
+//! answer, `json`, `table` and `text` write it.
+
+mod arguments;
+mod client;
+mod credentials;
+mod describe_sessions;
+mod end;
+mod environment;
+mod execute;
+mod help;
+mod host;
+mod jmespath;
+mod json;
+mod model;
+mod operation;
+mod options;
+mod output;
+mod paginate;
+mod parameters;
+mod paramfile;
+mod shorthand;
+mod table;
+mod terminate_session;
+mod text;
+mod value;
+
+use std::process::ExitCode;
+
+pub use crate::{credentials::of_profile, environment::Settings, host::Host};
+use crate::{
+    describe_sessions::DESCRIBE_SESSIONS, operation::Operation,
+    terminate_session::TERMINATE_SESSION,
+};
+
+static OPERATIONS: [&Operation; 2] = [&DESCRIBE_SESSIONS, &TERMINATE_SESSION];
+
+/// The commands as `clap` knows them: for help, completions and manual pages, not to parse words.
+pub fn commands() -> impl Iterator<Item = clap::Command> {
+    OPERATIONS.into_iter().map(help::command)
+}
+
+/// Runs the command that the first word names; `None` if it is none of these.
+pub async fn run(words: &[String], host: &Host) -> Option<ExitCode> {
+    let (name, words) = words.split_first()?;
+    let operation = OPERATIONS.into_iter().find(|it| it.command == *name)?;
+    Some(execute::run(operation, words, host).await)
+}

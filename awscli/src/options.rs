@@ -1,0 +1,62 @@
+//! The options that all commands of the AWS CLI 1.x share.
+
+use crate::arguments::{Spec, Takes};
+
+/// Options before or behind the command's own.
+pub(crate) const GLOBAL: &[Spec] = &[
+    flag("--debug", "Accepted, and without effect"),
+    one("--endpoint-url", "Another endpoint than AWS's, such as that of `reapctl emulate`"),
+    flag("--no-verify-ssl", "For endpoints of http:// only; use --ca-bundle for others"),
+    flag("--no-paginate", "Make one call, for the first page"),
+    choice("--output", &["json", "text", "table"], "How the answer is written [default: json]"),
+    one("--query", "A JMESPath expression that picks from the answer"),
+    one("--profile", "The profile of the shared configuration files"),
+    one("--region", "The Region"),
+    flag("--version", "Print the version"),
+    choice("--color", &["on", "off", "auto"], "Colours of tables [default: auto]"),
+    flag("--no-sign-request", "Do not sign requests"),
+    one("--ca-bundle", "The certificates that are trusted, in PEM"),
+    one("--cli-read-timeout", "Seconds to wait for an answer; 0 for ever [default: 60]"),
+    one("--cli-connect-timeout", "Seconds to wait for a connection; 0 for ever [default: 60]"),
+    flag("--v2-debug", "Accepted, and without effect"),
+];
+
+/// The option that reads parameters from JSON.
+pub(crate) const CLI_INPUT_JSON: Spec =
+    one("--cli-input-json", "Parameters as JSON, or file://PATH; other options come first");
+
+/// The option that prints a sample.
+pub(crate) const GENERATE_CLI_SKELETON: Spec = Spec {
+    name: "--generate-cli-skeleton",
+    takes: Takes::Optional("input"),
+    choices: &["input", "output"],
+    is_required: false,
+    help: "Print a sample of the request or of the answer, and send nothing",
+};
+
+/// An option without a value.
+pub(crate) const fn flag(name: &'static str, help: &'static str) -> Spec {
+    Spec { name, takes: Takes::Nothing, choices: &[], is_required: false, help }
+}
+
+/// An option with a value.
+pub(crate) const fn one(name: &'static str, help: &'static str) -> Spec {
+    Spec { name, takes: Takes::One, choices: &[], is_required: false, help }
+}
+
+/// An option with one of these values.
+const fn choice(name: &'static str, choices: &'static [&'static str], help: &'static str) -> Spec {
+    Spec { name, takes: Takes::One, choices, is_required: false, help }
+}
+
+impl Spec {
+    /// The same, without which nothing goes.
+    pub(crate) const fn required(self) -> Self {
+        Self { is_required: true, ..self }
+    }
+
+    /// The same, with other values.
+    pub(crate) const fn taking(self, takes: Takes) -> Self {
+        Self { takes, ..self }
+    }
+}

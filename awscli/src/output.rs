@@ -1,0 +1,95 @@
+//! Standard output: as the AWS CLI writes it; but on a terminal no control character of AWS's data
+//! gets through.
+
+use std::io::{IsTerminal, Write, stdout};
+
+use crate::{
+    host::Host,
+    json, table, text,
+    value::{Map, Value},
+};
+
+/// How answers are written.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Format {
+    Json,
+    Table { is_coloured: bool },
+    Text,
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    stdout().is_terminal()
+}
+
+impl Format {
+    /// The format of this name.
+    pub(crate) fn parse(name: &str, colour: &str) -> Result<Self, String> {
+        match name {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            "table" => {
+                let is_coloured = colour == "on" || (colour == "auto" && is_terminal());
+                Ok(Self::Table { is_coloured })
+            }
+            _ => Err(format!("Unknown output type: {name}")),
+        }
+    }
+
+    /// Writes an answer, or a page of one.
+    pub(crate) fn write(self, title: &str, value: &Value, host: &Host) -> Result<(), String> {
+        let escaped =
+            if is_terminal() && self != Self::Json { Some(escaped(value, host)) } else { None };
+        let value = escaped.as_ref().unwrap_or(value);
+        let rendered = match self {
+            Self::Json if matches!(value, Value::Map(map) if map.len() == 0) => String::new(),
+            Self::Json if is_terminal() => (host.printable_json)(json::pretty(value)) + "\n",
+            Self::Json => json::pretty(value) + "\n",
+            Self::Table { is_coloured } => {
+                let table = table::render(title, value, width(), is_coloured)?;
+                // The AWS CLI resets the terminal's colours once more at its end.
+                if is_coloured && is_terminal() { table + table::RESET } else { table }
+            }
+            Self::Text => text::render(value),
+        };
+        print(&rendered);
+        Ok(())
+    }
+}
+
+/// Writes a text; a reader that has gone is no error.
+pub(crate) fn print(text: &str) {
+    let mut stdout = stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Columns of the terminal.
+fn width() -> usize {
+    let size = terminal_size::terminal_size_of(stdout());
+    size.map_or(80, |(terminal_size::Width(columns), _)| columns.into())
+}
+
+/// The value with every control and bidirectional character of its texts escaped.
+fn escaped(value: &Value, host: &Host) -> Value {
+    let escaped = |it: &Value| escaped(it, host);
+    match value {
+        Value::Text(text) => Value::Text((host.printable)(text)),
+        Value::List(items) => Value::List(items.iter().map(escaped).collect()),
+        Value::Map(map) => {
+            let mut safe = Map::default();
+            for (name, value) in map.iter() {
+                safe.set(name, escaped(value));
+            }
+            Value::Map(safe)
+        }
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => value.clone(),
+    }
+}
+
+/// Writes a line to standard error; on a terminal, without control characters.
+pub(crate) fn complain(message: &str, host: &Host) {
+    let mut stderr = std::io::stderr().lock();
+    let line = |it: &str| if stderr.is_terminal() { (host.printable)(it) } else { it.to_owned() };
+    let lines: Vec<_> = message.split('\n').map(line).collect();
+    let _ = writeln!(stderr, "{}", lines.join("\n"));
+}

@@ -1,0 +1,142 @@
+//! From words to the parameters of a request.
+
+use crate::{
+    arguments::{Given, Takes},
+    json,
+    operation::Operation,
+    options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON},
+    paginate::CONFIG,
+    paramfile,
+    shorthand::{self, Wrong},
+    value::{Map, Value, parse_int, quoted},
+};
+
+/// Options of the paginator, and their names there.
+pub(crate) const PAGING: [(&str, &str); 3] = [
+    ("--starting-token", "StartingToken"),
+    ("--page-size", "PageSize"),
+    ("--max-items", "MaxItems"),
+];
+
+/// The parameters that the options say; and what to warn of.
+pub(crate) fn build(operation: &Operation, given: &Given) -> Result<(Map, Vec<String>), String> {
+    let mut params = Map::default();
+    let mut warnings = Vec::new();
+    for spec in operation.options.iter().filter(|it| given.has(it.name)) {
+        let name = spec.name;
+        let words = given.many(name).unwrap_or_default();
+        let first = given.one(name).unwrap_or_default();
+        let from_file = match words {
+            [one] if spec.takes != Takes::Number && name != GENERATE_CLI_SKELETON.name => {
+                loaded(name, one)?
+            }
+            _ => None,
+        };
+        let parameter = operation.parameters.iter().find(|(it, _)| *it == name);
+        let text = from_file.as_deref().unwrap_or(first);
+        if let Some((_, parameter)) = parameter {
+            let value = match name {
+                "--filters" => structures(name, words, from_file.as_deref())?,
+                "--max-results" => integer(text)?,
+                _ => text.into(),
+            };
+            params.set(parameter, value);
+        } else if let Some((_, key)) = PAGING.iter().find(|(it, _)| *it == name) {
+            let value = parse_int(text).filter(|_| spec.takes == Takes::Number);
+            if name == "--max-items" && value.is_some_and(|it| it <= 0) {
+                let warning = "warning: Non-positive values for --max-items may result in \
+                               undefined behavior.";
+                warnings.push(warning.into());
+            }
+            let mut config = match params.remove(CONFIG) {
+                Some(Value::Map(config)) => config,
+                _ => Map::default(),
+            };
+            config.set(key, value.map_or_else(|| text.into(), Value::Int));
+            params.set(CONFIG, Value::Map(config));
+        }
+    }
+    Ok((params, warnings))
+}
+
+/// Adds what `--cli-input-json` says and no other option has said.
+pub(crate) fn add_input_json(params: &mut Map, given: &Given) -> Result<(), String> {
+    let name = CLI_INPUT_JSON.name;
+    let Some(word) = given.one(name) else { return Ok(()) };
+    let text = paramfile::load(word)?.unwrap_or_else(|| word.to_owned());
+    // This message has the option's name without its dashes.
+    let value = json::parse(&text).map_err(|err| invalid_json("cli-input-json", &err, &text))?;
+    let Value::Map(input) = value else {
+        return Err(format!("'{}' object has no attribute 'keys'", value.type_name()));
+    };
+    for (key, value) in input.iter() {
+        if params.get(key).is_none() {
+            params.set(key, value.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses options of the paginator if it is switched off.
+pub(crate) fn check_no_paging(given: &Given) -> Result<(), String> {
+    let is_said = |name: &str| match given.one(name) {
+        Some(text) if name == "--starting-token" => !text.is_empty(),
+        Some(text) => parse_int(text) != Some(0),
+        None => false,
+    };
+    let names: Vec<_> = PAGING.iter().map(|(name, _)| *name).filter(|it| is_said(it)).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "Error during pagination: Cannot specify --no-paginate along with pagination arguments: {}",
+        names.join(", ")
+    ))
+}
+
+fn loaded(name: &str, word: &str) -> Result<Option<String>, String> {
+    paramfile::load(word).map_err(|err| wrong(name, &err))
+}
+
+fn wrong(name: &str, message: &str) -> String {
+    format!("Error parsing parameter '{name}': {message}")
+}
+
+fn invalid_json(name: &str, err: &str, text: &str) -> String {
+    wrong(name, &format!("Invalid JSON: {err}\nJSON received: {text}"))
+}
+
+fn integer(text: &str) -> Result<Value, String> {
+    let number = parse_int(text).map(Value::Int);
+    number.ok_or_else(|| format!("invalid literal for int() with base 10: {}", quoted(text)))
+}
+
+/// A list of structures: in shorthand, each as JSON, or all as one list of JSON.
+fn structures(name: &str, words: &[String], file: Option<&str>) -> Result<Value, String> {
+    let parsed = |text: &str| json::parse(text).map_err(|err| invalid_json(name, &err, text));
+    let first = file.or(words.first().map(String::as_str)).unwrap_or_default();
+    if !first.trim().starts_with(['[', '{']) {
+        let short = |text: &str| {
+            shorthand::parse(text).map_err(|err| match err {
+                Wrong::File(message) => message,
+                Wrong::Syntax(message) => wrong(name, &message),
+            })
+        };
+        return match file {
+            Some(text) => short(text),
+            None => Ok(Value::List(words.iter().map(|it| short(it)).collect::<Result<_, _>>()?)),
+        };
+    }
+    if first.trim().starts_with('[') && (file.is_some() || words.len() == 1) {
+        return parsed(first);
+    }
+    if file.is_some() {
+        return parsed("{"); // The AWS CLI goes through the file letter by letter.
+    }
+    let structure = |text: &String| match text.trim_start().chars().next() {
+        Some('{') => parsed(text),
+        Some(_) => Err(wrong(name, &format!("Invalid JSON:\n{text}"))),
+        None => Err("string index out of range".into()),
+    };
+    Ok(Value::List(words.iter().map(structure).collect::<Result<_, _>>()?))
+}
