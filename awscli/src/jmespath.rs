@@ -103,4 +103,79 @@ mod tests {
             assert_eq!(result.expect_err(expression), expected);
         }
     }
+
+    /// Runs on a stack as large as that of the main thread of a program.
+    fn on_a_large_stack(test: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::Builder::new().stack_size(8 << 20).spawn(test);
+        thread.expect("a thread").join().expect("no panic");
+    }
+
+    /// Each form of nesting, twenty thousand times: an error, and no overflow of the stack. A
+    /// chain is not nested, and so is as long as it likes.
+    #[test]
+    fn nesting_is_limited() {
+        on_a_large_stack(|| {
+            let data = json::parse(DATA).expect("JSON");
+            let n = 20_000;
+            for (open, middle, close) in [
+                ("[", "e", "]"),
+                ("(", "e", ")"),
+                ("!", "e", ""),
+                ("e[?", "e", "]"),
+                ("{a:", "e", "}"),
+                ("length(", "e", ")"),
+                ("e.[", "e", "]"),
+                ("sort_by(e, &", "e", ")"),
+                ("", "e", " | e"),
+                ("", "e", " || e"),
+                ("", "e", "&&e"),
+                ("", "e", "==e"),
+                ("", "e", "[]"),
+                ("", "e", ".*"),
+                ("", "e", "[*]"),
+                ("", "e", "[:]"),
+                ("", "e", "[?e]"),
+            ] {
+                let text = open.repeat(n) + middle + &close.repeat(n);
+                let result = Expression::parse(&text).and_then(|it| it.search(&data));
+                let expected = Err("maximum recursion depth exceeded".into());
+                assert_eq!(result, expected, "{open}e{close}");
+            }
+            for part in [".e", "[0]", ".e[0]"] {
+                let text = "e".to_owned() + &part.repeat(n);
+                let value = Expression::parse(&text).expect(part).search(&data);
+                assert_eq!(value, Ok(Value::Null), "{part}");
+            }
+        });
+    }
+
+    /// Steps that each nest their input: what comes out would be deeper than any expression.
+    #[test]
+    fn what_is_picked_is_limited() {
+        on_a_large_stack(|| {
+            for step in [" | [[[[[[[[@]]]]]]]]", " | {a: {a: {a: {a: @}}}}"] {
+                let text = "@".to_owned() + &step.repeat(300);
+                let result = Expression::parse(&text).expect(step).search(&Value::Bool(true));
+                assert_eq!(result, Err("maximum recursion depth exceeded".into()), "{step}");
+            }
+        });
+    }
+
+    /// The deepest that is allowed, with all that is done to it afterwards.
+    #[test]
+    fn the_limits_are_within_the_stack() {
+        on_a_large_stack(|| {
+            let deepest = "[".repeat(500) + &"]".repeat(500);
+            let value = json::parse(&deepest).expect("JSON");
+            let text = "(".repeat(190) + "@" + &" || @".repeat(380) + &")".repeat(190);
+            let text = format!("{text} | `{deepest}` == @");
+            let picked = Expression::parse(&text).expect("an expression").search(&value);
+            assert_eq!(picked, Ok(Value::Bool(true)));
+            for rendered in [json::compact(&value, ",", ":"), json::pretty(&value), value.repr()] {
+                assert!(rendered.starts_with('['));
+            }
+            crate::text::render(&value);
+            crate::table::render("title", &value, 80, true).expect("a table");
+        });
+    }
 }

@@ -1,13 +1,33 @@
 //! JSON as Python's `json` module reads and writes it: its errors, its spaces, its escapes.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter, Write};
 
-use crate::value::{Map, Value, float};
+use crate::value::{MAX_DEPTH, Map, TOO_DEEP, Value, float};
 
-/// Reads JSON; the error is worded as Python's.
-pub(crate) fn parse(text: &str) -> Result<Value, String> {
+/// Why a text is not read, in Python's words.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Error {
+    /// It is no JSON: Python's `ValueError`.
+    Syntax(String),
+    /// Its lists and maps are nested too deeply: Python's `RecursionError`.
+    TooDeep(&'static str),
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(message) => f.write_str(message),
+            Self::TooDeep(kind) => {
+                write!(f, "{TOO_DEEP} while decoding a JSON {kind} from a unicode string")
+            }
+        }
+    }
+}
+
+/// Reads JSON.
+pub(crate) fn parse(text: &str) -> Result<Value, Error> {
     let chars = text.chars().collect();
-    let mut parser = Parser { chars, at: 0 };
+    let mut parser = Parser { chars, at: 0, depth: 0 };
     if parser.peek() == Some('\u{feff}') {
         return parser.fail("Unexpected UTF-8 BOM (decode using utf-8-sig)", 0);
     }
@@ -20,6 +40,8 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
 struct Parser {
     chars: Vec<char>,
     at: usize,
+    /// Lists and maps that have begun and not ended.
+    depth: usize,
 }
 
 impl Parser {
@@ -39,19 +61,19 @@ impl Parser {
         }
     }
 
-    fn fail<T>(&self, message: &str, at: usize) -> Result<T, String> {
+    fn fail<T>(&self, message: &str, at: usize) -> Result<T, Error> {
         let before = self.chars.get(..at).unwrap_or(&self.chars);
         let line = before.iter().filter(|it| **it == '\n').count() + 1;
         let column = before.iter().rev().take_while(|it| **it != '\n').count() + 1;
-        Err(format!("{message}: line {line} column {column} (char {at})"))
+        Err(Error::Syntax(format!("{message}: line {line} column {column} (char {at})")))
     }
 
-    fn value(&mut self) -> Result<Value, String> {
+    fn value(&mut self) -> Result<Value, Error> {
         let start = self.at;
         match self.next() {
             Some('"') => self.text(start).map(Value::Text),
-            Some('{') => self.map(),
-            Some('[') => self.list(),
+            Some('{') => self.nested("object", Self::map),
+            Some('[') => self.nested("array", Self::list),
             _ => {
                 self.at = start;
                 let Some((value, length)) = self.word().or_else(|| self.number()) else {
@@ -61,6 +83,20 @@ impl Parser {
                 Ok(value)
             }
         }
+    }
+
+    fn nested(
+        &mut self,
+        kind: &'static str,
+        read: fn(&mut Self) -> Result<Value, Error>,
+    ) -> Result<Value, Error> {
+        if self.depth == MAX_DEPTH {
+            return Err(Error::TooDeep(kind));
+        }
+        self.depth += 1;
+        let value = read(self)?;
+        self.depth -= 1;
+        Ok(value)
     }
 
     fn word(&self) -> Option<(Value, usize)> {
@@ -108,7 +144,7 @@ impl Parser {
         Some((value, end - self.at))
     }
 
-    fn list(&mut self) -> Result<Value, String> {
+    fn list(&mut self) -> Result<Value, Error> {
         let mut items = Vec::new();
         self.skip_space();
         if self.peek() == Some(']') {
@@ -126,7 +162,7 @@ impl Parser {
         }
     }
 
-    fn map(&mut self) -> Result<Value, String> {
+    fn map(&mut self) -> Result<Value, Error> {
         let mut map = Map::default();
         self.skip_space();
         if self.peek() == Some('}') {
@@ -155,7 +191,7 @@ impl Parser {
     }
 
     /// The rest of a text whose opening quote stands at `start`.
-    fn text(&mut self, start: usize) -> Result<String, String> {
+    fn text(&mut self, start: usize) -> Result<String, Error> {
         let mut text = String::new();
         loop {
             match self.next() {
@@ -170,7 +206,7 @@ impl Parser {
         }
     }
 
-    fn escape(&mut self, start: usize) -> Result<char, String> {
+    fn escape(&mut self, start: usize) -> Result<char, Error> {
         Ok(match self.next() {
             Some(it @ ('"' | '\\' | '/')) => it,
             Some('b') => '\u{8}',
@@ -198,7 +234,7 @@ impl Parser {
         })
     }
 
-    fn hex(&mut self) -> Result<u32, String> {
+    fn hex(&mut self) -> Result<u32, Error> {
         let digits = self.chars.get(self.at..self.at + 4).unwrap_or_default();
         let digits: String = digits.iter().collect();
         let is_hex = digits.len() == 4 && digits.chars().all(|it| it.is_ascii_hexdigit());
@@ -321,7 +357,7 @@ mod tests {
             ("01", "Extra data: line 1 column 2 (char 1)"),
             ("nul", "Expecting value: line 1 column 1 (char 0)"),
         ] {
-            assert_eq!(parse(text).expect_err(text), message);
+            assert_eq!(parse(text).expect_err(text), Error::Syntax(message.into()));
         }
     }
 
@@ -332,5 +368,22 @@ mod tests {
         let value = parse(r#"{"b":[],"a":["\u00e9\u0001"]}"#).expect("JSON");
         let lines = "{\n    \"b\": [],\n    \"a\": [\n        \"é\\u0001\"\n    ]\n}";
         assert_eq!(pretty(&value), lines);
+    }
+
+    /// As Python's, whose limit is nearly twice as high.
+    #[test]
+    fn nesting_is_limited() {
+        for (open, close, kind) in [("[", "]", "array"), (r#"{"a":"#, "}", "object")] {
+            let nested = |n: usize| open.repeat(n) + "1" + &close.repeat(n);
+            assert_eq!(parse(&nested(MAX_DEPTH)).expect("JSON").depth(), MAX_DEPTH);
+            let error = parse(&nested(MAX_DEPTH + 1)).expect_err("an error");
+            assert_eq!(parse(&open.repeat(100_000)), Err(Error::TooDeep(kind)));
+            let message = format!(
+                "maximum recursion depth exceeded while decoding a JSON {kind} from a unicode string"
+            );
+            assert_eq!(error.to_string(), message);
+        }
+        // Beside each other is not in each other.
+        assert_eq!(parse(&format!("[{}1]", "[],".repeat(2_000))).expect("JSON").depth(), 2);
     }
 }

@@ -173,7 +173,7 @@ fn inject(params: &mut Map, next: &Map) {
 
 /// What a starting token says: the service's token, and how many rows of its page to skip.
 fn starting_point(token: &str) -> Result<(Map, i128), String> {
-    if let Some(mut next) = decoded(token) {
+    if let Some(mut next) = decoded(token)? {
         let index = match next.remove(TRUNCATED) {
             Some(Value::Int(index)) => index,
             _ => 0,
@@ -200,9 +200,14 @@ fn starting_point(token: &str) -> Result<(Map, i128), String> {
 }
 
 /// The map in a token of `--max-items`.
-fn decoded(token: &str) -> Option<Map> {
+fn decoded(token: &str) -> Result<Option<Map>, String> {
     let is_part = |it: &char| it.is_ascii_alphanumeric() || matches!(it, '+' | '/' | '=');
     let token: String = token.chars().filter(is_part).collect(); // Python passes over the rest.
-    let text = String::from_utf8(base64::decode(token).ok()?).ok()?;
-    if let Value::Map(map) = json::parse(&text).ok()? { Some(map) } else { None }
+    let bytes = base64::decode(token).ok();
+    let Some(text) = bytes.and_then(|it| String::from_utf8(it).ok()) else { return Ok(None) };
+    match json::parse(&text) {
+        Ok(Value::Map(map)) => Ok(Some(map)),
+        Ok(_) | Err(json::Error::Syntax(_)) => Ok(None),
+        Err(err @ json::Error::TooDeep(_)) => Err(err.to_string()),
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
     paginate::CONFIG,
     paramfile,
     shorthand::{self, Wrong},
-    value::{Map, Value, parse_int, quoted},
+    value::{Map, TOO_DEEP, Value, parse_int, quoted},
 };
 
 /// Options of the paginator, and their names there.
@@ -65,7 +65,7 @@ pub(crate) fn add_input_json(params: &mut Map, given: &Given) -> Result<(), Stri
     let Some(word) = given.one(name) else { return Ok(()) };
     let text = paramfile::load(word)?.unwrap_or_else(|| word.to_owned());
     // This message has the option's name without its dashes.
-    let value = json::parse(&text).map_err(|err| invalid_json("cli-input-json", &err, &text))?;
+    let value = json::parse(&text).map_err(|err| invalid_json("cli-input-json", err, &text))?;
     let Value::Map(input) = value else {
         return Err(format!("'{}' object has no attribute 'keys'", value.type_name()));
     };
@@ -102,8 +102,13 @@ fn wrong(name: &str, message: &str) -> String {
     format!("Error parsing parameter '{name}': {message}")
 }
 
-fn invalid_json(name: &str, err: &str, text: &str) -> String {
-    wrong(name, &format!("Invalid JSON: {err}\nJSON received: {text}"))
+fn invalid_json(name: &str, err: json::Error, text: &str) -> String {
+    match err {
+        json::Error::Syntax(message) => {
+            wrong(name, &format!("Invalid JSON: {message}\nJSON received: {text}"))
+        }
+        json::Error::TooDeep(_) => err.to_string(),
+    }
 }
 
 fn integer(text: &str) -> Result<Value, String> {
@@ -113,13 +118,14 @@ fn integer(text: &str) -> Result<Value, String> {
 
 /// A list of structures: in shorthand, each as JSON, or all as one list of JSON.
 fn structures(name: &str, words: &[String], file: Option<&str>) -> Result<Value, String> {
-    let parsed = |text: &str| json::parse(text).map_err(|err| invalid_json(name, &err, text));
+    let parsed = |text: &str| json::parse(text).map_err(|err| invalid_json(name, err, text));
     let first = file.or(words.first().map(String::as_str)).unwrap_or_default();
     if !first.trim().starts_with(['[', '{']) {
         let short = |text: &str| {
             shorthand::parse(text).map_err(|err| match err {
                 Wrong::File(message) => message,
                 Wrong::Syntax(message) => wrong(name, &message),
+                Wrong::TooDeep => TOO_DEEP.into(),
             })
         };
         return match file {

@@ -2,7 +2,7 @@
 
 use crate::{
     paramfile,
-    value::{Map, Value},
+    value::{MAX_DEPTH, Map, Value},
 };
 
 /// What is wrong with a parameter, as the AWS CLI words it.
@@ -10,17 +10,22 @@ pub(crate) enum Wrong {
     /// The file that a value names.
     File(String),
     Syntax(String),
+    /// Its lists and maps are nested too deeply.
+    TooDeep,
 }
 
 /// Reads one parameter.
 pub(crate) fn parse(text: &str) -> Result<Value, Wrong> {
-    let mut parser = Parser { chars: text.chars().collect(), at: 0, resolves_files: false };
+    let mut parser =
+        Parser { chars: text.chars().collect(), at: 0, depth: 0, resolves_files: false };
     parser.parameter()
 }
 
 struct Parser {
     chars: Vec<char>,
     at: usize,
+    /// Lists and maps that have begun and not ended.
+    depth: usize,
     /// Behind `@=`, a value may be the path of a file.
     resolves_files: bool,
 }
@@ -59,7 +64,11 @@ impl Parser {
         value: impl FnOnce(&mut Self) -> Result<Value, Wrong>,
     ) -> Result<(String, Value), Wrong> {
         let key = self.key();
-        self.resolves_files = self.expect_spaced('@').is_ok();
+        self.skip_space();
+        self.resolves_files = self.peek() == Some('@');
+        if self.resolves_files {
+            self.expect_spaced('@')?;
+        }
         self.expect_spaced('=')?;
         Ok((key, value(self)?))
     }
@@ -82,10 +91,20 @@ impl Parser {
 
     fn explicit_values(&mut self) -> Result<Value, Wrong> {
         match self.peek() {
-            Some('[') => self.list(),
-            Some('{') => self.map(),
+            Some('[') => self.nested(Self::list),
+            Some('{') => self.nested(Self::map),
             _ => self.first_value(),
         }
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, Wrong>) -> Result<Value, Wrong> {
+        if self.depth == MAX_DEPTH {
+            return Err(Wrong::TooDeep);
+        }
+        self.depth += 1;
+        let value = read(self)?;
+        self.depth -= 1;
+        Ok(value)
     }
 
     /// `foo=bar` is a text, `foo=bar,baz` a list; `foo=bar,baz=…` is a text, and then another key.
@@ -277,4 +296,22 @@ fn may_follow(it: char, follow: Follow) -> bool {
     };
     let is_control = it < ' ' && !it.is_ascii_whitespace() && it != '\u{b}';
     !is_excluded && !is_control && !matches!(it, '"' | '\'' | ',' | '\u{1_0000}'..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Python's, whose limit is between 200 and 500.
+    #[test]
+    fn nesting_is_limited() {
+        for (open, close) in [("[", "]"), ("{a=", "}")] {
+            let nested = |n: usize| format!("key={}b{}", open.repeat(n), close.repeat(n));
+            let value = parse(&nested(MAX_DEPTH)).ok().expect("a parameter");
+            assert_eq!(value.depth(), 1 + MAX_DEPTH);
+            for n in [MAX_DEPTH + 1, 100_000] {
+                assert!(matches!(parse(&nested(n)), Err(Wrong::TooDeep)), "{open}");
+            }
+        }
+    }
 }

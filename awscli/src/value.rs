@@ -3,6 +3,13 @@
 
 use std::{cmp::Ordering, fmt::Write};
 
+/// How deep lists and maps may stand in each other. Whatever walks through a value calls itself for
+/// each level, and the stack ends somewhere; Python's limit is a little less than 1000.
+pub(crate) const MAX_DEPTH: usize = 500;
+
+/// What Python says of anything that is deeper than its limit.
+pub(crate) const TOO_DEEP: &str = "maximum recursion depth exceeded";
+
 /// A value.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
@@ -84,6 +91,16 @@ impl Value {
 
     pub(crate) fn is_scalar(&self) -> bool {
         !matches!(self, Self::List(_) | Self::Map(_))
+    }
+
+    /// How many lists and maps stand in each other.
+    pub(crate) fn depth(&self) -> usize {
+        let deepest = match self {
+            Self::List(items) => items.iter().map(Self::depth).max(),
+            Self::Map(map) => map.iter().map(|(_, it)| it.depth()).max(),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => return 0,
+        };
+        1 + deepest.unwrap_or_default()
     }
 
     /// What `if value` means.

@@ -68,8 +68,8 @@ pub(super) async fn attempt(
     };
     let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));
     match seen.answer {
-        Some((200..300, body)) => Answer::Body(body_of(&body)),
-        Some((status, body)) => refused(status, &body),
+        Some((200..300, body)) => body_of(&body).map_or_else(unreadable, Answer::Body),
+        Some((status, body)) => refused(status, &body).unwrap_or_else(unreadable),
         None => error.unwrap_or_default().unreached(&seen.url),
     }
 }
@@ -128,29 +128,36 @@ impl Answer {
     }
 }
 
-/// A body that is not JSON is the message.
-fn body_of(text: &str) -> Value {
+fn unreadable(err: json::Error) -> Answer {
+    Answer::Unreached { message: err.to_string(), may_pass: false }
+}
+
+/// A body that is not JSON is the message; one that is nested too deeply is an error.
+fn body_of(text: &str) -> Result<Value, json::Error> {
     if text.is_empty() {
-        return Value::Map(Map::default());
+        return Ok(Value::Map(Map::default()));
     }
-    json::parse(text).unwrap_or_else(|_| Value::Map(Map::from([("message", text.into())])))
+    json::parse(text).or_else(|err| match err {
+        json::Error::Syntax(_) => Ok(Value::Map(Map::from([("message", text.into())]))),
+        json::Error::TooDeep(_) => Err(err),
+    })
 }
 
 /// An error as botocore reads it.
-fn refused(status: u16, body: &str) -> Answer {
+fn refused(status: u16, body: &str) -> Result<Answer, json::Error> {
     let text = body.trim();
     if 500 <= status && (text.is_empty() || text.starts_with("<html>")) {
         let reason = aws_smithy_runtime_api::http::StatusCode::try_from(status).ok();
         let message = reason.map(|it| reason_phrase(it.as_u16())).unwrap_or_default().into();
-        return Answer::Refused { status, code: status.to_string(), message };
+        return Ok(Answer::Refused { status, code: status.to_string(), message });
     }
-    let body = body_of(body);
+    let body = body_of(body)?;
     let text = |name: &str| body.get(name).map(Value::text);
     let message = text("message").or_else(|| text("Message")).unwrap_or_default();
     let code = text("__type").unwrap_or_else(|| status.to_string());
     let code = code.split(':').next().unwrap_or_default();
     let code = code.rsplit('#').next().unwrap_or_default().to_owned();
-    Answer::Refused { status, code, message }
+    Ok(Answer::Refused { status, code, message })
 }
 
 /// The phrases of the statuses that services use.

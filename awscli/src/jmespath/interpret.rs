@@ -7,7 +7,7 @@ use crate::{
         functions,
         node::{Node, Operator},
     },
-    value::{Map, Value, unordered},
+    value::{MAX_DEPTH, Map, TOO_DEEP, Value, unordered},
 };
 
 /// What `JMESPath` takes for false.
@@ -63,7 +63,7 @@ pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
             let Value::List(items) = value else { return Ok(Value::Null) };
             item(items, *index).cloned().unwrap_or(Value::Null)
         }
-        Node::Indexed(nodes) => {
+        Node::Chain(nodes) | Node::Indexed(nodes) => {
             nodes.iter().try_fold(value.clone(), |value, it| evaluate(it, &value))?
         }
         Node::Literal(literal) => literal.clone(),
@@ -73,10 +73,11 @@ pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
             for (name, node) in members {
                 map.set(name, evaluate(node, value)?);
             }
-            Value::Map(map)
+            not_too_deep(Value::Map(map))?
         }
         Node::MultiList(nodes) => {
-            Value::List(nodes.iter().map(|it| evaluate(it, value)).collect::<Result<_, _>>()?)
+            let items = nodes.iter().map(|it| evaluate(it, value)).collect::<Result<_, _>>()?;
+            not_too_deep(Value::List(items))?
         }
         Node::Not(node) => match evaluate(node, value)? {
             it if is_number(&it) && !it.is_truthy() => Value::Bool(false),
@@ -107,6 +108,11 @@ pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
             project(&values, each)?
         }
     })
+}
+
+/// Refuses what an expression has nested too deeply, before anything else walks through it.
+fn not_too_deep(value: Value) -> Result<Value, String> {
+    if MAX_DEPTH < value.depth() { Err(TOO_DEEP.into()) } else { Ok(value) }
 }
 
 /// What is made of each item; null is left out.

@@ -62,7 +62,10 @@ impl Lexer<'_> {
                 let text = format!("\"{}\"", self.until('"')?);
                 return match json::parse(&text) {
                     Ok(name) => Ok(("quoted_identifier", name)),
-                    Err(message) => self.fail(message.split(':').next().unwrap_or_default(), start),
+                    Err(err) => {
+                        let message = err.to_string();
+                        self.fail(message.split(':').next().unwrap_or_default(), start)
+                    }
                 };
             }
             _ => {}
@@ -122,11 +125,14 @@ impl Lexer<'_> {
     fn literal(&mut self) -> Result<(&'static str, Value), String> {
         let start = self.at;
         let text = self.until('`')?.replace("\\`", "`");
-        let value =
-            json::parse(&text).or_else(|_| json::parse(&format!("\"{}\"", text.trim_start())));
+        let value = match json::parse(&text) {
+            Err(json::Error::Syntax(_)) => json::parse(&format!("\"{}\"", text.trim_start())),
+            value => value,
+        };
         match value {
             Ok(value) => Ok(("literal", value)),
-            Err(_) => self.fail(&format!("Bad token {text}"), start),
+            Err(json::Error::Syntax(_)) => self.fail(&format!("Bad token {text}"), start),
+            Err(err @ json::Error::TooDeep(_)) => Err(err.to_string()),
         }
     }
 

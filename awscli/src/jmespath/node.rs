@@ -6,6 +6,8 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     And(Box<[Node; 2]>),
+    /// `a.b.c`
+    Chain(Vec<Node>),
     Comparison(Operator, Box<[Node; 2]>),
     /// `@`, and what stands where nothing is written.
     Current,
@@ -24,11 +26,40 @@ pub(super) enum Node {
     MultiList(Vec<Node>),
     Not(Box<Node>),
     Or(Box<[Node; 2]>),
-    /// One after the other: `a.b`, `a | b`.
+    /// One after the other: `a | b`.
     Pipe(Box<[Node; 2]>),
     Projection(Box<[Node; 2]>),
     Slice([Option<i128>; 3]),
     ValueProjection(Box<[Node; 2]>),
+}
+
+impl Node {
+    /// How many nodes stand in each other. Whatever walks through an expression calls itself for each
+    /// of them.
+    pub(super) fn height(&self) -> usize {
+        let children: &[Self] = match self {
+            Self::Current | Self::Field(_) | Self::Index(_) | Self::Literal(_) | Self::Slice(_) => {
+                &[]
+            }
+            Self::Expression(it) | Self::Flatten(it) | Self::Not(it) => std::slice::from_ref(it),
+            Self::And(pair)
+            | Self::Comparison(_, pair)
+            | Self::Or(pair)
+            | Self::Pipe(pair)
+            | Self::Projection(pair)
+            | Self::ValueProjection(pair) => pair.as_slice(),
+            Self::Filter(parts) => parts.as_slice(),
+            Self::Chain(all)
+            | Self::Function(_, all)
+            | Self::Indexed(all)
+            | Self::MultiList(all) => all,
+            Self::MultiHash(members) => {
+                let heights = members.iter().map(|(_, it)| it.height());
+                return 1 + heights.max().unwrap_or_default();
+            }
+        };
+        1 + children.iter().map(Self::height).max().unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

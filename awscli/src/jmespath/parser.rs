@@ -5,20 +5,28 @@ use crate::{
         lexer::{Token, tokenize},
         node::{Node, Operator},
     },
-    value::Value,
+    value::{TOO_DEEP, Value},
 };
 
 /// Tokens that bind less strongly end a projection.
 const PROJECTION_STOP: u8 = 10;
 
+/// The deepest nesting of parentheses, brackets and the like: each calls the parser again.
+const MAX_NESTING: usize = 200;
+
+/// The most nodes that may stand in each other, such as those of `a || b || c`.
+const MAX_HEIGHT: usize = 400;
+
 struct Parser<'a> {
     expression: &'a str,
     tokens: Vec<Token>,
     at: usize,
+    /// Expressions that have begun and not ended.
+    nesting: usize,
 }
 
 pub(super) fn parse(expression: &str) -> Result<Node, String> {
-    let mut parser = Parser { expression, tokens: tokenize(expression)?, at: 0 };
+    let mut parser = Parser { expression, tokens: tokenize(expression)?, at: 0, nesting: 0 };
     let node = parser.expression(0)?;
     let token = parser.look(0);
     if token.kind == "eof" {
@@ -101,12 +109,22 @@ impl Parser<'_> {
     }
 
     fn expression(&mut self, power: u8) -> Result<Node, String> {
+        if self.nesting == MAX_NESTING {
+            return Err(TOO_DEEP.into());
+        }
+        self.nesting += 1;
         let token = self.look(0);
         self.at += 1;
         let mut left = self.prefix(&token)?;
         while power < binding_power(self.kind()) {
             left = self.infix(left)?;
+            // What is only longer than before is no taller than its parts.
+            let is_longer = matches!(&left, Node::Chain(it) | Node::Indexed(it) if 2 < it.len());
+            if !is_longer && MAX_HEIGHT < left.height() {
+                return Err(TOO_DEEP.into());
+            }
         }
+        self.nesting -= 1;
         Ok(left)
     }
 
@@ -160,7 +178,13 @@ impl Parser<'_> {
             }
             "dot" => {
                 let right = self.behind_dot(binding_power("dot"))?;
-                Node::Pipe(pair(left, right))
+                match left {
+                    Node::Chain(mut parts) => {
+                        parts.push(right);
+                        Node::Chain(parts)
+                    }
+                    left => Node::Chain(vec![left, right]),
+                }
             }
             "pipe" => Node::Pipe(pair(left, self.expression(binding_power("pipe"))?)),
             "or" => Node::Or(pair(left, self.expression(binding_power("or"))?)),

@@ -279,6 +279,49 @@ async fn half_a_character_hides_nobody_from_an_operator() {
     }
 }
 
+/// Neither an answer nor a word of the command line, however deeply nested, ends the process by its
+/// stack: each command says what is wrong.
+#[tokio::test]
+async fn nesting_is_limited() {
+    let deep = "[".repeat(100_000);
+    let body = format!("{{\"Sessions\": {deep}");
+    let faults = vec![Fault::new("DescribeSessions", 100, Play::Body(body.clone()))];
+    let url = &served(Fleet { faults, ..Fleet::default() }).await;
+    let too_deep = "maximum recursion depth exceeded";
+    let list = ["describe-sessions", "--state", "Active"];
+    let filter = format!("key=Owner,value={deep}");
+    for words in [
+        &[][..],
+        &["--output", "text"],
+        &["--output", "table"],
+        &["--query", &deep],
+        &["--filters", &deep],
+        &["--filters", &filter],
+        &["--cli-input-json", &deep],
+    ] {
+        let output = reapctl(&[&list[..], words].concat(), &variables(url)).await;
+        assert_eq!(output.status, Some(255), "{}", output.stderr.len());
+        assert!(output.stderr.contains(too_deep), "{}", output.stderr.len());
+    }
+
+    let file = &write("nested.json", &body);
+    let yaml = &write("nested.yaml", &format!("version: 1\nrules: {deep}"));
+    for (words, status, message) in [
+        (&["plan", "--policy", STARTER][..], 1, "the listing is incomplete"),
+        (&["backtest", STARTER], 1, "the listing is incomplete"),
+        (&["lock", "user/*", "--policy", STARTER], 1, "the listing is incomplete"),
+        (&["explain", "--policy", STARTER, "--from", file], 2, "recursion limit exceeded"),
+        (&["check", yaml], 2, ""),
+        (&["test", STARTER, yaml], 2, ""),
+        (&["emulate", "--fleet", yaml], 2, ""),
+    ] {
+        let output = reapctl(words, &variables(url)).await;
+        let Output { stdout, stderr, .. } = output;
+        assert_eq!(output.status, Some(status), "{words:?}: {stderr:.500}");
+        assert!(format!("{stdout}{stderr}").contains(message), "{words:?}: {stderr:.500}");
+    }
+}
+
 /// Columns of a terminal that a text takes, as the table counts them.
 fn width(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)
