@@ -74,7 +74,8 @@ pub(super) const NOT_WHOLE: &str =
 
 const WRONG_CLOCK: &str = "the clock of this machine is wrong: set it";
 
-/// AWS names the action, mostly the operation's own, and the kind of policy that is in the way.
+/// AWS names the action, mostly the operation's own, the resource, and the kind of policy that is in
+/// the way.
 fn on_denial(message: &str, action: &str) -> String {
     let named = message.split_once("not authorized to perform: ").and_then(|(_, rest)| {
         let action = rest.split_whitespace().next()?;
@@ -86,12 +87,26 @@ fn on_denial(message: &str, action: &str) -> String {
         None if message.contains("ciphertext") => "kms:Decrypt",
         None => action,
     };
+    let resource = message.split_once(" on resource: ").and_then(|(_, rest)| {
+        let resource = rest.split_whitespace().next()?;
+        let is_part = |it: char| it.is_ascii_graphic() && it != '`';
+        (resource.starts_with("arn:") && resource.chars().all(is_part)).then_some(resource)
+    });
+    let allowed = match resource {
+        Some(resource) => format!("`{action}` on `{resource}`"),
+        None => format!("`{action}`"),
+    };
     if message.contains("service control policy") {
-        format!("a service control policy of the organization forbids it: have it allow `{action}`")
+        format!("a service control policy of the organization forbids it: have it allow {allowed}")
     } else if message.contains("explicit deny") {
-        format!("a policy denies it explicitly: exempt the role from its denial of `{action}`")
+        format!("a policy denies it explicitly: exempt the role from its denial of {allowed}")
+    } else if message.contains(":assumed-role/") && allowed.contains(":session/") {
+        format!(
+            "allow {allowed}; a role has no `aws:username`, so `session/${{aws:username}}-*` never \
+             matches"
+        )
     } else {
-        format!("allow `{action}`")
+        format!("allow {allowed}")
     }
 }
 
@@ -128,4 +143,54 @@ fn is_without_credentials(err: &(dyn Error + 'static)) -> bool {
 /// An error and its sources, for their own texts do not repeat them.
 fn chain(err: &(dyn Error + 'static)) -> String {
     sources(err).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The resource is named where AWS names one, and a pattern by user name is told of where it
+    /// cannot match: an assumed role has no user name.
+    #[test]
+    fn denials_name_the_resource() {
+        let session = "arn:aws:ssm:eu-central-1:123456789012:session/jo-0a1b2c3d4e5f60718";
+        let role = "arn:aws:sts::123456789012:assumed-role/Reaper/s";
+        let user = "arn:aws:iam::123456789012:user/jo";
+        let action = "ssm:TerminateSession";
+        let never = "a role has no `aws:username`, so `session/${aws:username}-*` never matches";
+        let on_session = format!("`{action}` on `{session}`");
+        for (who, resource, because, expected) in [
+            (
+                role,
+                session,
+                "no identity-based policy allows it",
+                format!("allow {on_session}; {never}"),
+            ),
+            (user, session, "no identity-based policy allows it", format!("allow {on_session}")),
+            (role, "*", "no identity-based policy allows it", format!("allow `{action}`")),
+            (role, "arn:`x`", "no identity-based policy allows it", format!("allow `{action}`")),
+            (
+                role,
+                session,
+                "of an explicit deny in a service control policy",
+                format!(
+                    "a service control policy of the organization forbids it: have it allow {on_session}"
+                ),
+            ),
+            (
+                role,
+                session,
+                "of an explicit deny in an identity-based policy",
+                format!(
+                    "a policy denies it explicitly: exempt the role from its denial of {on_session}"
+                ),
+            ),
+        ] {
+            let message = format!(
+                "User: {who} is not authorized to perform: {action} on resource: {resource} because {because}"
+            );
+            let advice = remediation("AccessDeniedException", &message, "x:Y");
+            assert_eq!(advice.as_deref(), Some(expected.as_str()));
+        }
+    }
 }
