@@ -1,5 +1,7 @@
 //! How a command ends without success.
 
+use crate::environment::Problem;
+
 /// The way, and the message for standard error.
 pub(crate) enum End {
     /// Words that no parser takes.
@@ -10,6 +12,12 @@ pub(crate) enum End {
     Failed(String),
     /// Anything else, without one: so the AWS CLI says that no credentials or no Region were found.
     Plain(String),
+}
+
+impl From<Problem> for End {
+    fn from(problem: Problem) -> Self {
+        Self::Failed(problem.to_string())
+    }
 }
 
 impl From<String> for End {

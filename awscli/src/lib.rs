@@ -7,6 +7,7 @@
 
 mod arguments;
 mod client;
+mod config_file;
 mod credentials;
 mod describe_sessions;
 mod end;
@@ -31,7 +32,11 @@ mod value;
 
 use std::process::ExitCode;
 
-pub use crate::{credentials::of_profile, environment::Settings, host::Host};
+pub use crate::{
+    credentials::of_profile,
+    environment::{Login, Problem, Settings},
+    host::Host,
+};
 use crate::{
     describe_sessions::DESCRIBE_SESSIONS, operation::Operation,
     terminate_session::TERMINATE_SESSION,

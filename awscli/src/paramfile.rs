@@ -1,8 +1,8 @@
 //! Values that stand in a file: `file://path`.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io};
 
-use crate::{environment, value::quoted};
+use crate::{environment::expand, value::quoted};
 
 /// The file's text if the value names one.
 ///
@@ -23,16 +23,6 @@ pub(crate) fn load(value: &str) -> Result<Option<String>, String> {
             )),
         },
         Err(err) => Err(format!("Unable to load paramfile {value}: {}", errno(&err, &name))),
-    }
-}
-
-/// `~` is the home directory.
-fn expand(path: &str) -> PathBuf {
-    match (path.strip_prefix('~'), environment::variable("HOME")) {
-        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
-            PathBuf::from(home + rest)
-        }
-        _ => PathBuf::from(path),
     }
 }
 

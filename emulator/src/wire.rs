@@ -46,8 +46,10 @@ impl ApiError {
             "GetResources" => "tag",
             _ => "ssm",
         };
-        let resource = ["SessionId", "RoleArn"].into_iter().find_map(|it| call.text(it));
-        let resource = resource.unwrap_or("*");
+        let session = |id| format!("arn:aws:ssm:eu-central-1:123456789012:session/{id}");
+        let resource = call.text("SessionId").map(session);
+        let resource = resource.or_else(|| call.text("RoleArn").map(Into::into));
+        let resource = resource.unwrap_or_else(|| "*".into());
         let message = format!(
             "User: arn:aws:sts::123456789012:assumed-role/session-reaper/session-reaper is not \
              authorized to perform: {service}:{operation} on resource: {resource} because no \

@@ -2,17 +2,21 @@
 
 use std::{error::Error, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
 use aws_sdk_sts::{
     error::{ConnectorError, ProvideErrorMetadata, SdkError},
-    operation::{assume_role::AssumeRoleError, get_caller_identity::GetCallerIdentityError},
+    operation::{
+        assume_role::AssumeRoleError,
+        get_caller_identity::{GetCallerIdentityError, GetCallerIdentityOutput},
+    },
 };
+use awscli::{Login, Problem, Settings, of_profile};
 use jiff::Timestamp;
-use reaper_core::{report::Mode, target::Scope};
+use reaper_core::{policy::Policy, report::Mode, target::Scope};
 use session_reaper::{
     Budget,
     aws::{Ssm, remediation, sources},
@@ -61,7 +65,8 @@ fn pace(text: &str) -> Result<f64, String> {
 /// An open connection.
 pub(crate) struct Aws {
     pub(crate) ssm: Ssm,
-    pub(crate) scope: Scope,
+    /// The account and Region, or why the account is not known.
+    scope: Result<Scope, String>,
     /// Whether each call is shown.
     pub(crate) shows_calls: bool,
 }
@@ -78,10 +83,15 @@ const CONCURRENCY: usize = 8;
 impl Connection {
     /// Finds credentials and the account that they belong to.
     pub(crate) async fn open(&self) -> anyhow::Result<Aws> {
-        let settings = awscli::Settings::load(self.profile.as_deref()).await;
-        if let (Some(name), Err(_)) = (&settings.profile, settings.checked()) {
-            bail!("no profile is called `{name}`; see `aws configure list-profiles`");
-        }
+        let settings = Settings::load(self.profile.as_deref()).await;
+        settings.checked().map_err(|problem| match problem {
+            Problem::File { path, reason } => {
+                anyhow!("cannot use `{path}`: {reason}; the AWS CLI refuses it too")
+            }
+            Problem::NoProfile(name) => {
+                anyhow!("no profile is called `{name}`; see `aws configure list-profiles`")
+            }
+        })?;
         let config = self.config(&settings).await?;
         let region = config
             .region()
@@ -89,23 +99,27 @@ impl Connection {
             .context("no Region is set; use `--region`, AWS_REGION, or `region` in the profile")?;
         let sts = aws_sdk_sts::Client::new(&config);
         let identity = sts.get_caller_identity().send().await;
-        let identity = identity.map_err(|err| self.translated(&err, &config, &settings))?;
-        let mut parts = identity.arn().unwrap_or_default().split(':').skip(1);
-        let scope = Scope {
-            partition: parts.next().unwrap_or("aws").into(),
-            region: region.to_string(),
-            account: identity.account().context("AWS did not tell the account")?.into(),
+        let scope = match identity {
+            Ok(identity) => scope(&identity, region),
+            Err(err) => {
+                let problem = self.translated(&err, &config, &settings);
+                if fails_everywhere(&err, &config) {
+                    return Err(problem);
+                }
+                Err(format!("{problem:#}"))
+            }
         };
         let ssm = Ssm::new(&config, self.calls_per_second);
         Ok(Aws { ssm, scope, shows_calls: self.debug })
     }
 
-    async fn config(&self, settings: &awscli::Settings) -> anyhow::Result<SdkConfig> {
+    async fn config(&self, settings: &Settings) -> anyhow::Result<SdkConfig> {
         let ca_bundle = settings.variable_or("AWS_CA_BUNDLE", "ca_bundle");
         let client = http::client(ca_bundle.as_deref(), self.debug).map_err(|err| anyhow!(err))?;
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .timeout_config(timeouts)
+            .profile_files(settings.files.clone())
             .http_client(client.clone());
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
@@ -119,7 +133,7 @@ impl Connection {
         let config = loader.load().await;
         let config = match &self.profile {
             Some(name) => {
-                let provider = awscli::of_profile(name, config.region().cloned(), client);
+                let provider = of_profile(name, &settings.files, config.region().cloned(), client);
                 let provider = SharedCredentialsProvider::new(provider);
                 config.into_builder().credentials_provider(provider).build()
             }
@@ -142,16 +156,20 @@ impl Connection {
         &self,
         err: &SdkError<GetCallerIdentityError>,
         config: &SdkConfig,
-        settings: &awscli::Settings,
+        settings: &Settings,
     ) -> anyhow::Error {
         let profile =
             settings.profile.as_ref().map_or(String::new(), |it| format!(" --profile {it}"));
+        let renewal = match settings.login() {
+            Some((name, login)) => format!("{} --profile {name}", login.command()),
+            None => format!("{}{profile}", Login::Sso.command()),
+        };
         if let Some(err) = sources(err).find_map(|it| it.downcast_ref::<AssumeRoleError>()) {
             let role = self
                 .role_arn
                 .as_deref()
                 .map_or("the profile's role".into(), |it| format!("the role `{it}`"));
-            let refused = refused(err, "sts:AssumeRole", config, &profile);
+            let refused = refused(err, "sts:AssumeRole", config, &profile, &renewal);
             if err.code().is_some_and(|it| it.starts_with("AccessDenied")) {
                 return anyhow!(
                     "cannot assume {role}: {refused}, and let the role's trust policy name the \
@@ -171,7 +189,7 @@ impl Connection {
         }
         match err.code() {
             Some(_) => {
-                let refused = refused(err, "sts:GetCallerIdentity", config, &profile);
+                let refused = refused(err, "sts:GetCallerIdentity", config, &profile, &renewal);
                 anyhow!("cannot tell the account: {refused}")
             }
             None => match err.raw_response().map(|it| it.status().as_u16()) {
@@ -184,18 +202,43 @@ impl Connection {
     }
 }
 
+fn scope(identity: &GetCallerIdentityOutput, region: &Region) -> Result<Scope, String> {
+    let account = identity.account().ok_or("AWS did not tell the account")?;
+    let mut parts = identity.arn().unwrap_or_default().split(':').skip(1);
+    Ok(Scope {
+        partition: parts.next().unwrap_or("aws").into(),
+        region: region.to_string(),
+        account: account.into(),
+    })
+}
+
+/// Whether no other call would come to anything: for want of credentials that hold, or of an answer
+/// from the one endpoint of them all. Otherwise STS alone is denied, or out of reach, as it is in a
+/// network that has an endpoint of Systems Manager's only.
+fn fails_everywhere(err: &SdkError<GetCallerIdentityError>, config: &SdkConfig) -> bool {
+    let is_without_credentials =
+        sources(err).any(|it| it.is::<AssumeRoleError>() || it.is::<CredentialsError>());
+    let is_refused = err.code().is_some_and(|code| {
+        let remediation = remediation(code, err.message().unwrap_or_default(), "");
+        !code.starts_with("AccessDenied") && remediation.is_some()
+    });
+    let is_unreached = err.raw_response().is_none() && config.endpoint_url().is_some();
+    is_without_credentials || is_refused || is_unreached
+}
+
 /// What AWS said, and the way out.
 fn refused(
     err: &impl ProvideErrorMetadata,
     action: &str,
     config: &SdkConfig,
     profile: &str,
+    renewal: &str,
 ) -> String {
     let (code, message) = (err.code().unwrap_or_default(), err.message().unwrap_or_default());
     let region = config.region().map(ToString::to_string).unwrap_or_default();
     let remediation = match code {
         "ExpiredToken" | "ExpiredTokenException" => {
-            format!("the credentials have expired; renew them, as `aws sso login{profile}` does")
+            format!("the credentials have expired; renew them, as `{renewal}` does")
         }
         "InvalidClientTokenId" | "UnrecognizedClientException" => format!(
             "AWS does not know the credentials, or the Region `{region}` is not enabled for the \
@@ -225,19 +268,18 @@ fn unreached(cause: &str, config: &SdkConfig) -> anyhow::Error {
 
 fn without_credentials(
     err: &CredentialsError,
-    settings: &awscli::Settings,
+    settings: &Settings,
     profile: &str,
 ) -> anyhow::Error {
     let cause = root_cause(err).split_whitespace().collect::<Vec<_>>().join(" "); // In one line.
-    if let Some(name) = settings.login() {
-        return anyhow!(
-            "not logged in, or no longer ({cause}); run `aws sso login --profile {name}`"
-        );
+    if let Some((name, login)) = settings.login() {
+        let command = login.command();
+        return anyhow!("not logged in, or no longer ({cause}); run `{command} --profile {name}`");
     }
     match (err, &settings.profile) {
         (CredentialsError::CredentialsNotLoaded(_), None) => anyhow!(
             "no credentials were found; use `--profile`, set AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY, or run `aws sso login`"
+             AWS_SECRET_ACCESS_KEY, or run `aws login` or `aws sso login`"
         ),
         (_, Some(name)) => anyhow!(
             "the profile `{name}` gives no credentials ({cause}); see `aws configure list{profile}`"
@@ -247,6 +289,17 @@ fn without_credentials(
 }
 
 impl Aws {
+    /// The account and Region, if the account is known: a target's tags are asked for by its ARN.
+    pub(crate) fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref().ok()
+    }
+
+    /// Why no target's tags are known, if the policy asks for any.
+    pub(crate) fn tag_problem(&self, policy: &Policy) -> Option<String> {
+        let problem = self.scope.as_ref().err().filter(|_| !policy.tag_keys.is_empty())?;
+        Some(format!("the account is not known, and so no target's tags are: {problem}"))
+    }
+
     /// A sweep, or half of one, that may begin now.
     pub(crate) fn order<'a>(
         &'a self,
@@ -254,8 +307,8 @@ impl Aws {
         mode: Mode,
         now: Timestamp,
     ) -> SweepContext<'a> {
-        let Self { ssm, scope, .. } = self;
-        let (scope, budget, concurrency) = (Some(scope), budget(), CONCURRENCY);
+        let (ssm, scope) = (&self.ssm, self.scope());
+        let (budget, concurrency) = (budget(), CONCURRENCY);
         SweepContext { ssm, scope, policy, mode, now, budget, concurrency }
     }
 }

@@ -173,8 +173,9 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
         [] => BTreeSet::new(),
         _ => found.iter().map(|(it, _)| &*it.target).collect(),
     };
-    let (tags, problems) = look_up(&aws.ssm, Some(&aws.scope), policy, targets, budget()).await;
+    let (tags, problems) = look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
     warn(&problems);
+    warn(&aws.tag_problem(policy));
     let life = |(session, ended_at): (Session, _)| {
         let unknown = Tags::Unknown(Unknown::TagsNotReturned);
         let tags = tags.get(&*session.target).cloned().unwrap_or(unknown);

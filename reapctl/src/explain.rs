@@ -212,8 +212,9 @@ async fn from_aws(
         (None, Some(target)) => {
             let targets = BTreeSet::from([&**target]);
             let (mut tags, problems) =
-                look_up(&aws.ssm, Some(&aws.scope), policy, targets, budget()).await;
+                look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
             warn(&problems);
+            warn(&aws.tag_problem(policy));
             tags.remove(&**target).unwrap_or(Tags::Unknown(Unknown::TagsNotReturned))
         }
     };

@@ -38,8 +38,8 @@ use crate::{
     progress::with_progress,
     stdio::{eprintln, println},
     sweep::{
-        INTERRUPTED, Loaded, PolicyAt, check_confirmable, confirmed, end_only, interruptible,
-        sessions, to_end,
+        INTERRUPTED, Loaded, PolicyAt, add_tag_problem, check_confirmable, confirmed, end_only,
+        interruptible, sessions, to_end,
     },
     warn,
 };
@@ -147,6 +147,7 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
         let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
         let listing = with_progress("listing", aws, listing);
         let mut survey = unless_stopped(&aws.ssm, listing).await?;
+        add_tag_problem(&mut survey, aws, &loaded.policy);
         let is_new = |it: &&String| warned.insert((*it).clone());
         warn(survey.warnings.iter().filter(is_new));
         let n = to_end(&survey).len();

@@ -172,9 +172,16 @@ pub(crate) async fn look(aws: &Aws, loaded: &Loaded, mode: Mode) -> (Timestamp, 
     let now = now();
     let order = aws.order(&loaded.source, mode, now);
     let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
-    let survey = with_progress("listing", aws, listing).await;
+    let mut survey = with_progress("listing", aws, listing).await;
+    add_tag_problem(&mut survey, aws, &loaded.policy);
     warn(&survey.warnings);
     (now, survey)
+}
+
+/// Adds why no tags are known; a listing that failed has a problem of its own.
+pub(crate) fn add_tag_problem(survey: &mut PlannedSweep, aws: &Aws, policy: &Policy) {
+    let problem = aws.tag_problem(policy).filter(|_| survey.coverage.problem.is_none());
+    survey.warnings.extend(problem);
 }
 
 /// The ids of those whom the plan ends.

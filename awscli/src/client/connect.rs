@@ -36,7 +36,8 @@ pub(super) async fn config(
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(options.region.clone()))
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts.build());
+        .timeout_config(timeouts.build())
+        .profile_files(settings.files.clone());
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
     }
@@ -52,7 +53,12 @@ pub(super) async fn config(
         loader = loader.no_credentials();
     } else if let Some(profile) = settings.profile.as_ref().filter(|_| settings.is_explicit) {
         let region = Some(Region::new(options.region.clone()));
-        loader = loader.credentials_provider(of_profile(profile, region, client.clone()));
+        loader = loader.credentials_provider(of_profile(
+            profile,
+            &settings.files,
+            region,
+            client.clone(),
+        ));
     }
     Ok(loader.http_client(client).load().await)
 }

@@ -1,8 +1,12 @@
 //! How commands reach AWS, and what they say if they cannot.
 
-use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use serde_json::json;
@@ -47,6 +51,14 @@ role_arn = arn:aws:iam::123456789012:role/Auditor
 source_profile = login
 [profile process]
 credential_process = /bin/false
+[profile indented] # The AWS CLI reads it.
+  aws_access_key_id = AKIAPROFILE
+  aws_secret_access_key = secret-of-the-profile
+[profile console]
+login_session = arn:aws:iam::123456789012:user/profile
+[profile behind-the-console]
+role_arn = arn:aws:iam::123456789012:role/Auditor
+source_profile = console
 ";
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/path/Auditor";
@@ -120,6 +132,8 @@ async fn whose_credentials_are_used() {
     for (words, variables, first, then) in [
         (&[][..], vec![], "user/environment", "user/environment"),
         (&["--profile", "keys"], vec![], "user/profile", "user/profile"),
+        (&["--profile", "indented"], vec![], "user/profile", "user/profile"),
+        (&[], with("indented"), "user/profile", "user/profile"),
         (&[], vec![("AWS_PROFILE", "keys")], "user/environment", "user/environment"),
         (&[], with("keys"), "user/profile", "user/profile"),
         (&["--profile", "role"], vec![], "user/profile", "assumed-role/Auditor/"),
@@ -139,6 +153,73 @@ async fn whose_credentials_are_used() {
             let first_asked = others.first().unwrap_or(last);
             assert_eq!(first_asked.1, first, "{command:?} {words:?} {variables:?}: {asked:?}");
             assert!(last.1.starts_with(then), "{command:?} {words:?} {variables:?}: {asked:?}");
+        }
+    }
+}
+
+/// What `aws login` leaves for the session of the profile `console`, as if until 2099; its folder.
+fn logged_in() -> String {
+    let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/login-cache");
+    fs::create_dir_all(folder).expect("a folder");
+    // The SHA-256 of the session's ARN.
+    let name = "6a1d48870a030bad8a61081cbe103f40d4a393296f550579495ac003dd2e0af4.json";
+    let token = json!({
+        "accessToken": {
+            "accessKeyId": "AKIAPROFILE",
+            "secretAccessKey": "secret-of-the-profile",
+            "sessionToken": "token-of-the-login",
+            "accountId": "123456789012",
+            "expiresAt": "2099-01-01T00:00:00Z",
+        },
+        "tokenType": "aws_sigv4",
+        "refreshToken": "x",
+        "clientId": "arn:aws:signin:::devtools/same-device",
+        "dpopKey": "-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n",
+    });
+    fs::write(Path::new(folder).join(name), token.to_string()).expect("a file");
+    folder.into()
+}
+
+/// A profile of `aws login`, also behind a role, is used while it lasts, by every kind of command.
+#[tokio::test]
+async fn aws_login_is_used() {
+    let folder = logged_in();
+    let variables = [("AWS_LOGIN_CACHE_DIRECTORY", folder.as_str())];
+    for (profile, then) in
+        [("console", "user/profile"), ("behind-the-console", "assumed-role/Auditor/")]
+    {
+        for command in [&PLAN[..], &["describe-sessions", "--state", "Active"]] {
+            let words = [command, &["--profile", profile]].concat();
+            let (output, calls) = run("", &words, &variables).await;
+            assert!(output.status.is_some_and(|it| it == 0 || it == 3), "{}", output.stderr);
+            let asked = asked(&calls);
+            assert_eq!(asked.first().expect("a call").1, "user/profile", "{words:?}: {asked:?}");
+            let last = asked.last().expect("a call");
+            assert!(last.1.starts_with(then), "{words:?}: {asked:?}");
+        }
+    }
+}
+
+/// A file that the AWS CLI refuses is named, with the reason, and not the profile in it.
+#[tokio::test]
+async fn a_configuration_file_that_is_refused_is_named() {
+    let bom = write("bom.config", "\u{feff}[profile keys]\nregion = eu-central-1\n");
+    let twice = write("twice.config", "[profile keys]\n[profile keys]\n");
+    let folder = "/login-nowhere";
+    for (path, reason) in [
+        (&bom, "it begins with a byte order mark: save it as UTF-8 without one"),
+        (&twice, "line 2: the section `profile keys` is there twice"),
+    ] {
+        for variable in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+            let variables = [(variable, path.as_str()), ("AWS_LOGIN_CACHE_DIRECTORY", folder)];
+            let Output { status, stderr, .. } =
+                reach(&[&PLAN[..], &["--profile", "keys"]].concat(), &variables).await;
+            let expected = format!("cannot use `{path}`: {reason}; the AWS CLI refuses it too");
+            assert_eq!((status, stderr), (Some(1), format!("error: {expected}\n")));
+            let list = ["describe-sessions", "--state", "Active", "--profile", "keys"];
+            let Output { status, stderr, .. } = reach(&list, &variables).await;
+            let expected = format!("\nUnable to parse config file: {path} ({reason})\n");
+            assert_eq!((status, stderr), (Some(255), expected));
         }
     }
 }
@@ -174,15 +255,19 @@ async fn whoever_is_denied_is_told_the_action_in_one_line() {
     let ciphertext = error("AccessDeniedException", ciphertext);
     let other = "User: x is not authorized to perform: kms:Decrypt on resource: y";
     let other = error("AccessDeniedException", other);
-    let trust = "allow `sts:AssumeRole`, and let the role's trust policy name the caller, and";
+    let trust = "role/path/Auditor`, and let the role's trust policy name the caller, and";
     check_refusals(&[
-        ("GetCallerIdentity", "deny", &PLAN, "allow `sts:GetCallerIdentity`"),
         ("AssumeRole", "deny", &role, trust),
         ("AssumeRole", "deny", &[&PLAN[..], &["--profile", "role"]].concat(), trust),
         ("DescribeSessions", "deny", &PLAN, "(allow `ssm:DescribeSessions`)"),
         ("DescribeSessions", "deny", &["backtest", STARTER], "(allow `ssm:DescribeSessions`)"),
         ("DescribeSessions", "deny", &explain, "(allow `ssm:DescribeSessions`)"),
-        ("TerminateSession", "deny", &sweep, "(allow `ssm:TerminateSession`)"),
+        (
+            "TerminateSession",
+            "deny",
+            &sweep,
+            "(allow `ssm:TerminateSession` on `arn:aws:ssm:eu-central-1:123456789012:session/a-1`;",
+        ),
         ("GetParameter", "deny", &parameter, "(allow `ssm:GetParameter`)"),
         ("GetParameter", &ciphertext, &parameter, "(allow `kms:Decrypt`)"),
         ("GetParameter", &other, &parameter, "(allow `kms:Decrypt`)"),
@@ -218,8 +303,6 @@ async fn every_other_refusal_is_told_in_one_line_with_the_way_out() {
         ("DescribeSessions", &error("InvalidSignatureException", late), &PLAN, clock),
         ("DescribeSessions", &error("RequestTimeTooSkewed", "x"), &PLAN, clock),
         ("GetCallerIdentity", &error("SignatureDoesNotMatch", "x"), &PLAN, "the secret key does"),
-        ("GetCallerIdentity", "unavailable", &PLAN, "HTTP status 503, and no answer of AWS's"),
-        ("GetCallerIdentity", &in_xml, &PLAN, r"Odd: a\u{a}b\u{9b}\u{202e}c"),
         ("AssumeRole", &in_xml, &role, r"Odd: a\u{a}b\u{9b}\u{202e}c"),
         ("DescribeSessions", &hostile, &PLAN, harmless),
         ("GetResources", &hostile, &PLAN, harmless),
@@ -227,11 +310,64 @@ async fn every_other_refusal_is_told_in_one_line_with_the_way_out() {
     .await;
 }
 
+/// STS is denied, out of order or out of reach: without tags every command does what it is for, and
+/// with tags it says once why they are unknown.
+#[tokio::test]
+async fn sts_is_not_needed() {
+    let policy = write("no-tags.yaml", "version: 1\nrules: [{ id: r, when: all, forbid: true }]\n");
+    let denied = "faults: [{ operation: GetCallerIdentity, play: deny }]";
+    let log = concat!(env!("CARGO_TARGET_TMPDIR"), "/no-sts.jsonl");
+    for (words, status) in [
+        (&["sweep", "--policy", &policy, "--enforce", "--yes"][..], 0),
+        (&["lock", "user/a", "--policy", &policy, "--enforce", "--yes", "--log", log], 0),
+        (&["backtest", &policy], 0),
+        (&["explain", "--policy", &policy, "a-1"], 0),
+    ] {
+        let (output, _) = run_apart(denied, words, &[]).await;
+        assert_eq!(output.status, Some(status), "{words:?}: {}", output.stderr);
+        assert!(!output.stderr.contains("the account"), "{words:?}: {}", output.stderr);
+    }
+    let odd = error("Odd", r"a\nb\u009b\u202ec"); // In XML, which has no escape character.
+    let refused = [("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")];
+    for (words, fault, variables, reason) in [
+        (&PLAN[..], "deny", &[][..], "allow `sts:GetCallerIdentity`"),
+        (&["backtest", STARTER], "deny", &[], "allow `sts:GetCallerIdentity`"),
+        (&["lock", "user/a", "--policy", STARTER], "deny", &[], "allow `sts:GetCallerIdentity`"),
+        (&["explain", "--policy", STARTER, "a-1"], "deny", &[], "allow `sts:GetCallerIdentity`"),
+        (&PLAN, "unavailable", &[], "HTTP status 503, and no answer of AWS's"),
+        (&PLAN, &odd, &[], r"Odd: a\u{a}b\u{9b}\u{202e}c"),
+        (&PLAN, "deny", &refused, "Connection refused"),
+    ] {
+        let faults = format!("faults: [{{ operation: GetCallerIdentity, play: {fault} }}]");
+        let (output, calls) = run_apart(&faults, words, variables).await;
+        assert!(output.status.is_some_and(|it| it == 0 || it == 3), "{}", output.stderr);
+        let warning = "warning: the account is not known, and so no target's tags are: ";
+        assert_eq!(output.stderr.matches(warning).count(), 1, "{words:?}: {}", output.stderr);
+        assert!(output.stderr.contains(reason), "{words:?}: {}", output.stderr);
+        assert!(calls.iter().all(|it| it.operation != "GetResources"), "{words:?}");
+    }
+}
+
+/// The same as `run`, with an endpoint for each service, so that one alone can be out of reach.
+async fn run_apart(fleet: &str, words: &[&str], variables: &[(&str, &str)]) -> (Output, Vec<Call>) {
+    let emulator = Emulator::new(Fleet::parse(&format!("{FLEET}{fleet}")).expect("a fleet"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let served = tokio::spawn(serve(listener, emulator.clone()));
+    let own = [
+        ("AWS_ENDPOINT_URL_SSM", url.as_str()),
+        ("AWS_ENDPOINT_URL_RESOURCE_GROUPS_TAGGING_API", url.as_str()),
+        ("AWS_ENDPOINT_URL_STS", url.as_str()),
+    ];
+    let output = reach(words, &[&own, variables].concat()).await;
+    served.abort();
+    (output, emulator.calls())
+}
+
 #[tokio::test]
 async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
     let no_keys = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     let at = |url| [("AWS_ENDPOINT_URL", url)];
-    let proxy = [("HTTPS_PROXY", "http://127.0.0.1:1")]; // Nobody listens there.
     for (words, variables, message) in [
         (
             &[][..],
@@ -246,6 +382,8 @@ async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
         (&[], &[("AWS_PROFILE", "nope")], "no profile is called `nope`"),
         (&["--profile", "login"], &[], "run `aws sso login --profile login`"),
         (&["--profile", "behind-the-login"], &[], "run `aws sso login --profile login`"),
+        (&["--profile", "console"], &[], "run `aws login --profile console`"),
+        (&["--profile", "behind-the-console"], &[], "run `aws login --profile console`"),
         (&["--profile", "process"], &[], "the profile `process` gives no credentials"),
         (&["--role-arn", ROLE], &no_keys, "no credentials were found"),
         (
@@ -254,7 +392,6 @@ async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
             "(Connection refused (os error 111)); is `http://127.0.0.1:1` right? See `--endpoint-url`",
         ),
         (&[], &at("http://nowhere.invalid"), "is `http://nowhere.invalid` right?"),
-        (&["--region", "nowhere-1"], &proxy, "is the Region `nowhere-1` right? See `--region`"),
         (&[], &[("AWS_REGION", "")], "no Region is set; use `--region`"),
         (&[], &[("AWS_CA_BUNDLE", "/none.pem")], "invalid path: /none.pem"),
         (&["--role-arn", ROLE], &at("http://127.0.0.1:1"), "is `http://127.0.0.1:1` right?"),
@@ -265,6 +402,12 @@ async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
         assert!(output.stderr.contains(message), "{message}: {}", output.stderr);
         assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
     }
+    // STS may be the only one that is out of reach, so the listing has the last word.
+    let proxy = [("HTTPS_PROXY", "http://127.0.0.1:1")];
+    let output = reach(&[&PLAN[..], &["--region", "nowhere-1"]].concat(), &proxy).await;
+    assert_eq!((output.status, output.stdout.as_str()), (Some(1), "0 seen.\n"));
+    assert!(output.stderr.contains("check the endpoint's URL and any proxy"), "{}", output.stderr);
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
 }
 
 #[tokio::test]

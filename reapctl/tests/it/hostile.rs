@@ -285,7 +285,7 @@ async fn half_a_character_hides_nobody_from_an_operator() {
 async fn nesting_is_limited() {
     let deep = "[".repeat(100_000);
     let body = format!("{{\"Sessions\": {deep}");
-    let faults = vec![Fault::new("DescribeSessions", 100, Play::Body(body.clone()))];
+    let faults = vec![Fault::new("DescribeSessions", 100, FaultKind::Body(body.clone()))];
     let url = &served(Fleet { faults, ..Fleet::default() }).await;
     let too_deep = "maximum recursion depth exceeded";
     let list = ["describe-sessions", "--state", "Active"];
