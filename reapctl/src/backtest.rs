@@ -1,7 +1,10 @@
 //! `reapctl backtest`: whom a policy would have ended, and when.
 
+mod page;
+mod result;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeSet, HashSet},
     fs,
     process::ExitCode,
     sync::Arc,
@@ -9,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use comfy_table::Table;
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
     evaluate::{Verdict, evaluate},
     pattern::short_owner,
@@ -17,7 +20,6 @@ use reaper_core::{
     session::{Reading, Session, State},
     target::{Tags, Unknown},
 };
-use serde::Serialize;
 use serde_json::json;
 use session_reaper::{
     sweep::list::{Census, list},
@@ -27,8 +29,8 @@ use session_reaper::{
 use crate::{
     Output,
     aws::{Aws, Connection, budget},
+    backtest::result::{Backtest, Fate, Sums},
     file::File,
-    html::page,
     now,
     printable::printable_json,
     progress::with_progress,
@@ -82,33 +84,6 @@ pub(crate) struct Life {
     tags: Tags,
 }
 
-/// What would have become of a session.
-#[derive(Clone, Serialize)]
-pub(crate) struct Fate {
-    pub(crate) session_id: Arc<str>,
-    pub(crate) owner: Arc<str>,
-    pub(crate) target: Arc<str>,
-    pub(crate) started_at: Timestamp,
-    pub(crate) ended_at: Option<Timestamp>,
-    /// The first sweep that would have ended it.
-    pub(crate) would_end_at: Option<Timestamp>,
-    /// Those that would have ended it, the leading one first; or those of which nobody knows which
-    /// would have, if `unknown` is there.
-    pub(crate) rules: Box<[Arc<str>]>,
-    /// The session time that would not have been, in minutes.
-    pub(crate) minutes: i64,
-    /// What it depended on whether a sweep would have ended it, or by which rule.
-    pub(crate) unknown: Option<Unknown>,
-}
-
-/// What would have become of all of them.
-pub(crate) struct Backtest {
-    pub(crate) from: Timestamp,
-    pub(crate) to: Timestamp,
-    pub(crate) fates: Vec<Fate>,
-    n_not_evaluated: usize,
-}
-
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     File::not_both_from_stdin(&args.policy, args.against.as_deref())?;
     let policy = File::read(&args.policy)?.policy()?;
@@ -131,7 +106,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let (new, old) = (test(&policy), old.as_ref().map(test));
     if let Some(path) = &args.html {
-        let page = page(&new, old.as_ref());
+        let page = page::page(&new, old.as_ref());
         fs::write(path, page).with_context(|| format!("cannot write `{path}`"))?;
     }
     match args.output {
@@ -228,88 +203,7 @@ fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> 
     fate
 }
 
-impl Fate {
-    /// Whether nobody knows if a sweep would have ended it.
-    pub(crate) fn is_open(&self) -> bool {
-        self.would_end_at.is_none() && self.unknown.is_some()
-    }
-
-    /// The leading rule, or those of which nobody knows which it is.
-    fn rule(&self) -> String {
-        match self.unknown {
-            Some(_) => self.rules.join(" or "),
-            None => self.rules.first().map_or(String::new(), ToString::to_string),
-        }
-    }
-}
-
-/// Sessions ended and minutes saved, by whatever the key is.
-pub(crate) type Sums = BTreeMap<String, (usize, i64)>;
-
 impl Backtest {
-    fn ended(&self) -> impl Iterator<Item = &Fate> {
-        self.fates.iter().filter(|it| it.would_end_at.is_some())
-    }
-
-    fn sums(&self, key: impl Fn(&Fate) -> String) -> Sums {
-        let mut sums = Sums::new();
-        for fate in self.ended() {
-            let sum = sums.entry(key(fate)).or_default();
-            sum.0 += 1;
-            sum.1 += fate.minutes;
-        }
-        sums
-    }
-
-    pub(crate) fn by_rule(&self) -> Sums {
-        self.sums(Fate::rule)
-    }
-
-    pub(crate) fn by_owner(&self) -> Sums {
-        self.sums(|it| short_owner(&it.owner))
-    }
-
-    /// Days are UTC's.
-    pub(crate) fn by_day(&self) -> Sums {
-        let day = |at: Timestamp| at.to_zoned(TimeZone::UTC).date().to_string();
-        self.sums(|it| it.would_end_at.map_or(String::new(), day))
-    }
-
-    /// The result in one sentence or two.
-    pub(crate) fn summary(&self) -> String {
-        let n = self.ended().count();
-        let minutes: i64 = self.ended().map(|it| it.minutes).sum();
-        let unknown = self.fates.iter().filter(|it| it.is_open()).count();
-        let mut sentences = vec![format!(
-            "{} sessions from {} to {}: {n} would have been ended, {} of session time.",
-            self.fates.len(),
-            minute(self.from),
-            minute(self.to),
-            age(SignedDuration::from_mins(minutes)),
-        )];
-        if 0 < unknown {
-            sentences.push(format!("Of {unknown} nobody knows."));
-        }
-        if 0 < self.n_not_evaluated {
-            sentences.push(format!("{} could not be evaluated.", self.n_not_evaluated));
-        }
-        sentences.join(" ")
-    }
-
-    /// Each session of which this policy says another thing than an old one, and what.
-    pub(crate) fn changes<'a>(&'a self, old: &'a Self) -> Vec<(&'static str, &'a Fate)> {
-        let change = |(new, old): (&'a Fate, &'a Fate)| match (old.would_end_at, new.would_end_at) {
-            (None, Some(_)) => Some(("ended now", new)),
-            (Some(_), None) => Some(("not ended any more", new)),
-            (Some(old), Some(new_at)) if new_at < old => Some(("ended sooner", new)),
-            (Some(old), Some(new_at)) if old < new_at => Some(("ended later", new)),
-            _ if old.is_open() == new.is_open() => None,
-            _ if new.is_open() => Some(("undetermined now", new)),
-            _ => Some(("not undetermined any more", new)),
-        };
-        self.fates.iter().zip(&old.fates).filter_map(change).collect()
-    }
-
     fn json(&self, old: Option<&Self>) -> serde_json::Value {
         let sums = |sums: Sums| -> serde_json::Value {
             sums.into_iter()

@@ -10,7 +10,6 @@ mod diagnostic;
 mod emulate;
 mod explain;
 mod file;
-mod html;
 mod http;
 mod lines;
 mod lock;

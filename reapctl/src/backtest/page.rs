@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use reaper_core::pattern::short_owner;
 
 use crate::{
-    backtest::{Backtest, Fate, Sums},
+    backtest::result::{Backtest, Fate, Sums},
     printable::printable,
     sweep::sessions,
     table::{age, minute},
