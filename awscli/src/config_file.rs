@@ -107,7 +107,7 @@ fn written(sections: &[Section], kind: EnvConfigFileKind) -> String {
                 Some(header) => header,
                 None => continue,
             },
-            _ => header.clone(),
+            EnvConfigFileKind::Credentials => header.clone(),
         };
         let _ = writeln!(text, "[{header}]");
         for setting in settings.iter().filter(|it| is_identifier(&it.name)) {
@@ -126,8 +126,8 @@ fn config_header(header: &str) -> Option<String> {
         ["profile", "sso-session", "services"].into_iter().find(|it| header.starts_with(it))?;
     let (first, name) = header.split_once(|it: char| it.is_whitespace())?;
     let name = name.trim();
-    let quotes = ['"', '\''].into_iter();
-    let unquoted = quotes.filter_map(|it| name.strip_prefix(it)?.strip_suffix(it)).next();
+    let mut quotes = ['"', '\''].into_iter();
+    let unquoted = quotes.find_map(|it| name.strip_prefix(it)?.strip_suffix(it));
     let name = unquoted.unwrap_or(name);
     (first == kind && is_identifier(name)).then(|| format!("{kind} {name}"))
 }

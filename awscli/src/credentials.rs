@@ -9,6 +9,7 @@ use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 /// Everything but the environment's credentials.
+#[must_use]
 pub fn of_profile(
     name: &str,
     files: &EnvConfigFiles,

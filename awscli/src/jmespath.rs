@@ -1,7 +1,9 @@
 //! `JMESPath` as Python's implementation has it: its order of members, numbers and error messages.
 //!
-//! The crates that implement `JMESPath` sort members by name and word their errors differently; the
-//! AWS CLI keeps `{B: …, A: …}` in that order.
+//! By hand, for no crate says the same. Of 72 expressions (those of the tests below and of
+//! `tests/smoke/command_lines.txt`), `jmespath_community` 0.1.2 with `preserve_order` gives 28 of 50
+//! values (its numbers are floats, so 2 becomes 2.0; `sort_by`, `join`, `sum` and others are not
+//! registered) and none of 22 errors; a filter of 100 comparisons takes it 26 seconds (debug build).
 
 mod functions;
 mod interpret;

@@ -1,4 +1,9 @@
 //! JSON as Python's `json` module reads and writes it: its errors, its spaces, its escapes.
+//!
+//! By hand: with `preserve_order` and `arbitrary_precision`, `serde_json` would still need all of its
+//! errors worded anew with their places in characters, and does not read what Python does: `NaN`, half
+//! of a surrogate pair. Features are those of a whole build, so both would also change the JSON of
+//! every other crate of the workspace, in its tests at least.
 
 use std::fmt::{self, Display, Formatter, Write};
 

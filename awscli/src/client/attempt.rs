@@ -68,8 +68,8 @@ pub(super) async fn attempt(
     };
     let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));
     match seen.answer {
-        Some((200..300, body)) => body_of(&body).map_or_else(unreadable, Answer::Body),
-        Some((status, body)) => refused(status, &body).unwrap_or_else(unreadable),
+        Some((200..300, body)) => body_of(&body).map_or_else(|err| unreadable(&err), Answer::Body),
+        Some((status, body)) => refused(status, &body).unwrap_or_else(|err| unreadable(&err)),
         None => error.unwrap_or_default().unreached(&seen.url),
     }
 }
@@ -128,7 +128,7 @@ impl Answer {
     }
 }
 
-fn unreadable(err: json::Error) -> Answer {
+fn unreadable(err: &json::Error) -> Answer {
     Answer::Unreached { message: err.to_string(), may_pass: false }
 }
 

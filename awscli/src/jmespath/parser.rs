@@ -178,13 +178,11 @@ impl Parser<'_> {
             }
             "dot" => {
                 let right = self.behind_dot(binding_power("dot"))?;
-                match left {
-                    Node::Chain(mut parts) => {
-                        parts.push(right);
-                        Node::Chain(parts)
-                    }
-                    left => Node::Chain(vec![left, right]),
+                if let Node::Chain(mut parts) = left {
+                    parts.push(right);
+                    return Ok(Node::Chain(parts));
                 }
+                Node::Chain(vec![left, right])
             }
             "pipe" => Node::Pipe(pair(left, self.expression(binding_power("pipe"))?)),
             "or" => Node::Or(pair(left, self.expression(binding_power("or"))?)),
