@@ -60,8 +60,6 @@ pub struct PlannedSweep {
     pub plan: Plan,
     /// Records that were not evaluated, and why.
     pub not_evaluated: Vec<(Record, &'static str)>,
-    /// Sessions on their way out already.
-    pub ending: Vec<Record>,
     /// How much was seen.
     pub coverage: Coverage,
     /// What is probably not meant in the policy, and what went wrong when tags were looked up.
@@ -131,7 +129,6 @@ pub async fn survey_by(
     let listed_for = began.elapsed().max(ssm.time_for(n_pages));
     let mut evaluated = Vec::with_capacity(pages.iter().map(Vec::len).sum());
     let mut not_evaluated = Vec::new();
-    let mut ending = Vec::new();
     for record in pages.into_iter().flatten() {
         match record.read(now) {
             Reading::Session(session) => {
@@ -140,18 +137,16 @@ pub async fn survey_by(
                 evaluated.push(Evaluated { session: Box::new(session), tags, verdict });
             }
             Reading::NotEvaluated(record, why) => not_evaluated.push((record, why)),
-            Reading::Ending(record) => ending.push(record),
         }
     }
 
     let acting = acting_time(order, listed_for);
     let warnings = evaluate_again(order, acting, policy, &mut evaluated).await;
     let plan = plan(policy, now, evaluated);
-    log_decisions(&plan.steps, &not_evaluated, &ending, now);
+    log_decisions(&plan.steps, &not_evaluated, now);
     PlannedSweep {
         plan,
         not_evaluated,
-        ending,
         coverage: Coverage { complete: problem.is_none(), problem, pages: n_pages },
         warnings,
         policy: identity,
@@ -185,7 +180,6 @@ pub async fn carry_out(order: SweepContext<'_>, survey: PlannedSweep) -> SweepRe
         paused: survey.is_paused,
         settled,
         not_evaluated: survey.not_evaluated,
-        ending: survey.ending,
     };
     let report = Report::new(&findings);
     info!(fields = fields(&report.manifest()), "sweep finished");
@@ -240,7 +234,9 @@ async fn settle(
     let unacted =
         |step: Step, outcome| OutcomeRecord { step, outcome, last_status: None, error: None };
     let mut settled = Vec::with_capacity(steps.len());
-    let to_end: Vec<_> = steps.extract_if(.., |it| it.action == Action::Terminate).collect();
+    let mut to_end: Vec<_> = steps.extract_if(.., |it| it.action == Action::Terminate).collect();
+    // However many hang in `Terminating`, they take no time from the others.
+    to_end.sort_by_key(|it| it.session.is_terminating());
     match mode {
         Mode::DryRun => {
             settled.extend(to_end.into_iter().map(|it| unacted(it, Outcome::WouldTerminate)));
@@ -264,21 +260,13 @@ async fn settle(
     settled
 }
 
-/// One line for every session, before the first is ended.
-fn log_decisions(
-    steps: &[Step],
-    not_evaluated: &[(Record, &str)],
-    ending: &[Record],
-    now: Timestamp,
-) {
+/// One line for every session, before the first is terminated.
+fn log_decisions(steps: &[Step], not_evaluated: &[(Record, &str)], now: Timestamp) {
     for step in steps {
         info!(fields = fields(&Row::of_step(step, now)), "session evaluated");
     }
     for (record, why) in not_evaluated {
-        warn!(fields = fields(&Row::of_record(record, now, Some(why))), "session evaluated");
-    }
-    for record in ending {
-        info!(fields = fields(&Row::of_record(record, now, None)), "session evaluated");
+        warn!(fields = fields(&Row::of_record(record, now, why)), "session evaluated");
     }
 }
 

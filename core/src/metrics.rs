@@ -34,7 +34,6 @@ fn sweep(report: &Report, remaining_ms: Option<u64>) -> Vec<Metric> {
         count("Violations", verdicts.violation),
         count("Undetermined", verdicts.undetermined),
         count("NotEvaluated", verdicts.not_evaluated),
-        count("Ending", verdicts.ending),
         count("Terminated", outcomes.terminated),
         count("AlreadyGone", outcomes.already_gone),
         count("Unconfirmed", outcomes.unconfirmed),
@@ -42,6 +41,7 @@ fn sweep(report: &Report, remaining_ms: Option<u64>) -> Vec<Metric> {
         count("Throttled", outcomes.throttled),
         count("Failed", outcomes.failed),
         count("Deferred", outcomes.deferred),
+        count("Backlog", report.backlog),
         count("WouldTerminate", outcomes.would_terminate),
         count("CircuitBreakerOpen", report.circuit_breaker_open.into()),
         count("Paused", report.paused.into()),
@@ -101,8 +101,8 @@ mod tests {
         assert_eq!(lines.len(), 1 + 2);
         let expected = json!({
             "Account": "123456789012", "Region": "eu-west-1", "Mode": "enforce",
-            "Sessions": 96, "Compliant": 10, "Exempt": 11, "Violations": 36, "Undetermined": 12,
-            "NotEvaluated": 13, "Ending": 14, "Terminated": 1, "AlreadyGone": 2, "Unconfirmed": 3,
+            "Sessions": 82, "Compliant": 10, "Exempt": 11, "Violations": 36, "Undetermined": 12,
+            "NotEvaluated": 13, "Backlog": 8, "Terminated": 1, "AlreadyGone": 2, "Unconfirmed": 3,
             "Denied": 4, "Throttled": 5, "Failed": 6, "WouldTerminate": 7, "Deferred": 8, "CircuitBreakerOpen": 1,
             "Paused": 1, "Complete": 1, "Pages": 15, "Calls": 16, "OldestViolation": 1_000,
             "SweepDuration": 1.5, "RemainingTime": 17,

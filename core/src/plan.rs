@@ -20,7 +20,7 @@ pub enum Action {
 /// Why a violator lives on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeferReason {
-    /// The circuit breaker has opened: too large a share of all sessions violates the policy.
+    /// The circuit breaker has opened: too many violators for so few compliant sessions.
     CircuitBreaker,
     /// The sweep ran out of time.
     Deadline,
@@ -93,17 +93,25 @@ pub struct Plan {
     pub circuit_breaker_open: bool,
 }
 
-/// Decides who is ended now and who is held.
+/// Decides which violators are terminated now and which are deferred.
 ///
-/// The order in which the sessions were listed makes no difference: violators are ended oldest
+/// The order in which the sessions were listed makes no difference: violators are terminated oldest
 /// first, and of two that started in the same instant the one with the smaller id. Where there are
 /// more than the limit allows, see `is_due`.
-/// Reasons to hold, strongest first: paused, circuit breaker, limit.
+/// Reasons to defer, strongest first: paused, circuit breaker, limit.
+///
+/// A violator that is `Terminating` was terminated before. AWS is asked again, and it takes no place
+/// in the limit: sessions that hang there would keep the others waiting. Nor does it count for the
+/// circuit breaker, which they could keep open.
 #[must_use]
 pub fn plan(policy: &Policy, now: Timestamp, evaluated: Vec<Evaluated>) -> Plan {
-    let is_violator = |it: &Verdict| matches!(it, Verdict::Violation { .. });
-    let n_violators = evaluated.iter().filter(|it| is_violator(&it.verdict)).count();
-    let circuit_breaker_open = circuit_breaker_open(policy, n_violators, evaluated.len());
+    let is_violator: fn(&Verdict) -> bool = |it| matches!(it, Verdict::Violation { .. });
+    let count = |is_it: fn(&Verdict) -> bool| {
+        evaluated.iter().filter(|it| is_it(&it.verdict) && !it.session.is_terminating()).count()
+    };
+    let n_violators = count(is_violator);
+    let n_compliant = count(|it| matches!(it, Verdict::Compliant));
+    let circuit_breaker_open = circuit_breaker_open(policy, n_violators, n_compliant);
 
     let mut evaluated = evaluated;
     evaluated.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
@@ -117,7 +125,9 @@ pub fn plan(policy: &Policy, now: Timestamp, evaluated: Vec<Evaluated>) -> Plan 
             Action::Defer(DeferReason::Paused)
         } else if circuit_breaker_open {
             Action::Defer(DeferReason::CircuitBreaker)
-        } else if places.next().is_some_and(|it| is_due(it, n_violators, limit, now)) {
+        } else if session.is_terminating()
+            || places.next().is_some_and(|it| is_due(it, n_violators, limit, now))
+        {
             Action::Terminate
         } else {
             Action::Defer(DeferReason::Limit)
@@ -151,10 +161,12 @@ fn is_due(place: usize, n_violators: usize, limit: usize, now: Timestamp) -> boo
     (place + n_others - begin) % n_others < limit - n_oldest
 }
 
-fn circuit_breaker_open(policy: &Policy, n_violators: usize, n_evaluated: usize) -> bool {
+/// Exempt and undetermined sessions count on neither side: no sweep would terminate them, however
+/// wrong the policy is, so they say nothing of it.
+fn circuit_breaker_open(policy: &Policy, n_violators: usize, n_compliant: usize) -> bool {
     let min_violations = policy.limits.min_violations as usize;
     let percent = policy.limits.max_percent as usize;
-    min_violations <= n_violators && percent * n_evaluated < 100 * n_violators
+    min_violations <= n_violators && percent * (n_compliant + n_violators) < 100 * n_violators
 }
 
 #[cfg(test)]
@@ -165,6 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::target::Unknown;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -291,6 +304,75 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Exempt and undetermined sessions dilute no share.
+    #[test]
+    #[rustfmt::skip]
+    fn circuit_breaker_share() {
+        let table = [
+            // violators, compliant, exempt, undetermined: open
+            (10, 10, 0,     0,  false), // Half is not more than half.
+            (11, 10, 0,     0,  true),
+            (11, 10, 1_000, 0,  true),
+            (11, 10, 0,     40, true),
+            (11, 11, 1_000, 40, false),
+            (10, 0,  1_000, 0,  true),
+            (9,  0,  0,     0,  false), // Fewer than `min_violations`.
+        ];
+        for (violators, compliant, exempt, undetermined, open) in table {
+            let exempted = Verdict::Exempt { by: "e".into() };
+            let unknown = Unknown::TagsNotReturned;
+            let open_verdict = Verdict::Undetermined { rules: ["r".into()].into(), unknown };
+            let ids = 0..violators + compliant + exempt + undetermined;
+            let evaluated = ids.map(|id| {
+                let mut it = session(0, id, id < violators);
+                if violators + compliant <= id {
+                    let is_exempt = id < violators + compliant + exempt;
+                    it.verdict = if is_exempt { exempted.clone() } else { open_verdict.clone() };
+                }
+                it
+            });
+            let plan = plan(&policy(50, 50, 10, false), NOW, evaluated.collect());
+            let scene = (violators, compliant, exempt, undetermined);
+            assert_eq!(plan.circuit_breaker_open, open, "{scene:?}");
+        }
+    }
+
+    fn terminating(mut it: Evaluated) -> Evaluated {
+        it.session.status = Some("Terminating".into());
+        it
+    }
+
+    /// However many hang in `Terminating`, they are asked again, and the others lose no place.
+    #[test]
+    fn terminating_takes_no_place() {
+        let hanging = (0..100).map(|id| terminating(session(0, id, true)));
+        let others = (100..110).map(|id| session(1, id, true));
+        let plan = plan(&policy(4, 100, 1, false), NOW, hanging.chain(others).collect());
+        let n = |is_hanging, action| {
+            let is_it =
+                |it: &&Step| it.session.is_terminating() == is_hanging && it.action == action;
+            plan.steps.iter().filter(is_it).count()
+        };
+        assert_eq!(n(true, Action::Terminate), 100);
+        assert_eq!(n(false, Action::Terminate), 4);
+        assert_eq!(n(false, Action::Defer(DeferReason::Limit)), 6);
+    }
+
+    /// Sessions that hang in `Terminating` neither keep the circuit breaker open nor closed.
+    #[test]
+    fn terminating_and_circuit_breaker() {
+        for (hanging_violators, hanging_compliant, violators, compliant, open) in
+            [(100, 0, 10, 10, false), (0, 100, 11, 10, true), (100, 0, 0, 10, false)]
+        {
+            let hanging = (0..hanging_violators + hanging_compliant)
+                .map(|id| terminating(session(0, id, id < hanging_violators)));
+            let others = (0..violators + compliant).map(|id| session(1, id, id < violators));
+            let evaluated: Vec<_> = hanging.chain(others).collect();
+            let plan = plan(&policy(50, 50, 10, false), NOW, evaluated);
+            assert_eq!(plan.circuit_breaker_open, open, "{hanging_violators} {violators}");
         }
     }
 

@@ -23,8 +23,9 @@ use crate::{
     truth::Truth,
 };
 
-/// What a condition may ask of a session's status. `Terminating` and `Terminated` are not evaluated.
-pub(crate) const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected", "Failed"];
+/// What a condition may ask of a session's status: all that AWS's model of the API has.
+pub(crate) const STATUSES: [&str; 6] =
+    ["Connected", "Connecting", "Disconnected", "Failed", "Terminated", "Terminating"];
 
 /// What the sessions of an account are evaluated by.
 #[derive(Clone, Debug)]
@@ -120,8 +121,8 @@ pub enum Requirement {
 pub struct Limits {
     /// Terminations per sweep, oldest session first.
     pub max_terminations: u32,
-    /// The circuit breaker holds everybody when more than this share of the evaluated sessions, in per cent,
-    /// violates the policy …
+    /// The circuit breaker defers every violator when the violators are more than this share, in per
+    /// cent, of the violators and the compliant together …
     pub max_percent: u32,
     /// … and at least this many of them.
     pub min_violations: u32,

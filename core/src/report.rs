@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     evaluate::Verdict,
-    plan::Step,
+    plan::{Action, DeferReason, Step},
     session::{Record, Session},
     target::{Scope, Tags, Unknown},
 };
@@ -63,7 +63,8 @@ impl std::str::FromStr for Mode {
 /// What really happened to one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// It is gone, and AWS had refused: mostly, for there was nothing left to end.
+    /// It is gone, but not by this sweep, as far as is proved: AWS had not accepted the request, or
+    /// the session had been `Terminating` before it.
     AlreadyGone,
     /// AWS did not allow this function to end it.
     Denied,
@@ -75,7 +76,7 @@ pub enum Outcome {
     NoAction,
     /// A violator in a dry run.
     WouldTerminate,
-    /// It is gone: seen absent in a complete listing after it was asked to end.
+    /// AWS accepted the request, and the session is absent in a complete listing afterwards.
     Terminated,
     /// AWS throttled every attempt.
     Throttled,
@@ -157,7 +158,7 @@ pub struct Row {
     /// In seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<i64>,
-    /// The verdict's name; `not_evaluated` or `ending` where there is none.
+    /// The verdict's name; `not_evaluated` where there is none.
     pub verdict: &'static str,
     /// The rules behind it, or the one exemption.
     pub rules: Vec<Arc<str>>,
@@ -224,7 +225,7 @@ impl Row {
 
     /// A record that was not evaluated.
     #[must_use]
-    pub fn of_record(record: &Record, now: Timestamp, why: Option<&str>) -> Self {
+    pub fn of_record(record: &Record, now: Timestamp, why: &str) -> Self {
         let Record { id, owner, target, started_at, status, document, .. } = record.clone();
         Self {
             session_id: id,
@@ -234,8 +235,8 @@ impl Row {
             status,
             started_at,
             age_s: started_at.map(|it| now.duration_since(it).as_secs()),
-            verdict: if why.is_some() { "not_evaluated" } else { "ending" },
-            error: why.map(Into::into),
+            verdict: "not_evaluated",
+            error: Some(why.into()),
             ..Self::default()
         }
     }
@@ -278,8 +279,6 @@ pub struct Verdicts {
     pub undetermined: usize,
     /// The record lacks what a verdict needs.
     pub not_evaluated: usize,
-    /// Already `Terminating` or `Terminated`.
-    pub ending: usize,
 }
 
 /// Evaluated sessions by outcome: together as many as were evaluated.
@@ -323,6 +322,8 @@ pub struct Report {
     /// Violations by rule; a session that violates several counts for each, and one of which nobody
     /// knows which of several it violates for none.
     pub rules: BTreeMap<Arc<str>, usize>,
+    /// Violators that this sweep had no place or no time for: `deferred` by `limit` or `deadline`.
+    pub backlog: usize,
     /// Age of the oldest session in violation, in seconds.
     pub oldest_violation_s: Option<i64>,
     /// Whether the circuit breaker has opened.
@@ -354,7 +355,6 @@ pub struct SweepRecord {
     pub paused: bool,
     pub settled: Vec<OutcomeRecord>,
     pub not_evaluated: Vec<(Record, &'static str)>,
-    pub ending: Vec<Record>,
 }
 
 /// Why a run as a whole has failed, though it did what it could.
@@ -382,16 +382,16 @@ impl Report {
     /// Counts what was found and done.
     #[must_use]
     pub fn new(findings: &SweepRecord) -> Self {
-        let SweepRecord { settled, not_evaluated, ending, .. } = findings;
+        let SweepRecord { settled, not_evaluated, .. } = findings;
         let now = findings.started_at;
         let mut verdicts = Verdicts {
-            seen: settled.len() + not_evaluated.len() + ending.len(),
+            seen: settled.len() + not_evaluated.len(),
             not_evaluated: not_evaluated.len(),
-            ending: ending.len(),
             ..Verdicts::default()
         };
         let mut outcomes = Outcomes::default();
         let mut rules = BTreeMap::new();
+        let mut backlog = 0;
         let mut oldest_violation_s = None;
         for it in settled {
             match &it.step.verdict {
@@ -408,6 +408,9 @@ impl Report {
                     oldest_violation_s = oldest_violation_s.max(Some(age));
                 }
             }
+            let is_backlog =
+                matches!(it.step.action, Action::Defer(DeferReason::Limit | DeferReason::Deadline));
+            backlog += usize::from(is_backlog);
             *outcomes.of(it.outcome) += 1;
         }
         let (sessions, truncated) = rows(findings);
@@ -425,10 +428,11 @@ impl Report {
             verdicts,
             outcomes,
             rules,
+            backlog,
             oldest_violation_s,
             circuit_breaker_open: findings.circuit_breaker_open,
             paused: findings.paused,
-            sessions_sha256: hash_of_ids(settled, not_evaluated, ending),
+            sessions_sha256: hash_of_ids(settled, not_evaluated),
             truncated,
             sessions,
             first_denial: first_denied.and_then(|it| it.error.clone()),
@@ -448,6 +452,7 @@ impl Report {
             "policy_version": self.policy.version,
             "policy_sha256": self.policy.sha256,
             "calls": self.calls,
+            "backlog": self.backlog,
             "oldest_violation_s": self.oldest_violation_s,
             "circuit_breaker_open": self.circuit_breaker_open,
             "paused": self.paused,
@@ -481,7 +486,7 @@ impl Report {
     /// The counts in one line, those that are zero left out but for `seen`.
     #[must_use]
     pub fn counts(&self) -> String {
-        let Verdicts { seen, compliant, exempt, violation, undetermined, not_evaluated, ending } =
+        let Verdicts { seen, compliant, exempt, violation, undetermined, not_evaluated } =
             self.verdicts;
         let all = [
             (compliant, "compliant"),
@@ -489,7 +494,6 @@ impl Report {
             (violation, "in violation"),
             (undetermined, "undetermined"),
             (not_evaluated, "not evaluated"),
-            (ending, "ending"),
             (self.outcomes.terminated, "terminated"),
             (self.outcomes.already_gone, "already gone"),
             (self.outcomes.unconfirmed, "unconfirmed"),
@@ -529,14 +533,11 @@ fn rows(findings: &SweepRecord) -> (Vec<Row>, bool) {
         let settled = findings.settled.iter().filter(move |it| it.step.verdict.name() == name);
         settled.map(move |it| Row::of_settled(it, now))
     };
-    let not_evaluated =
-        findings.not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, Some(why)));
-    let ending = findings.ending.iter().map(|it| Row::of_record(it, now, None));
+    let not_evaluated = findings.not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
     let all = of_verdict("violation")
         .chain(of_verdict("undetermined"))
         .chain(not_evaluated)
-        .chain(of_verdict("exempt"))
-        .chain(ending);
+        .chain(of_verdict("exempt"));
     let mut rows = Vec::new();
     let mut n_bytes = 0;
     for row in all {
@@ -549,13 +550,9 @@ fn rows(findings: &SweepRecord) -> (Vec<Row>, bool) {
     (rows, false)
 }
 
-fn hash_of_ids(
-    settled: &[OutcomeRecord],
-    not_evaluated: &[(Record, &str)],
-    ending: &[Record],
-) -> String {
+fn hash_of_ids(settled: &[OutcomeRecord], not_evaluated: &[(Record, &str)]) -> String {
     let settled = settled.iter().map(|it| &*it.step.session.id);
-    let records = not_evaluated.iter().map(|(it, _)| it).chain(ending);
+    let records = not_evaluated.iter().map(|(it, _)| it);
     let mut ids: Vec<&str> = settled.chain(records.filter_map(|it| it.id.as_deref())).collect();
     ids.sort_unstable();
     let mut hash = Sha256::new();
@@ -578,7 +575,6 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::{Action, DeferReason};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -598,6 +594,7 @@ pub(crate) mod tests {
         let violation =
             || Verdict::Violation { rules: ["a".into(), "b".into()].into(), unknown: None };
         let violators = each.map(|outcome| (violation(), outcome));
+        let deferred_by = [DeferReason::Limit, DeferReason::Deadline];
         let exempt = || Verdict::Exempt { by: "x".into() };
         let unknown = Unknown::TagsNotReturned;
         let undetermined = || Verdict::Undetermined { rules: ["a".into()].into(), unknown };
@@ -607,7 +604,12 @@ pub(crate) mod tests {
         let settled = violators.chain(others).enumerate().map(|(i, (verdict, outcome))| {
             let session = session(&format!("s-{i:03}"), i64::try_from(i).unwrap_or(0));
             let tags = Tags::Unknown(unknown);
-            let step = Step { session: Box::new(session), tags, verdict, action: Action::Leave };
+            let action = if outcome == Outcome::Deferred {
+                Action::Defer(deferred_by[i % 2])
+            } else {
+                Action::Leave
+            };
+            let step = Step { session: Box::new(session), tags, verdict, action };
             OutcomeRecord { step, outcome, last_status: None, error: None }
         });
         let record = |id: &str| Record { id: Some(id.into()), ..Record::default() };
@@ -623,7 +625,6 @@ pub(crate) mod tests {
             paused: true,
             settled: settled.collect(),
             not_evaluated: (0..13).map(|i| (record(&format!("u-{i}")), "no Owner")).collect(),
-            ending: (0..14).map(|i| record(&format!("e-{i}"))).collect(),
         }
     }
 
@@ -720,11 +721,9 @@ pub(crate) mod tests {
         };
         leave_out(&mut expected, &["tags", "unknown", "action", "deferred_by"]);
         expected["rules"] = json!([]);
-        expected["verdict"] = "ending".into();
-        assert_eq!(json!(Row::of_record(&record, NOW, None)), expected);
         expected["verdict"] = "not_evaluated".into();
         expected["error"] = "no Owner".into();
-        assert_eq!(json!(Row::of_record(&record, NOW, Some("no Owner"))), expected);
+        assert_eq!(json!(Row::of_record(&record, NOW, "no Owner")), expected);
     }
 
     #[test]
@@ -734,7 +733,6 @@ pub(crate) mod tests {
         findings.coverage.problem = Some("a repeated token".into());
         findings.settled.truncate(1);
         findings.not_evaluated.clear();
-        findings.ending.clear();
         let expected = json!({
             "mode": "enforce", "account": "123456789012", "region": "eu-west-1",
             "started_at": "1970-01-01T00:00:00Z", "duration_s": 1.5, "policy_source": "p",
@@ -743,7 +741,7 @@ pub(crate) mod tests {
             "sessions_sha256": sha256("s-000\n"),
             "complete": true, "problem": "a repeated token", "pages": 15,
             "seen": 1, "compliant": 0, "exempt": 0, "violation": 1, "undetermined": 0,
-            "not_evaluated": 0, "ending": 0,
+            "not_evaluated": 0, "backlog": 0,
             "terminated": 1, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,
             "failed": 0, "would_terminate": 0, "deferred": 0, "no_action": 0,
         });
@@ -756,13 +754,12 @@ pub(crate) mod tests {
     fn counts_add_up() {
         let report = Report::new(&findings());
         let expected = Verdicts {
-            seen: 36 + 10 + 11 + 12 + 13 + 14,
+            seen: 36 + 10 + 11 + 12 + 13,
             compliant: 10,
             exempt: 11,
             violation: 36,
             undetermined: 12,
             not_evaluated: 13,
-            ending: 14,
         };
         assert_eq!(report.verdicts, expected);
         let expected = Outcomes {
@@ -778,11 +775,11 @@ pub(crate) mod tests {
         };
         assert_eq!(report.outcomes, expected);
         assert_eq!(report.rules, [("a".into(), 36), ("b".into(), 36)].into());
-        assert_eq!(report.oldest_violation_s, Some(1_000));
+        assert_eq!((report.backlog, report.oldest_violation_s), (8, Some(1_000)));
         assert_eq!(
             report.counts(),
-            "96 seen, 10 compliant, 11 exempt, 36 in violation, 12 undetermined, 13 not evaluated, \
-             14 ending, 1 terminated, 2 already gone, 3 unconfirmed, 4 denied, 5 throttled, \
+            "82 seen, 10 compliant, 11 exempt, 36 in violation, 12 undetermined, 13 not evaluated, \
+             1 terminated, 2 already gone, 3 unconfirmed, 4 denied, 5 throttled, \
              6 failed, 7 would be terminated, 8 deferred"
         );
     }
@@ -795,22 +792,21 @@ pub(crate) mod tests {
         findings.settled.truncate(2);
         findings.not_evaluated.truncate(1);
         findings.not_evaluated.push((Record::default(), "no SessionId"));
-        findings.ending.truncate(1);
         findings.settled.reverse();
         let report = Report::new(&findings);
-        assert_eq!(report.sessions_sha256, sha256("e-0\ns-000\ns-001\nu-0\n"));
+        assert_eq!(report.sessions_sha256, sha256("s-000\ns-001\nu-0\n"));
     }
 
     #[test]
     fn a_reply_lists_a_thousand_sessions_and_stays_below_lambdas_limit() {
         let mut findings = findings();
         let violator = findings.settled[0].clone();
-        let n_before = findings.settled.len() - 10 + 13 + 14;
+        let n_before = findings.settled.len() - 10 + 13;
         findings.settled.extend(std::iter::repeat_n(violator.clone(), 1_000 - n_before));
         let report = Report::new(&findings);
         assert_eq!((report.sessions.len(), report.truncated), (1_000, false));
         let last = report.sessions.last().map(|it| it.verdict);
-        assert_eq!(last, Some("ending"), "what matters least comes last");
+        assert_eq!(last, Some("exempt"), "what matters least comes last");
 
         findings.settled.push(violator);
         let report = Report::new(&findings);
@@ -827,7 +823,6 @@ pub(crate) mod tests {
         // The limit itself is allowed.
         findings.settled.truncate(1);
         findings.not_evaluated.clear();
-        findings.ending.clear();
         let mut with_owner = |length| {
             findings.settled[0].step.session.owner = "o".repeat(length).into();
             Report::new(&findings)
@@ -847,7 +842,7 @@ pub(crate) mod tests {
         assert_eq!(Report::new(&findings).failure(), None);
         findings.coverage.problem = Some("a repeated token".into());
         let failure = Report::new(&findings).failure().map(|it| it.to_string());
-        let expected = "the listing is incomplete: a repeated token; 96 seen";
+        let expected = "the listing is incomplete: a repeated token; 82 seen";
         assert!(failure.is_some_and(|it| it.starts_with(expected)));
 
         findings.coverage.problem = None;
@@ -859,7 +854,7 @@ pub(crate) mod tests {
             it.error = Some("AccessDeniedException: no".into());
         }
         let failure = Report::new(&findings).failure().map(|it| it.to_string());
-        let expected = "every termination was denied: AccessDeniedException: no; 1039 seen";
+        let expected = "every termination was denied: AccessDeniedException: no; 1025 seen";
         assert!(failure.is_some_and(|it| it.starts_with(expected)));
         findings.settled.retain(|it| it.outcome == Outcome::Deferred);
         assert_eq!(Report::new(&findings).failure(), None, "nothing was tried");

@@ -89,11 +89,9 @@ pub struct Session {
 /// What one record turned out to be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reading {
-    /// `Terminating` or `Terminated`: not evaluated, not ended.
-    Ending(Record),
     /// To be evaluated.
     Session(Session),
-    /// Not to be evaluated, for this reason, and so never ended.
+    /// Not to be evaluated, for this reason, and so never terminated.
     NotEvaluated(Record, &'static str),
 }
 
@@ -103,7 +101,6 @@ impl Record {
     pub fn read(self, now: Timestamp) -> Reading {
         let why = match &self {
             Self { id: None, .. } => "no SessionId",
-            Self { status, .. } if is_ending(status.as_deref()) => return Reading::Ending(self),
             Self { owner: None, .. } => "no Owner",
             Self { target: None, .. } => "no Target",
             Self { started_at: None, .. } => "no StartDate",
@@ -150,13 +147,19 @@ impl Record {
     }
 }
 
-/// Whether a session in this status is on its way out, or gone.
+/// Whether a session in this status has been terminated already, though it is still listed.
 #[must_use]
-pub fn is_ending(status: Option<&str>) -> bool {
+pub fn is_terminating(status: Option<&str>) -> bool {
     matches!(status, Some("Terminating" | "Terminated"))
 }
 
 impl Session {
+    /// Whether it has been terminated already, though it is still listed.
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        is_terminating(self.status.as_deref())
+    }
+
     /// How long the session has lasted; negative if it started, by a clock ahead, after `now`.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> SignedDuration {
@@ -186,10 +189,14 @@ mod tests {
     #[rustfmt::skip]
     fn what_a_record_lacks_decides() {
         let skew = |seconds| Some(NOW + SignedDuration::from_secs(seconds));
-        let table: [(Record, Result<(), &str>); 9] = [
+        let status = |it: &str| Some(it.into());
+        let table: [(Record, Result<(), &str>); 12] = [
             (record(), Ok(())),
             (Record { status: None, ..record() }, Ok(())),
-            (Record { status: Some("Hibernating".into()), ..record() }, Ok(())),
+            (Record { status: status("Hibernating"), ..record() }, Ok(())),
+            (Record { status: status("Terminating"), ..record() }, Ok(())),
+            (Record { status: status("Terminated"), ..record() }, Ok(())),
+            (Record { status: status("Terminating"), owner: None, ..record() }, Err("no Owner")),
             (Record { started_at: skew(300), ..record() }, Ok(())), // The limit itself is allowed.
             (Record { id: None, ..record() }, Err("no SessionId")),
             (Record { owner: None, ..record() }, Err("no Owner")),
@@ -205,7 +212,6 @@ mod tests {
                     Ok(())
                 }
                 Reading::NotEvaluated(_, why) => Err(why),
-                Reading::Ending(_) => Err("ending"),
             };
             assert_eq!(actual, expected, "{record:?}");
         }
@@ -238,13 +244,5 @@ mod tests {
         assert!(!record().is_like(&Record { owner: other(), ..record() }));
         assert!(!record().is_like(&Record { target: None, ..record() }));
         assert!(!record().is_like(&Record { started_at: None, ..record() }));
-    }
-
-    #[test]
-    fn a_session_on_its_way_out_is_not_judged_even_if_it_lacks_fields() {
-        for status in ["Terminating", "Terminated"] {
-            let record = Record { status: Some(status.into()), owner: None, ..record() };
-            assert_eq!(record.clone().read(NOW), Reading::Ending(record));
-        }
     }
 }

@@ -138,9 +138,7 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
             }
             match record.read(now) {
                 Reading::Session(session) if is_known => found.push((session, ended_at)),
-                Reading::Session(_) | Reading::Ending(_) | Reading::NotEvaluated(..) => {
-                    n_not_evaluated += 1;
-                }
+                Reading::Session(_) | Reading::NotEvaluated(..) => n_not_evaluated += 1,
             }
         }
     }

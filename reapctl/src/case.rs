@@ -7,7 +7,7 @@ use jiff::{Span, SpanRelativeTo, Timestamp};
 use reaper_core::{
     evaluate::Verdict,
     policy::Policy,
-    session::{Reading, Record, Session, is_ending},
+    session::{Reading, Record, Session},
     target::{Tags, Unknown},
 };
 use serde::{Deserialize, Deserializer, de::Error};
@@ -80,7 +80,8 @@ impl Expected {
 }
 
 /// What a record may say, besides `none`.
-const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected", "Failed"];
+const STATUSES: [&str; 6] =
+    ["Connected", "Connecting", "Disconnected", "Failed", "Terminated", "Terminating"];
 
 const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
 
@@ -126,7 +127,7 @@ impl Case {
     /// Finds what was surely not meant.
     pub(crate) fn check(&self, policy: &Policy) -> Result<(), String> {
         let Self { status, access_type, tags, .. } = self;
-        if !is_ending(Some(status)) && **status != *"none" && !STATUSES.contains(&&**status) {
+        if **status != *"none" && !STATUSES.contains(&&**status) {
             let known = STATUSES.join("`, `");
             return Err(format!("no session has the status `{status}`; write `{known}` or `none`"));
         }
@@ -158,7 +159,6 @@ impl Case {
         };
         match record.read(now) {
             Reading::Session(session) => Ok(session),
-            Reading::Ending(_) => Err("a session that is ending is not evaluated".into()),
             Reading::NotEvaluated(_, why) => Err(format!("the session is not evaluated: {why}")),
         }
     }

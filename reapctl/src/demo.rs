@@ -76,7 +76,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let SweepResult { findings, report } = sweep(order(Mode::DryRun)).await?;
     let steps = findings.settled.iter().map(|it| &it.step);
     let now = findings.started_at;
-    let all = rows(planned(steps, now), &findings.not_evaluated, &findings.ending, now);
+    let all = rows(planned(steps, now), &findings.not_evaluated, now);
     println!("{}\n\n{}.\n", to_table(&all, &VERDICTS).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
 

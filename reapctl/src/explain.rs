@@ -144,7 +144,6 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     };
     let session = match record.read(now) {
         Reading::Session(session) => session,
-        Reading::Ending(_) => bail!("the session is already ending: it is not evaluated"),
         Reading::NotEvaluated(_, why) => {
             bail!("the session is not evaluated, and so never ended: {why}")
         }

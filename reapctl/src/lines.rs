@@ -56,8 +56,7 @@ pub(crate) enum Output {
 }
 
 /// What a session may be, in the order in which it matters.
-const BY_WEIGHT: [&str; 6] =
-    ["violation", "undetermined", "exempt", "not_evaluated", "ending", "compliant"];
+const BY_WEIGHT: [&str; 5] = ["violation", "undetermined", "exempt", "not_evaluated", "compliant"];
 
 /// The columns of CSV: the fields of a row.
 const COLUMNS: [&str; 16] = [
@@ -83,12 +82,10 @@ const COLUMNS: [&str; 16] = [
 pub(crate) fn rows(
     evaluated: impl Iterator<Item = Row>,
     not_evaluated: &[(Record, &'static str)],
-    ending: &[Record],
     now: Timestamp,
 ) -> Vec<Row> {
-    let not_evaluated = not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, Some(why)));
-    let ending = ending.iter().map(|it| Row::of_record(it, now, None));
-    let mut rows: Vec<Row> = evaluated.chain(not_evaluated).chain(ending).collect();
+    let not_evaluated = not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
+    let mut rows: Vec<Row> = evaluated.chain(not_evaluated).collect();
     let weight = |it: &Row| BY_WEIGHT.iter().position(|name| *name == it.verdict);
     rows.sort_by_key(|it| (weight(it), it.started_at)); // Stable, and so by id within an instant.
     rows

@@ -155,11 +155,10 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
             end_only(&asked_about, u32::MAX, &mut survey); // The others' turn is the next round.
         }
         show(args, &survey, now, &mut shown);
-        let n_ending = survey.ending.iter().filter(|it| args.may_mean(it)).count();
         let problem = survey.coverage.problem.as_deref();
         let has_time = || Instant::now() + PAUSE < hard_stop;
         let is_denial = |it: &str| is_denial("DescribeSessions", it);
-        let may_pass = 0 < n_ending || has_look_up_failed(&survey);
+        let may_pass = has_look_up_failed(&survey);
         let is_done = n == 0 && (!may_pass || !has_time()) && problem.is_none_or(is_denial);
         if !args.enforce || is_over || is_done {
             return end(args, &survey, n, so_far);
@@ -266,11 +265,11 @@ fn end(
     if let Some(problem) = &survey.coverage.problem {
         bail!("the listing is incomplete, so there may be more: {problem}");
     }
-    let PlannedSweep { plan, not_evaluated, ending, .. } = survey;
+    let PlannedSweep { plan, not_evaluated, .. } = survey;
     let is_open = |it: &str| it == "undetermined";
     let n_open = plan.steps.iter().filter(|it| is_open(it.verdict.name())).count();
     let n_listed = records(survey).filter(|it| args.may_mean(it)).count();
-    let n_all = plan.steps.len() + not_evaluated.len() + ending.len();
+    let n_all = plan.steps.len() + not_evaluated.len();
     let is_theirs = |it: &Arc<str>| args.owners.iter().any(|pattern| pattern.is_match(it));
     match n_violators {
         0 if matches!(done, Done::Nothing) && !listed_owners(survey).any(is_theirs) => {
@@ -306,7 +305,7 @@ fn end(
 
 /// What is listed, and not evaluated.
 fn records(survey: &PlannedSweep) -> impl Iterator<Item = &Record> {
-    survey.not_evaluated.iter().map(|(it, _)| it).chain(&survey.ending)
+    survey.not_evaluated.iter().map(|(it, _)| it)
 }
 
 fn listed_owners(survey: &PlannedSweep) -> impl Iterator<Item = &Arc<str>> {
@@ -340,9 +339,7 @@ fn show(args: &Args, survey: &PlannedSweep, now: Timestamp, shown: &mut Vec<Opti
     let steps = survey.plan.steps.iter().filter(|it| it.verdict.name() != "compliant");
     let mut not_evaluated = survey.not_evaluated.clone();
     not_evaluated.retain(|(it, _)| args.may_mean(it));
-    let mut ending = survey.ending.clone();
-    ending.retain(|it| args.may_mean(it));
-    let rows = rows(planned(steps, now), &not_evaluated, &ending, now);
+    let rows = rows(planned(steps, now), &not_evaluated, now);
     let ids = rows.iter().map(|it| it.session_id.clone()).collect();
     if !rows.is_empty() && *shown != ids {
         eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let order = aws.order(&loaded.source, Mode::DryRun, now);
     let SweepResult { findings, report } = Box::pin(carry_out(order, survey)).await;
     let steps = findings.settled.iter().map(|it| &it.step);
-    let rows = rows(planned(steps, now), &findings.not_evaluated, &findings.ending, now);
+    let rows = rows(planned(steps, now), &findings.not_evaluated, now);
     args.shown.print(rows, &report)?;
     report.failure().map_or(Ok(()), Err)?;
     let verdicts = report.verdicts;

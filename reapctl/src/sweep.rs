@@ -141,7 +141,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let shown = to_end(&survey);
     if args.enforce && !shown.is_empty() && !args.yes {
         let to_end = planned(&survey.plan.steps, now);
-        let rows = rows(to_end.filter(|it| it.action == Some("terminate")), &[], &[], now);
+        let rows = rows(to_end.filter(|it| it.action == Some("terminate")), &[], now);
         eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
         if !confirmed(&format!("End {}?", sessions(shown.len()))).await? {
             bail!("nobody was ended");
@@ -155,7 +155,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
     let SweepResult { findings, report } = with_progress("ending", &aws, work).await;
 
-    let rows = rows(done(&findings.settled, now), &findings.not_evaluated, &findings.ending, now);
+    let rows = rows(done(&findings.settled, now), &findings.not_evaluated, now);
     args.shown.print(rows, &report)?;
     if args.shown.output == Output::Table && mode == Mode::DryRun {
         println!("A dry run: nobody was ended. Add `--enforce` to end the violators.");
@@ -203,7 +203,11 @@ pub(crate) fn end_only(
             Action::Terminate | Action::Defer(DeferReason::Limit)
                 if shown.contains(&step.session.id) =>
             {
-                places.next().map_or(Action::Defer(DeferReason::Limit), |_| Action::Terminate)
+                if step.session.is_terminating() || places.next().is_some() {
+                    Action::Terminate
+                } else {
+                    Action::Defer(DeferReason::Limit)
+                }
             }
             Action::Terminate => Action::Defer(DeferReason::NotConfirmed),
             other @ (Action::Defer(_) | Action::Leave) => other,

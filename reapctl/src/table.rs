@@ -43,7 +43,7 @@ pub(crate) fn cell(text: &str) -> Cell {
 pub(crate) fn coloured(text: &str) -> Cell {
     let colour = match text.split(' ').next().unwrap_or_default() {
         "compliant" | "already_gone" | "terminated" => Color::Green,
-        "exempt" | "ending" => Color::Cyan,
+        "exempt" => Color::Cyan,
         "violation" | "denied" | "failed" => Color::Red,
         "undetermined" | "not_evaluated" | "unconfirmed" | "throttled" | "deferred" => {
             Color::Yellow

@@ -15,6 +15,8 @@ use reaper_core::plan::Step;
 pub enum Answer {
     /// It was accepted: no proof that the session is gone.
     Accepted,
+    /// Whether any attempt took effect is not known.
+    Ambiguous,
     /// The credentials do not allow it.
     Denied,
     /// There was nothing left to end, AWS says.
@@ -26,8 +28,6 @@ pub enum Answer {
     Refused,
     /// It was throttled until there was no more time.
     Throttled,
-    /// Nobody can tell whether it took effect.
-    Unclear,
 }
 
 /// A termination that was tried.
@@ -74,15 +74,15 @@ pub async fn act(
     (tried, untried)
 }
 
-/// An attempt that may have taken effect makes the whole call unclear, unless AWS says in the end
+/// An attempt that may have taken effect makes the whole call ambiguous, unless AWS says in the end
 /// that there is nothing left to end.
 fn answer(err: &CallError) -> Answer {
     match err.kind {
         CallErrorKind::InvalidState => Answer::InvalidState { is_ambiguous: err.is_ambiguous },
-        _ if err.is_ambiguous => Answer::Unclear,
+        _ if err.is_ambiguous => Answer::Ambiguous,
         CallErrorKind::Denied => Answer::Denied,
         CallErrorKind::Throttled => Answer::Throttled,
-        CallErrorKind::Unavailable => Answer::Unclear,
+        CallErrorKind::Unavailable => Answer::Ambiguous,
         CallErrorKind::InvalidToken | CallErrorKind::NoTime | CallErrorKind::Refused => {
             Answer::Refused
         }

@@ -17,7 +17,7 @@ use crate::{
 };
 use reaper_core::{
     report::{Outcome, OutcomeRecord},
-    session::{Record, State, is_ending},
+    session::{Record, State, is_terminating},
 };
 
 /// The pauses before the passes.
@@ -82,14 +82,14 @@ pub async fn verify(
         }
         problem = census.problem;
     }
-    let is_open =
-        |(it, sighting): &(Requested, _)| outcome(it.answer, sighting) == Outcome::Unconfirmed;
+    let is_open = |(it, sighting): &(Requested, _)| outcome(it, sighting) == Outcome::Unconfirmed;
     if let Some(error) = problem.as_deref().filter(|_| watched.iter().any(is_open)) {
         warn!(error, "verification failed");
     }
     let problem: Option<Arc<str>> = problem.map(Into::into);
-    let settle = |(Requested { step, answer, error }, sighting)| {
-        let outcome = outcome(answer, &sighting);
+    let settle = |(requested, sighting)| {
+        let outcome = outcome(&requested, &sighting);
+        let Requested { step, error, .. } = requested;
         let why = problem.clone().filter(|_| outcome == Outcome::Unconfirmed);
         let error = error.or(why);
         let last_status = match sighting {
@@ -108,28 +108,33 @@ fn may_change(tried: &Requested, sighting: &Sighting, n_passes: usize) -> bool {
         | (_, Sighting::Absent)
         | (Answer::Refused, Sighting::Listed(_)) => false,
         (
-            Answer::Accepted | Answer::InvalidState { .. } | Answer::Unclear,
+            Answer::Accepted | Answer::Ambiguous | Answer::InvalidState { .. },
             Sighting::Listed(status),
-        ) => n_passes < PATIENT_PASSES || !is_ending(status.as_deref()),
+        ) => n_passes < PATIENT_PASSES || !is_terminating(status.as_deref()),
         (_, Sighting::Unseen) => true,
     }
 }
 
 /// What really happened, as far as it is proved.
-fn outcome(answer: Answer, sighting: &Sighting) -> Outcome {
-    match (answer, sighting) {
+fn outcome(requested: &Requested, sighting: &Sighting) -> Outcome {
+    let was_terminating = requested.step.session.is_terminating();
+    match (requested.answer, sighting) {
         (Answer::Denied, _) => Outcome::Denied,
         (Answer::Throttled, _) => Outcome::Throttled,
-        (Answer::Accepted | Answer::Unclear, Sighting::Absent) => Outcome::Terminated,
-        (Answer::InvalidState { .. } | Answer::Refused, Sighting::Absent) => Outcome::AlreadyGone,
-        (Answer::Accepted | Answer::Unclear, Sighting::Listed(_) | Sighting::Unseen)
+        (Answer::Accepted, Sighting::Absent) if !was_terminating => Outcome::Terminated,
+        // Nothing proves that this request terminated it.
+        (
+            Answer::Accepted | Answer::Ambiguous | Answer::InvalidState { .. } | Answer::Refused,
+            Sighting::Absent,
+        ) => Outcome::AlreadyGone,
+        (Answer::Accepted | Answer::Ambiguous, Sighting::Listed(_) | Sighting::Unseen)
         | (Answer::InvalidState { .. }, Sighting::Unseen)
         | (Answer::InvalidState { is_ambiguous: true }, Sighting::Listed(_)) => {
             Outcome::Unconfirmed
         }
-        // It does not live on: this sweep, or another, has ended it, and it has not gone yet.
+        // Something has terminated it, and it is still listed.
         (Answer::InvalidState { .. } | Answer::Refused, Sighting::Listed(status))
-            if is_ending(status.as_deref()) =>
+            if is_terminating(status.as_deref()) =>
         {
             Outcome::Unconfirmed
         }
@@ -140,27 +145,61 @@ fn outcome(answer: Answer, sighting: &Sighting) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use reaper_core::{
+        evaluate::Verdict,
+        plan::{Action, Step},
+        session::Session,
+        target::Tags,
+    };
+
     use super::*;
 
+    /// `terminated` needs a request that AWS accepted, and a session that was not on its way before.
     #[test]
     #[rustfmt::skip]
     fn outcomes() {
         use Outcome::{AlreadyGone, Denied, Failed, Terminated, Throttled, Unconfirmed};
-        let ending = Sighting::Listed(Some("Terminating".into()));
-        let sightings = [Sighting::Absent, Sighting::Listed(None), ending, Sighting::Unseen];
+        let terminating = Sighting::Listed(Some("Terminating".into()));
+        let sightings = [Sighting::Absent, Sighting::Listed(None), terminating, Sighting::Unseen];
         let table = [
-            // answer                                 absent       listed       ending       unseen
-            (Answer::Accepted,                       [Terminated,  Unconfirmed, Unconfirmed, Unconfirmed]),
-            (Answer::Unclear,                        [Terminated,  Unconfirmed, Unconfirmed, Unconfirmed]),
+            // answer                                      absent       listed       terminating  unseen
+            (Answer::Accepted,                             [Terminated,  Unconfirmed, Unconfirmed, Unconfirmed]),
+            (Answer::Ambiguous,                            [AlreadyGone, Unconfirmed, Unconfirmed, Unconfirmed]),
             (Answer::InvalidState { is_ambiguous: true },  [AlreadyGone, Unconfirmed, Unconfirmed, Unconfirmed]),
             (Answer::InvalidState { is_ambiguous: false }, [AlreadyGone, Failed,      Unconfirmed, Unconfirmed]),
-            (Answer::Refused,                        [AlreadyGone, Failed,      Unconfirmed, Failed]),
-            (Answer::Denied,                         [Denied,      Denied,      Denied,      Denied]),
-            (Answer::Throttled,                      [Throttled,   Throttled,   Throttled,   Throttled]),
+            (Answer::Refused,                              [AlreadyGone, Failed,      Unconfirmed, Failed]),
+            (Answer::Denied,                               [Denied,      Denied,      Denied,      Denied]),
+            (Answer::Throttled,                            [Throttled,   Throttled,   Throttled,   Throttled]),
         ];
         for (answer, expected) in table {
-            let actual = sightings.each_ref().map(|it| outcome(answer, it));
+            let actual = sightings.each_ref().map(|it| outcome(&requested(answer, None), it));
+            assert_eq!(actual, expected, "{answer:?}");
+            // Whatever AWS answers to one that was terminated before, this sweep did not do it.
+            let again = requested(answer, Some("Terminating"));
+            let actual = sightings.each_ref().map(|it| outcome(&again, it));
+            let expected = expected.map(|it| if it == Terminated { AlreadyGone } else { it });
             assert_eq!(actual, expected, "{answer:?}");
         }
+    }
+
+    fn requested(answer: Answer, status: Option<&str>) -> Requested {
+        let session = Session {
+            id: "s-1".into(),
+            owner: "o".into(),
+            target: "t".into(),
+            started_at: Timestamp::UNIX_EPOCH,
+            status: status.map(Into::into),
+            document: "d".into(),
+            reason: None,
+            access_type: "".into(),
+        };
+        let step = Step {
+            session: Box::new(session),
+            tags: Tags::Known(Arc::default()),
+            verdict: Verdict::Violation { rules: ["r".into()].into(), unknown: None },
+            action: Action::Terminate,
+        };
+        Requested { step, answer, error: None }
     }
 }

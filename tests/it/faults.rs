@@ -282,20 +282,17 @@ async fn a_record_that_lacks_what_a_verdict_needs_is_counted_and_lives() {
         Seed { id: id("no-target"), target: None, ..whole.clone() },
         Seed { id: id("no-start"), age: None, ..whole.clone() },
         Seed { id: id("future"), age: Some(jiff::SignedDuration::from_mins(-6)), ..whole.clone() },
-        Seed { id: id("ending"), status: Some("Terminating".into()), ..whole },
+        Seed { id: id("bare"), status: Some("Terminating".into()), owner: None, ..whole },
     ]);
     let stage = Stage::new(Wire::Socket, fleet);
     let report = stage.sweep().await;
     stage.check(&report, outcomes(0, terminated(4)));
-    assert_eq!(
-        (report.verdicts.seen, report.verdicts.not_evaluated, report.verdicts.ending),
-        (14, 5, 1)
-    );
-    for id in ["no-owner", "no-target", "no-start", "future", "ending"] {
+    assert_eq!((report.verdicts.seen, report.verdicts.not_evaluated), (14, 6));
+    for id in ["no-owner", "no-target", "no-start", "future", "bare"] {
         assert!(stage.is_active(id), "{id} was ended");
     }
     assert_eq!(row(&report, "no-owner")["error"], "no Owner");
-    assert_eq!(row(&report, "ending")["verdict"], "ending");
+    assert_eq!(row(&report, "bare")["error"], "no Owner");
     assert_eq!(report.failure(), None);
 }
 
@@ -459,9 +456,10 @@ async fn a_termination_survives_server_errors_resets_and_unintelligible_answers(
 
 #[tokio::test(start_paused = true)]
 async fn a_termination_whose_end_nobody_knows_is_verified() {
-    // It took effect.
+    // It took effect, and AWS never said so.
     let fault = Fault::new(TERMINATE, 1, FaultKind::ResetAfter).always().for_session("v-3h");
-    let (stage, _) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+    let expected = Outcomes { already_gone: 1, ..terminated(3) };
+    let (stage, _) = play(Wire::InProcess, 0, &[fault], expected).await;
     assert_eq!(stage.asked_to_end().len(), 3 + 5);
     // It did not.
     for never in [FaultKind::ResetBefore, FaultKind::InternalError, FaultKind::Unavailable] {
@@ -533,7 +531,7 @@ async fn a_session_that_is_on_its_way_has_not_failed() {
 async fn a_cut_off_call_that_is_then_denied_or_throttled_is_verified() {
     for then in [FaultKind::Deny, FaultKind::Throttle] {
         for (first, violators) in [
-            (FaultKind::ResetAfter, terminated(4)),
+            (FaultKind::ResetAfter, Outcomes { already_gone: 1, ..terminated(3) }),
             (FaultKind::ResetBefore, Outcomes { unconfirmed: 1, ..terminated(3) }),
         ] {
             let faults = [
@@ -633,6 +631,84 @@ async fn sessions_that_linger_in_terminating_are_waited_for_three_passes_only() 
     stage.check(&report, outcomes(0, expected));
     assert_eq!(row(&report, "v-5h")["last_status"], "Terminating");
     assert_eq!(stage.calls(LIST).len(), 1 + 3);
+}
+
+/// It is asked again in every sweep, and stays `unconfirmed` for as long as it is listed.
+#[tokio::test(start_paused = true)]
+async fn terminating_stays_unconfirmed() {
+    let mut fleet = fleet(0);
+    fleet.sessions[0].on_terminate = OnTerminate::Lingers;
+    let stage = Stage::new(Wire::InProcess, fleet);
+    for sweep in 0..3 {
+        let report = stage.sweep().await;
+        let terminated = if sweep == 0 { 3 } else { 0 };
+        let expected = Outcomes { terminated, unconfirmed: 1, ..Outcomes::default() };
+        stage.check(&report, outcomes(0, expected));
+        let told = row(&report, "v-5h");
+        let status = if sweep == 0 { "Connected" } else { "Terminating" };
+        assert_eq!((&told["verdict"], &told["status"]), (&"violation".into(), &status.into()));
+        assert_eq!(told["last_status"], "Terminating");
+        assert_eq!(report.verdicts.violation, 1 + terminated);
+        tokio::time::sleep(Duration::from_mins(5)).await;
+    }
+    assert_eq!(stage.asked_to_end().iter().filter(|it| *it == "v-5h").count(), 3);
+}
+
+/// What was `Terminating` before this sweep's request was not terminated by it.
+#[tokio::test(start_paused = true)]
+async fn terminating_and_gone_is_already_gone() {
+    let mut fleet = fleet(0);
+    fleet.behaviour.terminating_for = Duration::from_secs(301);
+    let stage = Stage::new(Wire::InProcess, fleet);
+    let began = tokio::time::Instant::now();
+    let report = stage.sweep().await;
+    let unconfirmed = Outcomes { unconfirmed: 4, ..Outcomes::default() };
+    stage.check(&report, outcomes(0, unconfirmed));
+    tokio::time::sleep_until(began + Duration::from_mins(5)).await;
+    let report = stage.sweep().await;
+    stage.check(&report, outcomes(0, Outcomes { already_gone: 4, ..Outcomes::default() }));
+}
+
+/// More sessions than the limit hang in `Terminating`, and the others lose no place and no time.
+#[tokio::test(start_paused = true)]
+async fn terminating_starves_no_session() {
+    let mut fleet = fleet(0);
+    let other = fleet.sessions[0].clone();
+    fleet.sessions.extend((0..60).map(|i| Seed {
+        id: Some(format!("v-5h-hangs-{i}")),
+        age: Some(jiff::SignedDuration::from_hours(9)),
+        status: Some("Terminating".into()),
+        on_terminate: OnTerminate::Lingers,
+        ..other.clone()
+    }));
+    let (policy, _) = POLICY.split_once("limits").expect("limits");
+    let limits = "limits: {max_terminations: 4, circuit_breaker: {min_violations: 5}}";
+    let policy = inline(&format!("{policy}{limits}"));
+    // At this pace there is time for a third of those that hang.
+    let deadline = Duration::from_secs(20);
+    let stage = Stage::new(Wire::InProcess, fleet);
+    let stage = Stage { policy, calls_per_second: 5.0, deadline, ..stage };
+    let report = stage.sweep().await;
+    assert!(!report.circuit_breaker_open, "{report:?}");
+    assert_eq!(stage.asked_to_end()[..4], VIOLATORS);
+    assert_eq!(report.outcomes.terminated, 4);
+    assert!((1..60).contains(&report.outcomes.unconfirmed), "{:?}", report.outcomes);
+    assert_eq!(report.outcomes.deferred + report.outcomes.unconfirmed, 60);
+    assert_eq!(report.backlog, report.outcomes.deferred);
+}
+
+/// AWS accepted none of five attempts: who or what terminated the session is not known.
+#[tokio::test(start_paused = true)]
+async fn gone_without_acceptance_is_already_gone() {
+    for kind in [FaultKind::Unavailable, FaultKind::InternalError, FaultKind::ResetAfter] {
+        let five = Fault::new(TERMINATE, 5, kind.clone()).for_session("v-2h");
+        let vanish = Fault::new(LIST, 1, FaultKind::Vanish("v-2h".into())).after(1);
+        let stage = Stage::with_faults(Wire::InProcess, 0, vec![five, vanish]);
+        let report = stage.sweep().await;
+        let expected = Outcomes { terminated: 3, already_gone: 1, ..Outcomes::default() };
+        stage.check(&report, outcomes(0, expected));
+        assert!(row(&report, "v-2h")["error"].is_string(), "{kind:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -844,8 +920,8 @@ async fn the_last_terminations_leave_time_to_verify_however_slow_their_answers_a
 #[tokio::test(start_paused = true)]
 async fn a_termination_that_hangs_after_its_effect_is_verified() {
     let fault = Fault::new(TERMINATE, 5, FaultKind::SlowAfter(Duration::from_mins(1)));
-    let (stage, report) =
-        play(Wire::InProcess, 0, &[fault.for_session("v-3h")], terminated(4)).await;
+    let expected = Outcomes { already_gone: 1, ..terminated(3) };
+    let (stage, report) = play(Wire::InProcess, 0, &[fault.for_session("v-3h")], expected).await;
     assert_eq!(stage.asked_to_end().len(), 3 + 5);
     assert!(
         row(&report, "v-3h")["error"].as_str().is_some_and(|it| it.contains("no answer within"))

@@ -48,7 +48,7 @@ async fn the_reply_is_the_report() {
         "calls": 1 + 1 + 4 + 1,
         "verdicts": {
             "seen": 8, "compliant": 1, "exempt": 2, "violation": 4, "undetermined": 1,
-            "not_evaluated": 0, "ending": 0,
+            "not_evaluated": 0,
         },
         "outcomes": {
             "terminated": 4, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,

@@ -70,8 +70,8 @@ async fn untagged_targets_have_no_tags_if_the_policy_says_so() {
 async fn limits_hold_some_and_the_breaker_and_paused_hold_everybody() {
     for (limits, terminated, circuit_breaker_open) in [
         ("limits: {max_terminations: 2, circuit_breaker: {max_percent: 100}}", 2, false),
-        ("limits: {circuit_breaker: {max_percent: 49, min_violations: 4}}", 0, true),
-        ("limits: {circuit_breaker: {max_percent: 50, min_violations: 4}}", 4, false),
+        ("limits: {circuit_breaker: {max_percent: 79, min_violations: 4}}", 0, true),
+        ("limits: {circuit_breaker: {max_percent: 80, min_violations: 4}}", 4, false),
         ("limits: {circuit_breaker: {max_percent: 0, min_violations: 5}}", 4, false),
         ("paused: true", 0, false),
     ] {

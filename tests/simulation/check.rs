@@ -149,7 +149,8 @@ fn id(row: &Value) -> Option<&str> {
     row["SessionId"].as_str()
 }
 
-fn is_ending(row: &Value) -> bool {
+/// Whether it was terminated before, and is still listed.
+fn is_terminating(row: &Value) -> bool {
     matches!(row["Status"].as_str(), Some("Terminating" | "Terminated"))
 }
 
@@ -317,8 +318,8 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
         ensure!(it.started_at < run.last_start, "{} began after the deadline", it.operation);
         let over_at = it.over_at.unwrap_or(run.ended_at);
         ensure!(over_at <= it.started_at + ATTEMPT + TICK, "{} took too long", it.operation);
-        let is_ending = it.is("TerminateSession");
-        ensure!(!is_ending || over_at <= end_acting_by, "it went on while it was to verify");
+        let is_termination = it.is("TerminateSession");
+        ensure!(!is_termination || over_at <= end_acting_by, "it went on while it was to verify");
         let n = it.request["MaxResults"].as_u64();
         ensure!(!it.is("DescribeSessions") || n == Some(200), "{n:?} rows were asked for");
         let has_policy = served.model.is_some() || it.is("GetParameter");
@@ -386,7 +387,6 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let rows: HashMap<_, _> = served.rows.iter().filter_map(|it| Some((id(it)?, *it))).collect();
     for session in &served.asked_to_end {
         let row = rows.get(session).ok_or_else(|| format!("{session} was ended unseen"))?;
-        ensure!(!is_ending(row), "{session} was ending already");
         let Some(listed) = Listed::read(row, run.now_ms) else {
             return Err(format!("{session} was ended, and cannot be evaluated: {row}"));
         };
@@ -395,16 +395,21 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
         ensure!(is_condemned, "{session} was ended, by {tags:?}: {row}");
     }
     if !served.asked_to_end.is_empty() {
-        let rows = served.rows.iter().filter(|it| !is_ending(it));
+        let rows = served.rows.iter().filter(|it| !is_terminating(it));
         let evaluated: Vec<_> = rows.filter_map(|it| Listed::read(it, run.now_ms)).collect();
         let verdicts = |it| model.verdicts(run.now_ms, it, &tags_of(served, it));
-        let violators = evaluated.iter().map(verdicts);
-        let n = violators.filter(|it| *it == BTreeSet::from([Verdict::Violation])).count();
-        ensure!(!trips(model, n, evaluated.len()), "the circuit breaker held nobody");
+        let verdicts: Vec<_> = evaluated.iter().map(verdicts).collect();
+        let is_violation = |it: &&BTreeSet<_>| **it == BTreeSet::from([Verdict::Violation]);
+        let n_violators = verdicts.iter().filter(is_violation).count();
+        // Those that may be compliant count as compliant here; the plan is checked elsewhere.
+        let may_comply = verdicts.iter().filter(|it| it.contains(&Verdict::Compliant)).count();
+        let trips = trips(model, n_violators, may_comply);
+        ensure!(!trips, "the circuit breaker held nobody");
     }
     ensure!(!model.is_paused || served.asked_to_end.is_empty(), "the policy is paused");
-    let n = served.asked_to_end.len();
-    ensure!(n <= model.max_terminations, "{n} were ended, and the limit is less");
+    let is_new = |it: &&&str| rows.get(**it).is_none_or(|row| !is_terminating(row));
+    let n = served.asked_to_end.iter().filter(is_new).count();
+    ensure!(n <= model.max_terminations, "{n} were terminated, and the limit is less");
     Ok(())
 }
 
@@ -442,8 +447,7 @@ fn check_counts(
     let findings = &swept.findings;
     let settled = findings.settled.iter().map(|it| Some(&*it.step.session.id));
     let not_evaluated = findings.not_evaluated.iter().map(|(it, _)| it.id.as_deref());
-    let ending = findings.ending.iter().map(|it| it.id.as_deref());
-    let mut told: Vec<_> = settled.chain(not_evaluated).chain(ending).collect();
+    let mut told: Vec<_> = settled.chain(not_evaluated).collect();
     let mut seen: Vec<_> = served.rows.iter().map(|it| id(it)).collect();
     told.sort_unstable();
     seen.sort_unstable();
@@ -461,11 +465,13 @@ fn check_counts(
     let it = verdicts;
     ensure!(counted == [it.compliant, it.exempt, it.violation, it.undetermined], "{it:?}");
     ensure!(it.seen == seen.len(), "{it:?}");
-    ensure!(
-        (it.not_evaluated, it.ending) == (findings.not_evaluated.len(), findings.ending.len()),
-        "{it:?}"
-    );
-    ensure!(it.seen == counted.iter().sum::<usize>() + it.not_evaluated + it.ending, "{it:?}");
+    ensure!(it.not_evaluated == findings.not_evaluated.len(), "{it:?}");
+    ensure!(it.seen == counted.iter().sum::<usize>() + it.not_evaluated, "{it:?}");
+    let waits = |it: &&OutcomeRecord| {
+        matches!(it.step.action, Action::Defer(DeferReason::Limit | DeferReason::Deadline))
+    };
+    let backlog = findings.settled.iter().filter(waits).count();
+    ensure!(swept.report.backlog == backlog, "{} in the backlog", swept.report.backlog);
     let o = outcomes;
     let told = [
         (Outcome::Terminated, o.terminated),
@@ -516,16 +522,12 @@ fn check_rows(
         let those = evaluated.iter().filter(move |(_, it)| told_verdict(it) == verdict);
         those.map(move |(_, it)| (Some(&*it.step.session.id), name, Some(it.outcome.name())))
     };
-    let is_not_evaluated = |row: &Value| {
-        id(row).is_none() || !is_ending(row) && Listed::read(row, run.now_ms).is_none()
-    };
+    let is_not_evaluated = |row: &Value| Listed::read(row, run.now_ms).is_none();
     let not_evaluated = served.rows.iter().filter(|it| is_not_evaluated(it));
-    let ending = served.rows.iter().filter(|it| id(it).is_some() && is_ending(it));
     let expected: Vec<_> = of_verdict(Verdict::Violation, "violation")
         .chain(of_verdict(Verdict::Undetermined, "undetermined"))
         .chain(not_evaluated.map(|it| (id(it), "not_evaluated", None)))
         .chain(of_verdict(Verdict::Exempt, "exempt"))
-        .chain(ending.map(|it| (id(it), "ending", None)))
         .collect();
     let told = swept.report.sessions.iter();
     let told = told.map(|it| (it.session_id.as_deref(), it.verdict, it.outcome));
@@ -578,7 +580,7 @@ fn check_verdicts(
     settled: &HashMap<&str, &OutcomeRecord>,
 ) -> Result<(), String> {
     for row in &served.rows {
-        let listed = Listed::read(row, run.now_ms).filter(|_| !is_ending(row));
+        let listed = Listed::read(row, run.now_ms);
         let settled = id(row).and_then(|id| settled.get(id));
         let (Some(listed), Some(settled)) = (&listed, settled) else {
             ensure!(listed.is_none() && settled.is_none(), "evaluated or not? {row}");
@@ -592,8 +594,10 @@ fn check_verdicts(
     Ok(())
 }
 
-fn trips(model: &Model, n_violators: usize, n_evaluated: usize) -> bool {
-    model.min_violations <= n_violators && model.percent * n_evaluated < 100 * n_violators
+/// The share is that of the violators among them and the compliant; nobody else helps either side.
+fn trips(model: &Model, n_violators: usize, n_compliant: usize) -> bool {
+    let n_both = n_violators + n_compliant;
+    model.min_violations <= n_violators && model.percent * n_both < 100 * n_violators
 }
 
 /// Which of so many violators, oldest first, the limit allows to end: half of it goes to the oldest,
@@ -624,9 +628,15 @@ fn check_plan(
     let all = &swept.findings.settled;
     let is_violator = |it: &&(Listed, &OutcomeRecord)| told_verdict(it.1) == Verdict::Violation;
     let violators: Vec<_> = evaluated.iter().filter(is_violator).collect();
-    let n = violators.len();
+    let n_violators = violators.len();
     check_rules(run, served, model, &violators, &swept.report)?;
-    let trips = trips(model, n, all.len());
+    // One that was terminated before takes no place, and has no part in the share.
+    let hangs = |it: &&(Listed, &OutcomeRecord)| it.0.is_terminating();
+    let (again, violators): (Vec<_>, Vec<_>) = violators.into_iter().partition(hangs);
+    let n = violators.len();
+    let complies = |it: &&(Listed, &OutcomeRecord)| told_verdict(it.1) == Verdict::Compliant;
+    let n_compliant = evaluated.iter().filter(complies).filter(|it| !hangs(it)).count();
+    let trips = trips(model, n, n_compliant);
     ensure!(
         swept.report.circuit_breaker_open == trips,
         "circuit_breaker_open: {}, not {trips}",
@@ -634,13 +644,16 @@ fn check_plan(
     );
     ensure!(swept.report.paused == model.is_paused, "paused: {}", swept.report.paused);
     let allowed = allowed(n, model.max_terminations, run.now_ms);
-    for (i, (_, it)) in violators.into_iter().enumerate() {
+    let places = again.into_iter().map(|it| (true, it));
+    let places =
+        places.chain(violators.iter().enumerate().map(|(i, it)| (allowed.contains(&i), *it)));
+    for (is_allowed, (_, it)) in places {
         let action = it.step.action;
         let is_right = if model.is_paused {
             action == Action::Defer(DeferReason::Paused)
         } else if trips {
             action == Action::Defer(DeferReason::CircuitBreaker)
-        } else if !allowed.contains(&i) {
+        } else if !is_allowed {
             action == Action::Defer(DeferReason::Limit)
         } else if run.mode == Mode::DryRun {
             action == Action::Terminate
@@ -649,7 +662,7 @@ fn check_plan(
         };
         ensure!(
             is_right,
-            "{action:?} for the violator with number {i} of {n}, {}, of whom {allowed:?} may be ended",
+            "{action:?} for {}, one of {n} violators of whom {allowed:?} may be terminated",
             it.step.session.id
         );
     }
@@ -660,13 +673,16 @@ fn check_plan(
     ensure!(all.iter().all(is_asked), "nobody asked for the tags that decide");
     let mut asked = HashSet::new();
     let first_calls = endings(run).filter_map(Exchange::session).filter(|it| asked.insert(*it));
-    let order: HashMap<_, _> =
-        evaluated.iter().enumerate().map(|(i, (_, it))| (&*it.step.session.id, i)).collect();
+    // Those that were terminated before come last.
+    let place = |(i, (listed, it)): (usize, &(Listed, &'_ OutcomeRecord))| {
+        (it.step.session.id.to_string(), (listed.is_terminating(), i))
+    };
+    let order: HashMap<String, _> = evaluated.iter().enumerate().map(place).collect();
     let is_in_order = first_calls.map(|it| order.get(it)).is_sorted();
     ensure!(is_in_order, "they were not asked to end in the order of their ages");
     let is_left =
         |it: &&OutcomeRecord| it.step.action == Action::Leave && it.outcome == Outcome::NoAction;
-    ensure!(all.iter().filter(is_left).count() == all.len() - n, "others are not left");
+    ensure!(all.iter().filter(is_left).count() == all.len() - n_violators, "others are not left");
     Ok(())
 }
 
@@ -724,7 +740,8 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(
         }
     }
     let sighting = sighting(run, id);
-    let is_ending = |it: Option<&str>| matches!(it, Some("Terminating" | "Terminated"));
+    let is_on_its_way = |it: Option<&str>| matches!(it, Some("Terminating" | "Terminated"));
+    let was_on_its_way = is_on_its_way(it.step.session.status.as_deref());
     let last_status = if let Sighting::Listed(status) = sighting { status } else { None };
     // One that begins anew is one listing, and looks like two; a row without an id may be its.
     let begins_anew = |it: &Exchange| it.error_code() == Some("InvalidNextToken");
@@ -738,11 +755,15 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(
         matches!(it.error_code(), Some("ValidationException" | "DoesNotExistException"))
     };
     let is_true = match it.outcome {
-        Outcome::Terminated => is_proved && (is_accepted || 0 < n_unclear),
-        Outcome::AlreadyGone => is_proved && !is_accepted && last.is_some_and(|it| is_refused(&it)),
+        Outcome::Terminated => is_proved && is_accepted && !was_on_its_way,
+        Outcome::AlreadyGone => {
+            let is_answered = |it: &Exchange| is_refused(&it) && !is_denied(&it);
+            let is_no_proof = 0 < n_unclear || last.is_some_and(is_answered);
+            is_proved && (if is_accepted { was_on_its_way } else { is_no_proof })
+        }
         Outcome::Unconfirmed => {
             let may_be_gone = is_accepted || 0 < n_unclear || last.is_some_and(is_not_valid);
-            !is_surely_gone && (may_be_gone || is_ending(last_status))
+            !is_surely_gone && (may_be_gone || is_on_its_way(last_status))
         }
         Outcome::Denied => n_unclear == 0 && !is_accepted && last.is_some_and(|it| is_denied(&it)),
         Outcome::Throttled => {
@@ -750,7 +771,8 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(
         }
         Outcome::Failed => {
             let is_refused = last.is_some_and(|it| is_refused(&it) && !is_denied(&it));
-            let is_clear = !is_accepted && n_unclear == 0 && !(is_plain && is_ending(last_status));
+            let is_clear =
+                !is_accepted && n_unclear == 0 && !(is_plain && is_on_its_way(last_status));
             is_refused && is_clear && !is_surely_gone
         }
         Outcome::Deferred => {
@@ -879,9 +901,7 @@ pub(crate) fn check_undisturbed(
         check_swift(&calls.collect::<Vec<_>>(), most, run.interval)?;
     }
     for row in &served.rows {
-        let Some(listed) = Listed::read(row, run.now_ms).filter(|_| !is_ending(row)) else {
-            continue;
-        };
+        let Some(listed) = Listed::read(row, run.now_ms) else { continue };
         let is_known = tags_of(&served, &listed) != Tags::Failed;
         ensure!(
             is_known || !model.needs_tags(run.now_ms, &listed),

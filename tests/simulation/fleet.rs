@@ -21,7 +21,8 @@ pub(crate) const IMMORTAL: &str = "-immortal";
 pub(crate) const KEYS: [&str; 2] = ["env", "reaper:exempt"];
 pub(crate) const VALUES: [&str; 2] = ["prod", "true"];
 pub(crate) const ROLES: [&str; 5] = ["dev", "ops", "ops-lead", "breakglass", "svc-batch"];
-pub(crate) const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected", "Failed"];
+pub(crate) const STATUSES: [&str; 6] =
+    ["Connected", "Connecting", "Disconnected", "Failed", "Terminated", "Terminating"];
 pub(crate) const DOCUMENTS: [&str; 2] =
     ["SSM-SessionManagerRunShell", "AWS-StartPortForwardingSession"];
 

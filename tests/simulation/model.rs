@@ -137,6 +137,13 @@ impl Listed {
     }
 }
 
+impl Listed {
+    /// Whether it was terminated before, and is still listed.
+    pub(crate) fn is_terminating(&self) -> bool {
+        matches!(self.status.as_deref(), Some("Terminating" | "Terminated"))
+    }
+}
+
 impl Role {
     fn any(rng: &mut Rng) -> Self {
         let is_prefix = rng.u8(..4) == 0;

@@ -32,6 +32,13 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     let lasting = policy.exemptions.iter().filter(|it| it.until.is_none() && !it.when.0.is_empty());
     let lasting: Vec<_> = lasting.map(|it| (&*it.id, Allowed::by(&it.when.0))).collect();
     for rule in &policy.rules {
+        if let Some(statuses) = forgets_terminating(&rule.when) {
+            warnings.push(format!(
+                "the rule `{}` is for the status {statuses}, and so not for a session that hangs in \
+                 `Terminating`: it would count as compliant; add `Terminating`",
+                rule.id
+            ));
+        }
         if let Some(why) = never_violated(&lasting, rule) {
             warnings.push(format!("the rule `{}` can never be violated: {why}", rule.id));
         }
@@ -41,6 +48,16 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
 
 fn uses_tags(condition: &Condition) -> bool {
     condition.0.iter().any(|it| matches!(it, Test::TargetTags(_)))
+}
+
+/// The statuses that a condition names, if a session that is terminated leaves them.
+fn forgets_terminating(condition: &Condition) -> Option<String> {
+    let statuses = condition
+        .0
+        .iter()
+        .find_map(|it| if let Test::Status(any) = it { Some(any) } else { None })?;
+    let names = statuses.iter().map(|it| format!("`{it}`"));
+    (!statuses.contains(&"Terminating")).then(|| names.collect::<Vec<_>>().join(", "))
 }
 
 fn never_violated(exemptions: &[(&str, Allowed)], rule: &Rule) -> Option<String> {
@@ -144,6 +161,14 @@ mod tests {
             &["`r` can never be violated: its `unless`"],
         );
         check("rules: [{id: r, when: {owner: user/a}, unless: {target: x}, forbid: true}]\n", &[]);
+        check(
+            "rules: [{id: r, when: {status: [Connected, Failed]}, forbid: true}]\n",
+            &["`r` is for the status `Connected`, `Failed`"],
+        );
+        for when in ["{status: [Disconnected, Terminating]}", "{status: Terminating}"] {
+            check(&format!("rules: [{{id: r, when: {when}, forbid: true}}]\n"), &[]);
+        }
+        check("rules: [{id: r, when: all, unless: {status: Connected}, forbid: true}]\n", &[]);
         check("rules: [{id: r, when: all, unless: all, forbid: true}]\n", &["its `unless`"]);
     }
 }

@@ -165,7 +165,12 @@ pub(super) fn circuit_breaker() -> Value {
 
 pub(super) fn max_percent() -> Value {
     let default = Limits::default().max_percent;
-    count("It trips above this share of the evaluated sessions, in per cent …", 0, 100, default)
+    count(
+        "It opens above this share: the violators among the violators and the compliant, in per cent …",
+        0,
+        100,
+        default,
+    )
 }
 
 pub(super) fn min_violations() -> Value {

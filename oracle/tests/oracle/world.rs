@@ -65,7 +65,8 @@ pub(crate) const DOCUMENTS: [&str; 4] = [
 pub(crate) const REASONS: [&str; 6] =
     ["INC-1", "CHG-42 lunch", "inc-7", "INC-", "see INC-1", "Mittagspause in Köln"];
 pub(crate) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
-pub(crate) const STATUSES: [&str; 4] = ["Connected", "Connecting", "Disconnected", "Failed"];
+pub(crate) const STATUSES: [&str; 6] =
+    ["Connected", "Connecting", "Disconnected", "Failed", "Terminated", "Terminating"];
 /// A status that no policy can name.
 pub(crate) const UNHEARD_OF: &str = "Hibernating";
 

@@ -64,7 +64,7 @@ const POLICY: &str = r#"
 version: 1
 tag_keys: [keep]
 untagged: no-tags
-rules: [{ id: zombies, when: { status: Disconnected }, require: { max_age: 30m } }]
+rules: [{ id: zombies, when: { status: [Disconnected, Terminating] }, require: { max_age: 30m } }]
 exemptions: [{ id: tagged, when: { target_tags: { keep: "true" } } }]
 "#;
 
@@ -304,11 +304,10 @@ async fn the_log_begins_with_the_round_in_which_somebody_is_to_be_ended() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rounds");
     drop(fs::remove_dir_all(&folder));
     fs::create_dir(&folder).expect("a folder");
-    let play = format!("play: {{ appear: {} }}", row("new", ""));
-    let faults = format!("faults: [{{ operation: DescribeSessions, skip: 1, times: 1, {play} }}]");
-    let sessions = format!("sessions: [{}]\n", row("old", "status: Terminating"));
-    let (_emulator, url) = served(&(sessions + &faults)).await;
-    let policy = &write("rounds.policy.yaml", "version: 1\n");
+    // In the first round nothing is known of the tags, and so no session is to be terminated.
+    let fault = "faults: [{ operation: GetResources, times: 5, play: internal_error }]";
+    let (_emulator, url) = served(&(zombies(&["old"]) + fault)).await;
+    let policy = &write("rounds.policy.yaml", POLICY);
     let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
         .args(["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--for", "9s"])
         .envs(variables(&url))
@@ -317,11 +316,11 @@ async fn the_log_begins_with_the_round_in_which_somebody_is_to_be_ended() {
         .stderr(Stdio::piped())
         .output();
     let output = output.await.expect("it starts");
-    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let mut files = fs::read_dir(folder).expect("a folder").map(|it| it.expect("a file").path());
     let log = fs::read_to_string(files.next().expect("a log")).expect("text");
     let lines = log.lines().map(|it| serde_json::from_str::<Value>(it).expect("JSON"));
     let messages: Vec<_> = lines.map(|it| it["message"].to_string()).collect();
     let n = messages.iter().take_while(|it| *it == "\"session evaluated\"").count();
-    assert_eq!(n, 2, "one that is ending, and one to be ended: {messages:?}");
+    assert_eq!(n, 1, "{messages:?}");
 }
