@@ -8,6 +8,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod alarms;
 mod docs;
 mod emulator;
 mod faults;
@@ -15,6 +16,7 @@ mod hostile;
 mod lambda;
 mod privilege;
 mod properties;
+mod queue;
 mod runtime_api;
 mod stage;
 mod sweep;

@@ -90,15 +90,14 @@ fn read(mode: Mode) -> BTreeSet<String> {
     played
 }
 
-/// What the role may do besides: its log, its policy's key, and its queues.
-const UNPLAYED: [&str; 7] = [
+/// What the role may do besides: its log, its policy's key, and its queue.
+const UNPLAYED: [&str; 6] = [
     "kms:Decrypt",
     "logs:CreateLogStream",
     "logs:PutLogEvents",
     "sqs:DeleteMessage",
     "sqs:GetQueueAttributes",
     "sqs:ReceiveMessage",
-    "sqs:SendMessage",
 ];
 
 /// The actions that the calls so far needed.
