@@ -59,12 +59,16 @@ fn sessions(prefix: &str, n: usize, hours: i64) -> Vec<Seed> {
 }
 
 fn that(on_terminate: OnTerminate, mut sessions: Vec<Seed>) -> Vec<Seed> {
-    sessions.iter_mut().for_each(|it| it.on_terminate = on_terminate);
+    for it in &mut sessions {
+        it.on_terminate = on_terminate;
+    }
     sessions
 }
 
 fn on(target: &str, mut sessions: Vec<Seed>) -> Vec<Seed> {
-    sessions.iter_mut().for_each(|it| it.target = Some(target.into()));
+    for it in &mut sessions {
+        it.target = Some(target.into());
+    }
     sessions
 }
 
