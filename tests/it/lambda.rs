@@ -213,7 +213,7 @@ async fn every_sample_event_starts_a_sweep() {
         .iter()
         .map(|it| serde_json::from_str(&fs::read_to_string(it).expect("text")).expect("JSON"))
         .collect();
-    assert_eq!(events.len(), 7);
+    assert_eq!(events.len(), 8);
     let emulator = Emulator::new(fleet(0));
     let ran = invoke(&emulator, invocations(events.clone())).await;
     for ((file, event), reply) in files.iter().zip(events).zip(&ran.replies) {
