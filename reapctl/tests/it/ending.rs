@@ -309,7 +309,7 @@ async fn the_log_begins_with_the_round_in_which_somebody_is_to_be_ended() {
     let (_emulator, url) = served(&(zombies(&["old"]) + fault)).await;
     let policy = &write("rounds.policy.yaml", POLICY);
     let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
-        .args(["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--for", "9s"])
+        .args(["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--for", "60s"])
         .envs(variables(&url))
         .current_dir(&folder)
         .stdout(Stdio::null())
