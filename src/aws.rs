@@ -4,6 +4,7 @@ mod advice;
 mod bounded;
 mod call;
 mod client;
+mod date;
 mod error;
 pub mod pacer;
 mod record;
@@ -14,5 +15,6 @@ pub use self::{
     bounded::bounded,
     call::ATTEMPT,
     client::{MAX_ARNS, Page, Parameter, Ssm, TaggedResources},
+    date::ServiceTime,
     error::{CallError, CallErrorKind, sources},
 };

@@ -29,7 +29,9 @@
 //! 4. A dry run is a mode, not a code path: only `act` is left out.
 //! 5. The event says when, never whom: it may tighten the mode, and nothing else.
 //! 6. `terminated` means seen absent in a complete listing after AWS was asked to end it.
-//! 7. An error on one session is an outcome; only what fails the run as a whole is an error.
+//! 7. Ages are only as good as the clock: a sweep whose clock differs from AWS's by more than a minute
+//!    terminates nothing.
+//! 8. An error on one session is an outcome; only what fails the run as a whole is an error.
 
 mod budget;
 pub mod aws;

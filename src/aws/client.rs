@@ -13,6 +13,7 @@ use aws_sdk_ssm::{self as ssm, config::StalledStreamProtectionConfig, types::Ses
 use super::{
     bounded::ResponseGuard,
     call::{ATTEMPT_TIMEOUT, Operation},
+    date::{DateReader, ServiceTime},
     error::CallError,
     record::record,
 };
@@ -32,6 +33,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// What leads to the next page.
     pub next_token: Option<String>,
+    /// AWS's time, if the answer told it.
+    pub time: Option<ServiceTime>,
 }
 
 /// A parameter of Parameter Store.
@@ -66,6 +69,9 @@ pub struct Ssm {
 
 impl Ssm {
     /// Calls AWS as configured, each operation at this pace.
+    ///
+    /// The SDK would sign each attempt by the time that the answer before it told: one wrong `Date`
+    /// would spoil the next attempt, and a wrong clock would go unnoticed. That is off.
     #[must_use]
     pub fn new(config: &SdkConfig, calls_per_second: f64) -> Self {
         let config = config
@@ -74,10 +80,13 @@ impl Ssm {
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(ATTEMPT_TIMEOUT).build())
+            .disable_clock_skew_correction(true)
             .build();
         let operation = |name, action| Operation::new(name, action, calls_per_second);
-        let systems_manager =
-            ssm::config::Builder::from(&config).interceptor(ResponseGuard).build();
+        let systems_manager = ssm::config::Builder::from(&config)
+            .interceptor(ResponseGuard)
+            .interceptor(DateReader)
+            .build();
         let tagging = tagging::config::Builder::from(&config).interceptor(ResponseGuard).build();
         Self {
             systems_manager: ssm::Client::from_conf(systems_manager),
@@ -142,7 +151,7 @@ impl Ssm {
             })
             .max_results(PAGE_SIZE)
             .set_next_token(token);
-        let page = self
+        let (page, time) = self
             .describe_sessions
             .call(budget, || request.clone().send(), |it| it.sessions.is_some())
             .await?;
@@ -150,6 +159,7 @@ impl Ssm {
         Ok(Page {
             next_token: page.next_token.filter(|it| !it.is_empty()),
             records: sessions.map(|it| record(&it, common)).collect(),
+            time,
         })
     }
 
@@ -176,7 +186,7 @@ impl Ssm {
         budget: Budget,
     ) -> Result<TaggedResources, CallError> {
         let request = self.tagging.get_resources().set_resource_arn_list(Some(arns));
-        let answer = self
+        let (answer, _time) = self
             .get_resources
             .call(budget, || request.clone().send(), |it| it.resource_tag_mapping_list.is_some())
             .await?;
@@ -197,7 +207,7 @@ impl Ssm {
     /// Any kind but `InvalidToken`.
     pub async fn parameter(&self, name: &str, budget: Budget) -> Result<Parameter, CallError> {
         let request = self.systems_manager.get_parameter().name(name).with_decryption(true);
-        let answer = self
+        let (answer, _time) = self
             .get_parameter
             .call(budget, || request.clone().send(), |it| it.parameter.is_some())
             .await?;

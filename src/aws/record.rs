@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use reaper_core::session::{Interner, Record};
 
 /// AWS tells milliseconds, as a fraction that is not exact.
-fn instant(at: aws_sdk_ssm::primitives::DateTime) -> Option<Timestamp> {
+pub(super) fn instant(at: aws_sdk_ssm::primitives::DateTime) -> Option<Timestamp> {
     let milliseconds = (at.as_nanos() + 500_000).div_euclid(1_000_000);
     Timestamp::from_millisecond(i64::try_from(milliseconds).ok()?).ok()
 }

@@ -8,6 +8,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod clock;
 mod docs;
 mod emulator;
 mod faults;
