@@ -27,7 +27,8 @@
 //!    it decides something.
 //! 3. The whole plan exists, and is logged, before the first termination.
 //! 4. A dry run is a mode, not a code path: only `act` is left out.
-//! 5. The event says when, never whom: it may tighten the mode, and nothing else.
+//! 5. An event says when to sweep: it may tighten the mode, and nothing else; an event that is not
+//!    known starts no sweep.
 //! 6. `terminated` means seen absent in a complete listing after AWS was asked to end it.
 //! 7. Ages are only as good as the clock: a sweep whose clock differs from AWS's by more than a minute
 //!    terminates nothing.

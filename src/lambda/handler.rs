@@ -24,7 +24,7 @@ use crate::{
     Budget,
     aws::{ATTEMPT_TIMEOUT, Ssm, bounded},
     lambda::config::{Config, ConfigErrors, Variables},
-    lambda::request::{self, EventError},
+    lambda::request::{EventError, Request},
     sinks::log,
     sweep::clock::ClockError,
     sweep::source::PolicyUnusable,
@@ -154,7 +154,7 @@ async fn run(
     LambdaEvent { payload, context }: LambdaEvent<Value>,
 ) -> Result<Report, RunError> {
     let App { config, ssm, .. } = app.as_ref().map_err(|it| RunError::Config(it.clone()))?;
-    let mode = request::mode(&payload, config.mode)?;
+    let mode = Request::read(&payload)?.mode(config.mode)?;
     let deadline = Instant::now() + remaining(context.deadline());
     // What is left of the margin when the last call has ended is for the report.
     let budget = Budget::until(deadline, config.deadline_margin);
