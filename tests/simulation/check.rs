@@ -89,6 +89,8 @@ struct Served<'a> {
     is_complete: bool,
     /// By so many seconds the clock is ahead, as the pages told; `None` if there was no page.
     clock_ahead_s: Option<f64>,
+    /// Whether AWS was asked for the time as often as it may be, or could be.
+    has_asked: bool,
     /// How long the listing took, or would have taken at the pace.
     listed_for: Duration,
     /// By target; what was never asked for is not here.
@@ -219,6 +221,7 @@ impl<'a> Served<'a> {
             pages,
             is_complete,
             clock_ahead_s: clock_ahead_s(run, census, questions),
+            has_asked: !is_complete || has_asked(run, census, questions),
             listed_for: took.max(run.interval * pages),
             tags: model.map(|it| read_tags(survey(exchanges), it)).unwrap_or_default(),
             asked_to_end: endings(run).filter_map(Exchange::session).collect(),
@@ -241,6 +244,15 @@ fn clock_ahead_s(run: &Run, census: &[&Exchange], questions: &[&Exchange]) -> Op
     told.sort_by(f64::total_cmp);
     let (low, high) = (told.get((told.len().max(1) - 1) / 2)?, told.get(told.len() / 2)?);
     Some(if low.abs() < high.abs() { *high } else { *low })
+}
+
+/// AWS is asked twice, unless it does not answer, or there is no time.
+fn has_asked(run: &Run, census: &[&Exchange], questions: &[&Exchange]) -> bool {
+    let began_at = census.first().map_or(run.began_at, |it| it.started_at);
+    let by = began_at + (run.last_start - began_at) / 3;
+    let turn = LONGEST_PAUSE + 2 * run.interval;
+    let is_late = by < run.ended_at + turn;
+    2 <= questions.len() || is_late || questions.iter().any(|it| it.success().is_none())
 }
 
 /// How many of the exchanges are the listing's comes last.
@@ -346,6 +358,7 @@ fn check_clock(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let is_told = matches!(run.end, End::ClockWrong);
     let is_over = !matches!(run.end, End::Killed);
     ensure!(!is_over || is_told == is_wrong, "{ahead_s} s ahead, and told as wrong: {is_told}");
+    ensure!(!is_told || served.has_asked, "AWS was not asked for its time again");
     Ok(())
 }
 
