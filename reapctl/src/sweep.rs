@@ -95,7 +95,7 @@ impl PolicyAt {
             let loaded = self.parameter(&aws).await?;
             (aws, loaded)
         };
-        warn(&loaded.policy.warnings(now()));
+        warn(loaded.policy.warnings(now()));
         Ok((aws, loaded))
     }
 

@@ -116,7 +116,9 @@ impl Request {
                 }
                 None => Self::single(event),
             },
-            other => Err(EventError::NoObject(kind(other))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                Err(EventError::NoObject(kind(event)))
+            }
         }
     }
 
@@ -233,7 +235,9 @@ fn object<'a>(value: &'a Value, key: &'static str) -> Result<Detail<'a>, EventEr
             Ok(other) => Err(EventError::NoObject(kind(&other))),
             Err(err) => Err(EventError::Json(key, err.to_string())),
         },
-        other => Err(EventError::NoObject(kind(other))),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+            Err(EventError::NoObject(kind(value)))
+        }
     }
 }
 

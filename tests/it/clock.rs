@@ -27,6 +27,11 @@ rules: [{ id: twelve-hours, when: all, require: { max_age: 12h } }]
 limits: { circuit_breaker: { max_percent: 100 } }
 ";
 
+/// An emulator begins in the real time.
+fn real_time() -> Timestamp {
+    Emulator::new(Fleet::default()).now()
+}
+
 /// How far ahead a sweep found its clock, in minutes; `None` if it was right.
 async fn skew(stage: &Stage) -> Option<i64> {
     match stage.try_sweep().await {
@@ -138,7 +143,7 @@ async fn wrong_date_of_an_error_spoils_no_signature() {
     let misdated = |n, mut answer: http::Response<bytes::Bytes>| {
         if n == 0 {
             *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            let at = Timestamp::now() - HOUR;
+            let at = real_time() - HOUR;
             let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
             answer.headers_mut().insert(DATE, date.parse().expect("a header"));
         }
@@ -155,7 +160,7 @@ async fn wrong_date_of_an_error_spoils_no_signature() {
 /// the same.
 #[tokio::test]
 async fn function() {
-    let now = Some(Timestamp::now() - 8 * HOUR);
+    let now = Some(real_time() - 8 * HOUR);
     for (max_skew, name, message) in [
         (None, "ClockSkewed", "the clock is 8h"),
         (Some(Duration::from_mins(5)), "ListingIncomplete", "Signature not yet current: "),

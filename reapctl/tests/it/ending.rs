@@ -334,7 +334,7 @@ async fn wrong_clock_terminates_nothing() {
         "clock.yaml",
         "version: 1\nrules: [{ id: twelve-hours, when: all, require: { max_age: 12h } }]\n",
     );
-    let now = jiff::Timestamp::now() - SignedDuration::from_hours(3);
+    let now = Emulator::new(Fleet::default()).now() - SignedDuration::from_hours(3);
     let fleet = format!(
         "now: {now}\nsessions: [{{ id: a-1, owner: \"arn:aws:iam::123456789012:user/a\", target: i-1, age: 10h }}]"
     );
