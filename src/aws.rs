@@ -2,14 +2,19 @@
 
 mod advice;
 mod bounded;
+mod call;
 mod client;
+mod date;
+mod error;
 pub mod pacer;
+mod record;
 
-pub(crate) use self::client::ATTEMPT_TIMEOUT;
+pub(crate) use self::call::ATTEMPT_TIMEOUT;
 pub use self::{
     advice::remediation,
     bounded::bounded,
-    client::{
-        ATTEMPT, CallError, CallErrorKind, MAX_ARNS, Page, Parameter, Ssm, TaggedResources, sources,
-    },
+    call::ATTEMPT,
+    client::{MAX_ARNS, Page, Parameter, Ssm, TaggedResources},
+    date::ServiceTime,
+    error::{CallError, CallErrorKind, sources},
 };

@@ -27,9 +27,12 @@
 //!    it decides something.
 //! 3. The whole plan exists, and is logged, before the first termination.
 //! 4. A dry run is a mode, not a code path: only `act` is left out.
-//! 5. The event says when, never whom: it may tighten the mode, and nothing else.
+//! 5. An event says when to sweep: it may tighten the mode, and nothing else; an event that is not
+//!    known starts no sweep.
 //! 6. `terminated` means seen absent in a complete listing after AWS was asked to end it.
-//! 7. An error on one session is an outcome; only what fails the run as a whole is an error.
+//! 7. Ages are only as good as the clock: a sweep whose clock differs from AWS's by more than a minute
+//!    terminates nothing.
+//! 8. An error on one session is an outcome; only what fails the run as a whole is an error.
 
 mod budget;
 pub mod aws;

@@ -1,5 +1,6 @@
 //! One sweep: the product, on one screen. The only loop with effects is `act`.
 
+pub mod clock;
 pub mod list;
 pub mod source;
 pub mod tags;
@@ -14,9 +15,10 @@ use tracing::{info, warn};
 
 use crate::{
     Budget,
-    aws::Ssm,
+    aws::{CallError, Ssm},
     sinks::log::fields,
-    sweep::list::{Census, list},
+    sweep::clock::{ClockError, check_clock},
+    sweep::list::{Census, ListingProblem, list_those},
     sweep::source::{PolicySource, PolicyUnusable},
     sweep::tags::look_up,
     sweep::terminate::act,
@@ -47,10 +49,14 @@ pub struct SweepContext<'a> {
     pub mode: Mode,
     /// The instant at which ages are evaluated.
     pub now: Timestamp,
+    /// When `now` was read, by the clock that nobody sets.
+    pub read_at: Instant,
     /// The time that the sweep has.
     pub budget: Budget,
     /// Terminations in flight.
     pub concurrency: usize,
+    /// What the sessions may take, in bytes: a listing that needs more is incomplete.
+    pub memory: usize,
 }
 
 /// What a sweep has seen, and what it is going to do. Nobody has been ended yet.
@@ -62,13 +68,28 @@ pub struct PlannedSweep {
     pub not_evaluated: Vec<(Record, &'static str)>,
     /// How much was seen.
     pub coverage: Coverage,
+    /// Why the listing is incomplete, if it is: as `coverage` says.
+    pub problem: Option<ListingProblem>,
     /// What is probably not meant in the policy, and what went wrong when tags were looked up.
     pub warnings: Vec<String>,
+    /// What went wrong when tags were looked up: also among `warnings`.
+    pub tag_problems: Vec<CallError>,
     policy: PolicyIdentity,
     is_paused: bool,
     n_calls: u64,
     listed_for: Duration,
     took: Duration,
+}
+
+/// Why there was no sweep. No session was evaluated, and none terminated.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The clock is wrong, and so is every age.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    /// There is no policy to evaluate by.
+    #[error(transparent)]
+    Policy(#[from] PolicyUnusable),
 }
 
 /// What came of a sweep.
@@ -86,8 +107,8 @@ pub struct SweepResult {
 /// `Report::failure` tells.
 ///
 /// # Errors
-/// If there is no policy to evaluate by. Then nothing was listed, and nobody was ended.
-pub async fn sweep(order: SweepContext<'_>) -> Result<SweepResult, PolicyUnusable> {
+/// If there is no policy to evaluate by, or the clock is wrong. Then no session was terminated.
+pub async fn sweep(order: SweepContext<'_>) -> Result<SweepResult, SweepError> {
     let survey = survey(order).await?;
     Ok(carry_out(order, survey).await)
 }
@@ -95,8 +116,8 @@ pub async fn sweep(order: SweepContext<'_>) -> Result<SweepResult, PolicyUnusabl
 /// The first half of a sweep: reads the policy, lists, evaluates, plans, and logs every decision.
 ///
 /// # Errors
-/// If there is no policy to evaluate by.
-async fn survey(order: SweepContext<'_>) -> Result<PlannedSweep, PolicyUnusable> {
+/// If there is no policy to evaluate by, or the clock is wrong.
+async fn survey(order: SweepContext<'_>) -> Result<PlannedSweep, SweepError> {
     let SweepContext { ssm, policy: source, mode, now, budget, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
@@ -107,7 +128,7 @@ async fn survey(order: SweepContext<'_>) -> Result<PlannedSweep, PolicyUnusable>
     for warning in &warnings {
         warn!(warning, "policy warning");
     }
-    let mut survey = survey_by(order, &policy, identity).await;
+    let mut survey = survey_by(order, &policy, identity).await?;
     survey.warnings.splice(..0, warnings);
     survey.n_calls = ssm.n_calls() - calls_before;
     survey.took = began.elapsed();
@@ -115,18 +136,24 @@ async fn survey(order: SweepContext<'_>) -> Result<PlannedSweep, PolicyUnusable>
 }
 
 /// The same, by a policy that has been read already, and whose warnings have been told.
+///
+/// # Errors
+/// If the clock is wrong.
 pub async fn survey_by(
     order: SweepContext<'_>,
     policy: &Policy,
     identity: PolicyIdentity,
-) -> PlannedSweep {
-    let SweepContext { ssm, now, budget, .. } = order;
+) -> Result<PlannedSweep, ClockError> {
+    let SweepContext { ssm, now, read_at, budget, memory, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     // A listing that took longer would leave no time to terminate and to verify.
-    let Census { pages, problem } = list(ssm, State::Active, budget.first_of(3)).await;
-    let n_pages = u32::try_from(pages.len()).unwrap_or(u32::MAX);
+    let time_to_list = budget.first_of(3);
+    let census = list_those(ssm, State::Active, time_to_list, memory - memory / 8, |_| true).await;
+    let n_pages = u32::try_from(census.pages.len()).unwrap_or(u32::MAX);
     let listed_for = began.elapsed().max(ssm.time_for(n_pages));
+    check_clock(ssm, &census, now, read_at, time_to_list).await?;
+    let Census { pages, problem, .. } = census;
     let mut evaluated = Vec::with_capacity(pages.iter().map(Vec::len).sum());
     let mut not_evaluated = Vec::new();
     for record in pages.into_iter().flatten() {
@@ -141,20 +168,26 @@ pub async fn survey_by(
     }
 
     let acting = acting_time(order, listed_for);
-    let warnings = evaluate_again(order, acting, policy, &mut evaluated).await;
+    let tag_problems = evaluate_again(order, acting, policy, &mut evaluated).await;
     let plan = plan(policy, now, evaluated);
     log_decisions(&plan.steps, &not_evaluated, now);
-    PlannedSweep {
+    Ok(PlannedSweep {
         plan,
         not_evaluated,
-        coverage: Coverage { complete: problem.is_none(), problem, pages: n_pages },
-        warnings,
+        coverage: Coverage {
+            complete: problem.is_none(),
+            problem: problem.as_ref().map(ToString::to_string),
+            pages: n_pages,
+        },
+        problem,
+        warnings: tag_problems.iter().map(ToString::to_string).collect(),
+        tag_problems,
         policy: identity,
         is_paused: policy.paused,
         n_calls: ssm.n_calls() - calls_before,
         listed_for,
         took: began.elapsed(),
-    }
+    })
 }
 
 /// The second half: carries the plan out, as far as the mode allows, verifies and reports.
@@ -205,14 +238,14 @@ async fn evaluate_again(
     acting: Budget,
     policy: &Policy,
     evaluated: &mut [Evaluated],
-) -> Vec<String> {
+) -> Vec<CallError> {
     let SweepContext { ssm, scope, now, .. } = order;
     let needs_tags = |it: &&Evaluated| it.verdict.unknown() == Some(Unknown::TagsNotLookedUp);
     let undetermined = evaluated.iter().filter(needs_tags);
     let targets: BTreeSet<&str> = undetermined.map(|it| &*it.session.target).collect();
     let (tags, problems) = look_up(ssm, scope, policy, targets, acting.first_of(2)).await;
     for error in &problems {
-        warn!(error, "tag look-up failed");
+        warn!(%error, "tag look-up failed");
     }
     for Evaluated { session, tags: known, verdict } in evaluated {
         if let (Some(_), Some(tags)) = (verdict.unknown(), tags.get(&*session.target)) {
@@ -230,7 +263,7 @@ async fn settle(
     not_evaluated: &[(Record, &str)],
     mut steps: Vec<Step>,
 ) -> Vec<OutcomeRecord> {
-    let SweepContext { ssm, mode, budget, concurrency, .. } = order;
+    let SweepContext { ssm, mode, budget, concurrency, memory, .. } = order;
     let unacted =
         |step: Step, outcome| OutcomeRecord { step, outcome, last_status: None, error: None };
     let mut settled = Vec::with_capacity(steps.len());
@@ -243,7 +276,7 @@ async fn settle(
         }
         Mode::Enforce => {
             let (tried, untried) = act(ssm, to_end, concurrency, acting).await;
-            settled.extend(verify(ssm, tried, not_evaluated, budget).await);
+            settled.extend(verify(ssm, tried, not_evaluated, budget, memory / 8).await);
             settled.extend(untried.into_iter().map(|step| {
                 let hold =
                     if ssm.is_stopped() { DeferReason::Interrupted } else { DeferReason::Deadline };

@@ -25,19 +25,33 @@ pub enum State {
     History,
 }
 
+/// What a shared text takes besides its letters: its counters, and its place in a set that may be half
+/// empty.
+const TEXT_BYTES: usize = 64;
+
 /// Texts that most sessions have in common, such as the document's name: each is kept once.
 #[derive(Debug, Default)]
-pub struct Interner(HashSet<Arc<str>>);
+pub struct Interner {
+    texts: HashSet<Arc<str>>,
+    n_bytes: usize,
+}
 
 impl Interner {
     /// The one copy of this text.
     pub fn share(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(text) {
+        if let Some(known) = self.texts.get(text) {
             return Arc::clone(known);
         }
         let text: Arc<str> = text.into();
-        self.0.insert(Arc::clone(&text));
+        self.texts.insert(Arc::clone(&text));
+        self.n_bytes += TEXT_BYTES + text.len();
         text
+    }
+
+    /// What the texts take, in bytes.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        self.n_bytes
     }
 }
 

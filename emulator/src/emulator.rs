@@ -7,8 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
-use jiff::Timestamp;
+use http::{Request, Response, header::DATE};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -154,10 +154,11 @@ impl Emulator {
             self.record(index, |it| it.struck_by.clone_from(&struck));
             struck
         };
-        let (response, error) = match self.play(index, &call, play).await? {
+        let (mut response, error) = match self.play(index, &call, play).await? {
             Ok(response) => (response, None),
             Err(err) => (wire::error_response(&call, &err), Some(err.code)),
         };
+        response.headers_mut().entry(DATE).or_insert(wire::date(self.now()));
         self.record(index, |it| {
             it.status = Some(response.status().as_u16());
             it.error = error;
@@ -247,6 +248,10 @@ impl Emulator {
             }
             Some(FaultKind::InternalError) => Err(ApiError::internal_error()),
             Some(FaultKind::InvalidToken) => Err(ApiError::invalid_token()),
+            Some(FaultKind::Misdate(by)) => self.carry_out(call, |_| {}).map(|mut response| {
+                response.headers_mut().insert(DATE, wire::date(self.now() + by));
+                response
+            }),
             Some(FaultKind::MoreTags) => self.alter(index, call, |answer| {
                 if answer.get("ResourceTagMappingList").is_some() {
                     *answer = json!({"PaginationToken": "more", "ResourceTagMappingList": []});
@@ -339,6 +344,7 @@ impl Emulator {
         alter: impl FnOnce(&mut Value),
     ) -> Result<Response<Bytes>, ApiError> {
         let operation = Operation::read(call)?;
+        self.check_signing_time(call)?;
         let caller = call.access_key.as_deref().unwrap_or_default();
         let now = self.now();
         let mut state = self.state();
@@ -414,6 +420,17 @@ impl Emulator {
         };
         alter(&mut body);
         Ok(wire::json_response(200, &body))
+    }
+
+    /// Refuses a signature that is too old or too new, if any is.
+    fn check_signing_time(&self, call: &wire::Call) -> Result<(), ApiError> {
+        let (now, max_skew) = (self.now(), self.state().behaviour.max_skew);
+        match (max_skew.and_then(|it| SignedDuration::try_from(it).ok()), call.signed_at) {
+            (Some(max), Some(at)) if max < now.duration_since(at).abs() => {
+                Err(ApiError::signed_at_another_time(at, now, max))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the call exceeds the quota: more calls within any one second than it allows.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 
 use crate::seed::Seed;
@@ -61,6 +62,8 @@ pub enum FaultKind {
     InternalError,
     /// 400 `InvalidNextToken`. AWS's model has no error of its own for a token that has expired.
     InvalidToken,
+    /// The call is carried out, and the answer's `Date` is off by this: ahead, or behind if negative.
+    Misdate(#[serde(deserialize_with = "crate::seed::signed")] SignedDuration),
     /// No resource is there, though a token says that there are more.
     MoreTags,
     /// The page's token is the one that led to it.

@@ -69,6 +69,10 @@ pub struct Behaviour {
     pub order: Order,
     /// Calls per second that each operation allows; none if absent. AWS's quota is 6.
     pub quota: Option<usize>,
+    /// Calls signed at a time further from the emulator's are refused, as AWS does from 5 minutes on;
+    /// none if absent.
+    #[serde(deserialize_with = "crate::seed::some_duration")]
+    pub max_skew: Option<Duration>,
     /// How long every answer takes.
     #[serde(deserialize_with = "duration")]
     pub latency: Duration,

@@ -59,3 +59,16 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     let age = age(deserializer)?.unwrap_or_default();
     Duration::try_from(age).map_err(D::Error::custom)
 }
+
+pub(crate) fn some_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+/// A duration such as `1h`, or `-90s`.
+pub(crate) fn signed<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<SignedDuration, D::Error> {
+    Ok(age(deserializer)?.unwrap_or_default())
+}

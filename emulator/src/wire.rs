@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::{
-    Request, Response, StatusCode,
+    HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
 /// An error, as AWS words it.
@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) is_query: bool,
     /// The caller's, unless the request is not signed.
     pub(crate) access_key: Option<String>,
+    /// When it was signed.
+    pub(crate) signed_at: Option<Timestamp>,
 }
 
 impl ApiError {
@@ -70,6 +72,28 @@ impl ApiError {
         Self::new(400, "ValidationException", "Session is not in a valid state")
     }
 
+    pub(crate) fn signed_at_another_time(
+        at: Timestamp,
+        now: Timestamp,
+        max: SignedDuration,
+    ) -> Self {
+        let said = |it: Timestamp| it.strftime(SIGNED_AT).to_string();
+        let (signed, here, minutes) = (said(at), said(now), max.as_mins());
+        let message = if at < now {
+            let limit = said(now - max);
+            format!(
+                "Signature expired: {signed} is now earlier than {limit} ({here} - {minutes} min.)"
+            )
+        } else {
+            let limit = said(now + max);
+            format!(
+                "Signature not yet current: {signed} is still later than {limit} ({here} + {minutes} \
+                 min.)"
+            )
+        };
+        Self::new(400, "InvalidSignatureException", &message)
+    }
+
     pub(crate) fn throttled() -> Self {
         Self::new(400, "ThrottlingException", "Rate exceeded")
     }
@@ -82,6 +106,10 @@ impl Call {
         let access_key = header("authorization")
             .and_then(|it| it.strip_prefix("AWS4-HMAC-SHA256 Credential="))
             .and_then(|it| Some(it.split_once('/')?.0.to_owned()));
+        let signed_at = header("x-amz-date").and_then(|it| {
+            let civil = DateTime::strptime(SIGNED_AT, it).ok()?;
+            Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+        });
         let target = header("x-amz-target").unwrap_or_default();
         let (operation, body) = match target.split_once('.') {
             Some(("AmazonSSM" | "ResourceGroupsTaggingAPI_20170126", operation)) => {
@@ -102,7 +130,7 @@ impl Call {
                 (operation, form.into())
             }
         };
-        Self { operation, body, is_query: target.is_empty(), access_key }
+        Self { operation, body, is_query: target.is_empty(), access_key, signed_at }
     }
 
     /// Whether there is a signature; nobody checks it.
@@ -122,6 +150,15 @@ impl Call {
 
 /// The operations of STS.
 const STS: [&str; 2] = ["AssumeRole", "GetCallerIdentity"];
+
+/// How a signature tells its time.
+const SIGNED_AT: &str = "%Y%m%dT%H%M%SZ";
+
+/// A header's value for an instant.
+pub(crate) fn date(at: Timestamp) -> HeaderValue {
+    let text = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
 
 /// An answer in JSON 1.1.
 pub(crate) fn json_response(status: u16, body: &Value) -> Response<Bytes> {
@@ -148,6 +185,7 @@ pub(crate) fn error_response(call: &Call, error: &ApiError) -> Response<Bytes> {
     let (status, code) = match error.code.as_str() {
         "AccessDeniedException" => (403, "AccessDenied"),
         "InternalServerError" => (500, "InternalFailure"),
+        "InvalidSignatureException" => (403, "SignatureDoesNotMatch"),
         "MissingAuthenticationTokenException" => (403, "MissingAuthenticationToken"),
         "ThrottlingException" => (400, "Throttling"),
         "UnknownOperationException" => (400, "InvalidAction"),
@@ -200,8 +238,8 @@ pub(crate) fn response(status: u16, content_type: &'static str, body: String) ->
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-    let id = http::HeaderValue::from_static(REQUEST_ID);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let id = HeaderValue::from_static(REQUEST_ID);
     headers.insert("x-amzn-requestid", id);
     response
 }

@@ -118,6 +118,7 @@ impl Connection {
         let client = http::client(ca_bundle.as_deref(), self.debug).map_err(|err| anyhow!(err))?;
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .disable_clock_skew_correction(true) // As the calls of a sweep.
             .timeout_config(timeouts)
             .profile_files(settings.files.clone())
             .http_client(client.clone());
@@ -300,7 +301,7 @@ impl Aws {
         Some(format!("the account is not known, and so no target's tags are: {problem}"))
     }
 
-    /// A sweep, or half of one, that may begin now.
+    /// A sweep, or half of one, that may begin now: `now` has just been read.
     pub(crate) fn order<'a>(
         &'a self,
         policy: &'a PolicySource,
@@ -309,7 +310,8 @@ impl Aws {
     ) -> SweepContext<'a> {
         let (ssm, scope) = (&self.ssm, self.scope());
         let (budget, concurrency) = (budget(), CONCURRENCY);
-        SweepContext { ssm, scope, policy, mode, now, budget, concurrency }
+        let (read_at, memory) = (Instant::now(), usize::MAX);
+        SweepContext { ssm, scope, policy, mode, now, read_at, budget, concurrency, memory }
     }
 }
 

@@ -22,9 +22,11 @@ use reaper_core::{
 };
 use serde_json::json;
 use session_reaper::{
+    sweep::clock::check_clock,
     sweep::list::{Census, list},
     sweep::tags::look_up,
 };
+use tokio::time::Instant;
 
 use crate::{
     Output,
@@ -121,11 +123,14 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Every session of the last 30 days that can be evaluated, oldest first, and how many cannot.
 async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Vec<Life>, usize)> {
+    let read_at = Instant::now(); // As `now`, just now.
     let mut found = Vec::new();
     let mut n_not_evaluated = 0;
     let mut seen = HashSet::new();
     for state in [State::Active, State::History] {
-        let Census { pages, problem } = list(&aws.ssm, state, budget()).await;
+        let census = list(&aws.ssm, state, budget()).await;
+        check_clock(&aws.ssm, &census, now, read_at, budget()).await?;
+        let Census { pages, problem, .. } = census;
         if let Some(problem) = problem {
             bail!("the listing is incomplete: {problem}");
         }
@@ -147,8 +152,8 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
         _ => found.iter().map(|(it, _)| &*it.target).collect(),
     };
     let (tags, problems) = look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
-    warn(&problems);
-    warn(&aws.tag_problem(policy));
+    warn(problems.iter().map(ToString::to_string));
+    warn(aws.tag_problem(policy));
     let life = |(session, ended_at): (Session, _)| {
         let unknown = Tags::Unknown(Unknown::TagsNotReturned);
         let tags = tags.get(&*session.target).cloned().unwrap_or(unknown);

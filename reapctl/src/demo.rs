@@ -63,11 +63,13 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         policy: &policy,
         mode,
         now: emulator.now(),
+        read_at: Instant::now(),
         budget: Budget {
             last_start: Instant::now() + Duration::from_mins(1),
             hard_stop: Instant::now() + Duration::from_mins(1),
         },
         concurrency: 8,
+        memory: usize::MAX,
     };
 
     let before = emulator.active_ids().len();

@@ -19,9 +19,12 @@ use reaper_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use session_reaper::{
+    sweep::clock::check_clock,
     sweep::list::{Census, list},
     sweep::tags::look_up,
 };
+
+use tokio::time::Instant;
 
 use crate::{
     Output,
@@ -198,7 +201,12 @@ async fn from_aws(
 ) -> anyhow::Result<(Record, Tags)> {
     let id = args.session_id.as_deref().context("a session's id is needed")?;
     let aws = args.connection.open().await?;
-    let Census { pages, problem } = list(&aws.ssm, State::Active, budget()).await;
+    let (now, read_at) = (now(), Instant::now());
+    let census = list(&aws.ssm, State::Active, budget()).await;
+    if args.at.is_none() {
+        check_clock(&aws.ssm, &census, now, read_at, budget()).await?;
+    }
+    let Census { pages, problem, .. } = census;
     let record = pages.into_iter().flatten().find(|it| it.id.as_deref() == Some(id));
     let record = record.with_context(|| match problem {
         Some(problem) => format!("the listing ended before `{id}` was seen: {problem}"),
@@ -212,8 +220,8 @@ async fn from_aws(
             let targets = BTreeSet::from([&**target]);
             let (mut tags, problems) =
                 look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
-            warn(&problems);
-            warn(&aws.tag_problem(policy));
+            warn(problems.iter().map(ToString::to_string));
+            warn(aws.tag_problem(policy));
             tags.remove(&**target).unwrap_or(Tags::Unknown(Unknown::TagsNotReturned))
         }
     };

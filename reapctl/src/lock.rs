@@ -22,8 +22,9 @@ use reaper_core::{
 use serde_json::json;
 use session_reaper::{
     Budget,
-    aws::Ssm,
+    aws::{CallErrorKind, Ssm},
     sinks::log::{LogSettings, init_to},
+    sweep::list::ListingProblem,
     sweep::{PlannedSweep, SweepContext, SweepResult, carry_out, survey_by},
 };
 use tokio::time::{Duration, Instant, sleep};
@@ -146,7 +147,7 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
         let order = SweepContext { budget, ..aws.order(&loaded.source, mode, now) };
         let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
         let listing = with_progress("listing", aws, listing);
-        let mut survey = unless_stopped(&aws.ssm, listing).await?;
+        let mut survey = unless_stopped(&aws.ssm, listing).await??;
         add_tag_problem(&mut survey, aws, &loaded.policy);
         let is_new = |it: &&String| warned.insert((*it).clone());
         warn(survey.warnings.iter().filter(is_new));
@@ -155,11 +156,11 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
             end_only(&asked_about, u32::MAX, &mut survey); // The others' turn is the next round.
         }
         show(args, &survey, now, &mut shown);
-        let problem = survey.coverage.problem.as_deref();
+        let problem = survey.problem.as_ref();
         let has_time = || Instant::now() + PAUSE < hard_stop;
-        let is_denial = |it: &str| is_denial("DescribeSessions", it);
         let may_pass = has_look_up_failed(&survey);
-        let is_done = n == 0 && (!may_pass || !has_time()) && problem.is_none_or(is_denial);
+        let is_done =
+            n == 0 && (!may_pass || !has_time()) && problem.is_none_or(ListingProblem::is_denial);
         if !args.enforce || is_over || is_done {
             return end(args, &survey, n, so_far);
         }
@@ -224,17 +225,11 @@ async fn stopped(ssm: &Ssm) {
     }
 }
 
-/// Whether a call will not succeed however often it is tried: a problem begins as the errors of calls
-/// do.
-fn is_denial(operation: &str, problem: &str) -> bool {
-    problem.starts_with(&format!("`{operation}` was denied"))
-}
-
 /// Whether somebody may be exempt only because a look-up of tags failed that may succeed yet.
 fn has_look_up_failed(survey: &PlannedSweep) -> bool {
     let failed = |it: &Step| it.verdict.unknown() == Some(Unknown::TagsLookupFailed);
     survey.plan.steps.iter().any(failed)
-        && !survey.warnings.iter().any(|it| is_denial("GetResources", it))
+        && !survey.tag_problems.iter().any(|it| it.kind == CallErrorKind::Denied)
 }
 
 /// One round: asks, verifies, and shows what came of it.

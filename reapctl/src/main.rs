@@ -152,9 +152,9 @@ const AWSCLI_HOST: awscli::Host =
     awscli::Host { http_client: http::client, printable, printable_json };
 
 /// Tells of what is not as it should be, though the command goes on.
-fn warn<'a>(warnings: impl IntoIterator<Item = &'a String>) {
+fn warn(warnings: impl IntoIterator<Item = impl AsRef<str>>) {
     for warning in warnings {
-        eprintln!("warning: {}", printable(warning));
+        eprintln!("warning: {}", printable(warning.as_ref()));
     }
 }
 

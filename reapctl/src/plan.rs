@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (aws, loaded) = args.policy.open(&args.connection).await?;
-    let (now, survey) = look(&aws, &loaded, Mode::DryRun).await;
+    let (now, survey) = look(&aws, &loaded, Mode::DryRun).await?;
     let order = aws.order(&loaded.source, Mode::DryRun, now);
     let SweepResult { findings, report } = Box::pin(carry_out(order, survey)).await;
     let steps = findings.settled.iter().map(|it| &it.step);

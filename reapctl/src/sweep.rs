@@ -18,6 +18,7 @@ use reaper_core::{
 };
 use session_reaper::{
     aws::Ssm,
+    sweep::clock::ClockError,
     sweep::source::PolicySource,
     sweep::{PlannedSweep, SweepResult, carry_out, survey_by},
 };
@@ -94,7 +95,7 @@ impl PolicyAt {
             let loaded = self.parameter(&aws).await?;
             (aws, loaded)
         };
-        warn(&loaded.policy.warnings(now()));
+        warn(loaded.policy.warnings(now()));
         Ok((aws, loaded))
     }
 
@@ -136,7 +137,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     check_confirmable(args.enforce, args.yes)?;
     let (aws, mut loaded) = args.policy.open(&args.connection).await?;
-    let (mut now, mut survey) = look(&aws, &loaded, mode).await;
+    let (mut now, mut survey) = look(&aws, &loaded, mode).await?;
 
     let shown = to_end(&survey);
     if args.enforce && !shown.is_empty() && !args.yes {
@@ -148,7 +149,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         // The question may have stood for hours: what holds now decides.
         loaded = args.policy.again(&aws, loaded).await?;
-        (now, survey) = look(&aws, &loaded, mode).await;
+        (now, survey) = look(&aws, &loaded, mode).await?;
         end_only(&shown, loaded.policy.limits.max_terminations, &mut survey);
     }
     let order = aws.order(&loaded.source, mode, now);
@@ -168,14 +169,18 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Lists and evaluates the sessions as they are now.
-pub(crate) async fn look(aws: &Aws, loaded: &Loaded, mode: Mode) -> (Timestamp, PlannedSweep) {
+pub(crate) async fn look(
+    aws: &Aws,
+    loaded: &Loaded,
+    mode: Mode,
+) -> Result<(Timestamp, PlannedSweep), ClockError> {
     let now = now();
     let order = aws.order(&loaded.source, mode, now);
     let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
-    let mut survey = with_progress("listing", aws, listing).await;
+    let mut survey = with_progress("listing", aws, listing).await?;
     add_tag_problem(&mut survey, aws, &loaded.policy);
     warn(&survey.warnings);
-    (now, survey)
+    Ok((now, survey))
 }
 
 /// Adds why no tags are known; a listing that failed has a problem of its own.

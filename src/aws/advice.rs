@@ -12,7 +12,8 @@ use aws_sdk_ssm::{
 
 use super::{
     bounded::{MAX_BYTES, is_too_long},
-    client::{Operation, is_unintelligible, sources},
+    call::Operation,
+    error::{is_unintelligible, sources},
 };
 
 /// What AWS, or the transport, said, and what to do about it: in one line.

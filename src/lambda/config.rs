@@ -19,6 +19,9 @@ pub struct Config {
     pub calls_per_second: f64,
     /// `REAPER_CONCURRENCY`: terminations in flight.
     pub concurrency: usize,
+    /// What the sessions may take, in bytes: of `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`, what the rest of the
+    /// function leaves.
+    pub memory: usize,
     /// `REAPER_DEADLINE_MARGIN`: no new call starts this close to the deadline.
     pub deadline_margin: Duration,
 }
@@ -74,11 +77,25 @@ impl Config {
         }
         match policy {
             Some(policy) if reader.errors.is_empty() => {
-                Ok(Self { mode, policy, calls_per_second, concurrency, deadline_margin })
+                let memory = memory(variables);
+                Ok(Self { mode, policy, calls_per_second, concurrency, memory, deadline_margin })
             }
             _ => Err(ConfigErrors(reader.errors)),
         }
     }
+}
+
+/// MiB that the function takes besides the sessions: 11 with few of them, and what an answer and the
+/// reply take while they are read and written.
+const OWN_MEMORY: usize = 40;
+
+/// MiB of the smallest function, and of the template's.
+const DEFAULT_MEMORY: usize = 128;
+
+/// Lambda sets the variable; elsewhere there is as much memory as Lambda gives at least.
+fn memory(variables: &Variables) -> usize {
+    let size = variables.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|it| it.parse().ok());
+    size.unwrap_or(DEFAULT_MEMORY).saturating_sub(OWN_MEMORY).saturating_mul(1 << 20)
 }
 
 struct Reader<'a> {
@@ -174,6 +191,7 @@ mod tests {
             policy: PolicySource::Parameter("/p".into()),
             calls_per_second: 5.0,
             concurrency: 8,
+            memory: 88 << 20,
             deadline_margin: Duration::from_secs(10),
         };
         let variables = [("REAPER_POLICY_PARAMETER", "/p"), ("REAPER_POLICY", ""), ("HOME", "/")];
@@ -187,6 +205,7 @@ mod tests {
             policy: PolicySource::File("/policy.yaml".into()),
             calls_per_second: 2.5,
             concurrency: 3,
+            memory: 472 << 20,
             deadline_margin: Duration::from_secs(90),
         };
         let variables = [
@@ -194,6 +213,7 @@ mod tests {
             ("REAPER_POLICY_FILE", "/policy.yaml"),
             ("REAPER_CALLS_PER_SECOND", "2.5"),
             ("REAPER_CONCURRENCY", "3"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
             ("REAPER_DEADLINE_MARGIN", "1m30s"),
         ];
         assert_eq!(config(&variables), Ok(expected));

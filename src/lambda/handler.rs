@@ -24,10 +24,11 @@ use crate::{
     Budget,
     aws::{ATTEMPT_TIMEOUT, Ssm, bounded},
     lambda::config::{Config, ConfigErrors, Variables},
-    lambda::request::{self, EventError},
+    lambda::request::{EventError, Request},
     sinks::log,
+    sweep::clock::ClockError,
     sweep::source::PolicyUnusable,
-    sweep::{SweepContext, SweepResult, sweep},
+    sweep::{SweepContext, SweepError, SweepResult, sweep},
 };
 use reaper_core::{
     metrics,
@@ -46,6 +47,9 @@ pub struct App {
 /// Why an invocation has failed as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// The clock is wrong: no session was terminated.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// The environment is not valid: nobody was ended.
     #[error("the function's configuration is not valid: {0}")]
     Config(ConfigErrors),
@@ -65,11 +69,22 @@ impl RunError {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Clock(ClockError::Skewed { .. }) => "ClockSkewed",
+            Self::Clock(ClockError::Unknown) => "ClockUnknown",
             Self::Config(_) => "ConfigInvalid",
             Self::Event(_) => "EventInvalid",
             Self::Failure(Failure::AllDenied { .. }) => "AllDenied",
             Self::Failure(Failure::ListingIncomplete { .. }) => "ListingIncomplete",
             Self::Policy(_) => "PolicyUnusable",
+        }
+    }
+}
+
+impl From<SweepError> for RunError {
+    fn from(err: SweepError) -> Self {
+        match err {
+            SweepError::Clock(err) => Self::Clock(err),
+            SweepError::Policy(err) => Self::Policy(err),
         }
     }
 }
@@ -139,7 +154,7 @@ async fn run(
     LambdaEvent { payload, context }: LambdaEvent<Value>,
 ) -> Result<Report, RunError> {
     let App { config, ssm, .. } = app.as_ref().map_err(|it| RunError::Config(it.clone()))?;
-    let mode = request::mode(&payload, config.mode)?;
+    let mode = Request::read(&payload)?.mode(config.mode)?;
     let deadline = Instant::now() + remaining(context.deadline());
     // What is left of the margin when the last call has ended is for the report.
     let budget = Budget::until(deadline, config.deadline_margin);
@@ -150,8 +165,10 @@ async fn run(
         policy: &config.policy,
         mode,
         now: now(),
+        read_at: Instant::now(),
         budget,
         concurrency: config.concurrency,
+        memory: config.memory,
     };
     let SweepResult { report, .. } = Box::pin(sweep(order)).await?;
 

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Budget,
-    aws::{MAX_ARNS, Ssm},
+    aws::{CallError, MAX_ARNS, Ssm},
 };
 use reaper_core::{
     policy::{Policy, Untagged},
@@ -24,7 +24,7 @@ pub async fn look_up(
     policy: &Policy,
     targets: BTreeSet<&str>,
     budget: Budget,
-) -> (BTreeMap<String, Tags>, Vec<String>) {
+) -> (BTreeMap<String, Tags>, Vec<CallError>) {
     let mut known = BTreeMap::new();
     let mut problems = Vec::new();
     // The containers of one ECS task share its ARN.
@@ -39,7 +39,7 @@ pub async fn look_up(
     for batch in arns.chunks(MAX_ARNS) {
         let answer = ssm.tags(batch.iter().map(|it| (*it).clone()).collect(), budget).await;
         if let Err(err) = &answer {
-            problems.push(err.to_string());
+            problems.push(err.clone());
         }
         for arn in batch {
             let tags = match &answer {

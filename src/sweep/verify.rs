@@ -48,6 +48,7 @@ pub async fn verify(
     tried: Vec<Requested>,
     not_evaluated: &[(Record, &str)],
     budget: Budget,
+    memory: usize,
 ) -> Vec<OutcomeRecord> {
     let mut watched: Vec<_> = tried.into_iter().map(|it| (it, Sighting::Unseen)).collect();
     let mut problem = None;
@@ -59,7 +60,7 @@ pub async fn verify(
         sleep(pause).await;
         let ids: HashSet<&str> = watched.iter().map(|(it, _)| &*it.step.session.id).collect();
         let is_wanted = |it: &Record| it.id.as_deref().is_none_or(|id| ids.contains(id));
-        let census = list_those(ssm, State::Active, budget, is_wanted).await;
+        let census = list_those(ssm, State::Active, budget, memory, is_wanted).await;
         let (named, mut nameless): (Vec<_>, Vec<_>) =
             census.pages.into_iter().flatten().partition(|it| it.id.is_some());
         for (stranger, _why) in not_evaluated.iter().filter(|(it, _)| it.id.is_none()) {
@@ -80,7 +81,7 @@ pub async fn verify(
                 None => {}
             }
         }
-        problem = census.problem;
+        problem = census.problem.map(|it| it.to_string());
     }
     let is_open = |(it, sighting): &(Requested, _)| outcome(it, sighting) == Outcome::Unconfirmed;
     if let Some(error) = problem.as_deref().filter(|_| watched.iter().any(is_open)) {

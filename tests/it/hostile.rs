@@ -178,3 +178,30 @@ async fn a_flood_of_rows_is_refused_before_it_takes_memory() {
     assert_eq!(report["verdicts"]["undetermined"], 6, "{report}");
     assert!(ran.peak_kib < 64 << 10, "{} KiB", ran.peak_kib);
 }
+
+/// However long the texts of the sessions are, and however many there are, the function lives within
+/// its memory, and says that it has not seen them all.
+#[tokio::test]
+async fn memory_bounds_the_listing() {
+    let text = |i: usize, length: usize| Some(format!("{i:x<length$}"));
+    let mut fleet = Fleet::default();
+    for i in 0..20_000 {
+        fleet.sessions.push(Seed {
+            id: text(i, 96),
+            owner: text(i, 256),
+            target: text(i, 400),
+            age: Some(jiff::SignedDuration::from_hours(2)),
+            document: text(i, 128),
+            reason: text(i, 256),
+            ..Seed::default()
+        });
+    }
+    let emulator = Emulator::new(fleet);
+    let mut invocations = invocations(vec![json!({})]);
+    invocations.environment.push(("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "64"));
+    let ran = invoke(&emulator, invocations).await;
+    assert_error(&ran.replies[0], "ListingIncomplete", "the memory is full after ");
+    assert!(ran.peak_kib < 64 << 10, "{} KiB", ran.peak_kib);
+    let seen = ran.lines_with("sweep finished")[0]["seen"].as_u64().expect("a count");
+    assert!((10_000..20_000).contains(&seen), "{seen}");
+}

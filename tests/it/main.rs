@@ -9,6 +9,7 @@
 )]
 
 mod alarms;
+mod clock;
 mod docs;
 mod emulator;
 mod faults;

@@ -1,23 +1,32 @@
 //! What every test plays on: an emulated account, a policy, and one way to sweep.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{
     credential_fn::provide_credentials_fn, provider::error::CredentialsError,
 };
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use bytes::Bytes;
+use http::Response;
 use reaper_core::{
     evaluate::Verdict,
     report::{Mode, Outcomes, Report},
     target::Scope,
 };
-use session_manager_emulator::{Call, Emulator, Fault, Fleet, Seed, serve};
+use session_manager_emulator::{Call, Emulator, Fault, Fleet, Reset, Seed, serve};
 use session_reaper::{
     Budget,
     aws::Ssm,
-    sweep::source::{PolicySource, PolicyUnusable},
-    sweep::{SweepContext, sweep},
+    sweep::source::PolicySource,
+    sweep::{SweepContext, SweepError, sweep},
 };
 use tokio::{net::TcpListener, time::Instant};
 
@@ -58,6 +67,8 @@ pub(crate) enum Wire {
     InProcess,
     /// Over a real socket.
     Socket,
+    /// The same, where the n-th answer, from 0 on, becomes another one.
+    Through(fn(usize, Response<Bytes>) -> Response<Bytes>),
 }
 
 pub(crate) struct Stage {
@@ -67,6 +78,10 @@ pub(crate) struct Stage {
     pub(crate) policy: PolicySource,
     pub(crate) calls_per_second: f64,
     pub(crate) has_credentials: bool,
+    /// By so much the function's clock is ahead of AWS's.
+    pub(crate) clock_ahead: jiff::SignedDuration,
+    /// What the sessions may take, in bytes.
+    pub(crate) memory: usize,
     /// From the start of the sweep to the end of its last call.
     pub(crate) deadline: Duration,
     /// No call starts this close to it.
@@ -82,6 +97,8 @@ impl Stage {
             policy: inline(POLICY),
             calls_per_second: 1_000.0,
             has_credentials: true,
+            clock_ahead: jiff::SignedDuration::ZERO,
+            memory: usize::MAX,
             deadline: Duration::from_mins(5),
             margin: Duration::from_secs(10),
         }
@@ -96,7 +113,7 @@ impl Stage {
         self.try_sweep().await.expect("a usable policy")
     }
 
-    pub(crate) async fn try_sweep(&self) -> Result<Report, PolicyUnusable> {
+    pub(crate) async fn try_sweep(&self) -> Result<Report, SweepError> {
         let config = match self.wire {
             Wire::InProcess => sdk_config(self.has_credentials)
                 .into_builder()
@@ -104,6 +121,19 @@ impl Stage {
             Wire::Socket => {
                 let (listener, url) = listen().await;
                 tokio::spawn(serve(listener, self.emulator.clone()));
+                sdk_config(self.has_credentials).into_builder().endpoint_url(url)
+            }
+            Wire::Through(alter) => {
+                let (listener, url) = listen().await;
+                let (emulator, n_answers) = (self.emulator.clone(), Arc::new(AtomicUsize::new(0)));
+                let proxy = tower::service_fn(move |request| {
+                    let (emulator, n_answers) = (emulator.clone(), Arc::clone(&n_answers));
+                    async move {
+                        let answer = emulator.answer(request).await?;
+                        Ok::<_, Reset>(alter(n_answers.fetch_add(1, Ordering::Relaxed), answer))
+                    }
+                });
+                tokio::spawn(serve(listener, proxy));
                 sdk_config(self.has_credentials).into_builder().endpoint_url(url)
             }
         };
@@ -116,9 +146,11 @@ impl Stage {
             scope: scope.as_ref(),
             policy: &self.policy,
             mode: self.mode,
-            now: self.emulator.now(),
+            now: self.emulator.now() + self.clock_ahead,
+            read_at: Instant::now(),
             budget: Budget { last_start: hard_stop - self.margin, hard_stop },
             concurrency: 8,
+            memory: self.memory,
         })
         .await;
         assert_allowed(self.mode, &self.emulator);

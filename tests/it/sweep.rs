@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reaper_core::report::{Mode, Outcomes};
-use session_manager_emulator::{Behaviour, Fleet, OnTerminate};
+use session_manager_emulator::{Behaviour, Fault, FaultKind, Fleet, OnTerminate};
 use tokio::time::sleep;
 
 use crate::stage::{
@@ -154,4 +154,26 @@ async fn eight_terminations_are_in_flight_at_a_time() {
     let at_once = |start: u128| at.iter().filter(|it| (start..start + 1_000).contains(it)).count();
     assert_eq!(at.iter().map(|it| at_once(*it)).max(), Some(8));
     assert!((12_000..14_000).contains(&(at[99] - at[0])), "{} ms", at[99] - at[0]);
+}
+
+/// What was seen before the memory was full is acted on, and the run fails; so with the listing that
+/// verifies.
+#[tokio::test(start_paused = true)]
+async fn memory_bounds_every_listing() {
+    let stage = Stage { memory: 100_000, ..Stage::new(Wire::InProcess, fleet(400)) };
+    let report = stage.sweep().await;
+    assert_eq!((report.verdicts.seen, stage.asked_to_end().len()), (200, 0));
+    let failure = report.failure().expect("it is incomplete").to_string();
+    assert!(failure.contains("the memory is full after 200 sessions"), "{failure}");
+
+    // Rows that lack an id while it verifies may each be one of those that must be gone.
+    let nameless = FaultKind::DropField("SessionId".into());
+    let faults = vec![Fault::new("DescribeSessions", 1, nameless).after(3).always()];
+    let stage = Stage::with_faults(Wire::InProcess, 400, faults);
+    let stage = Stage { memory: 1_000_000, ..stage };
+    let report = stage.sweep().await;
+    assert_eq!((report.verdicts.seen, report.outcomes.unconfirmed), (408, 4));
+    let errors = report.sessions.iter().filter_map(|it| it.error.as_deref());
+    assert!(errors.clone().all(|it| it.contains("the memory is full")));
+    assert_eq!(errors.count(), 4);
 }

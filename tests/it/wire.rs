@@ -67,6 +67,7 @@ fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
         (json!({"drop_field": "Status"}),    Complete(4, 408, 0),              "terminated", true,  None),
         (json!("internal_error"),        Complete(4, 408, 0),              "terminated", true,  None),
         (json!("invalid_token"),         Complete(4, 408, 0),              "failed",     false, Some("InvalidNextToken")),
+        (json!({"misdate": "1h"}),       Complete(4, 408, 0),              "terminated", true,  None),
         (json!("more_tags"),             Complete(4, 408, 0),              "terminated", false, None),
         (json!("repeat_token"),          Incomplete("repeated a page token"), "terminated", true, None),
         (json!("reset_after"),           Complete(4, 408, 0),              "terminated", true,  None),

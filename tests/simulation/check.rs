@@ -72,6 +72,8 @@ pub(crate) enum End {
     Killed,
     /// There was no policy to evaluate by.
     Unusable,
+    /// Ages were not known.
+    ClockWrong,
     SweepResult(Box<SweepResult>),
 }
 
@@ -85,6 +87,10 @@ struct Served<'a> {
     pages: u32,
     /// Whether the listing reached its end, without repetition.
     is_complete: bool,
+    /// By so many seconds the clock is ahead, as the pages told; `None` if there was no page.
+    clock_ahead_s: Option<f64>,
+    /// Whether AWS was asked for the time as often as it may be, or could be.
+    has_asked: bool,
     /// How long the listing took, or would have taken at the pace.
     listed_for: Duration,
     /// By target; what was never asked for is not here.
@@ -100,7 +106,7 @@ impl Exchange {
     /// The body of a successful answer that the caller could understand.
     fn success(&self) -> Option<&Value> {
         match &self.answer {
-            Some(Answer::Http { status: 200, body: Some(body) }) if self.is_told_in(body) => {
+            Some(Answer::Http { status: 200, body: Some(body), .. }) if self.is_told_in(body) => {
                 Some(body)
             }
             _ => None,
@@ -119,7 +125,7 @@ impl Exchange {
 
     fn error_code(&self) -> Option<&str> {
         match &self.answer {
-            Some(Answer::Http { status, body: Some(body) }) if *status != 200 => {
+            Some(Answer::Http { status, body: Some(body), .. }) if *status != 200 => {
                 body["__type"].as_str()
             }
             _ => None,
@@ -200,7 +206,9 @@ impl<'a> Served<'a> {
         let parameter = answers.find_map(Exchange::success).map(|it| &it["Parameter"]);
         let model = parameter.and_then(|it| policies.get(it["Value"].as_str()?));
         let census: Vec<_> = survey(exchanges).filter(|it| it.is("DescribeSessions")).collect();
-        let (rows, pages, is_complete) = read_listing(&census);
+        let (rows, pages, is_complete, n_listing) = read_listing(&census);
+        // What comes behind its end asks for the time.
+        let (census, questions) = census.split_at(n_listing);
         let began_at = census.first().map(|it| it.started_at);
         // One that was not waited for took what an attempt may take.
         let ended_at =
@@ -213,6 +221,8 @@ impl<'a> Served<'a> {
             rows,
             pages,
             is_complete,
+            clock_ahead_s: clock_ahead_s(run, census, questions),
+            has_asked: !is_complete || has_asked(run, census, questions),
             listed_for: took.max(run.interval * pages),
             tags: model.map(|it| read_tags(survey(exchanges), it)).unwrap_or_default(),
             asked_to_end: endings(run).filter_map(Exchange::session).collect(),
@@ -220,10 +230,37 @@ impl<'a> Served<'a> {
     }
 }
 
-fn read_listing<'a>(exchanges: &[&'a Exchange]) -> (Vec<&'a Value>, u32, bool) {
+/// By so many seconds the clock is ahead of AWS's, by the median of the times told; of two in the middle,
+/// by the worse one.
+fn clock_ahead_s(run: &Run, census: &[&Exchange], questions: &[&Exchange]) -> Option<f64> {
+    let ahead = |it: &&Exchange| {
+        let Some(Answer::Http { date_s: Some(date_s), .. }) = it.answer else { return None };
+        it.success()?;
+        let halfway = it.started_at + (it.ended_at? - it.started_at) / 2;
+        #[expect(clippy::cast_precision_loss, reason = "not that many")]
+        let wrong = (run.now_ms - 1_000 * date_s) as f64 / 1_000.0;
+        Some(wrong + (halfway - run.began_at).as_secs_f64())
+    };
+    let mut told: Vec<f64> = census.iter().chain(questions).filter_map(ahead).collect();
+    told.sort_by(f64::total_cmp);
+    let (low, high) = (told.get((told.len().max(1) - 1) / 2)?, told.get(told.len() / 2)?);
+    Some(if low.abs() < high.abs() { *high } else { *low })
+}
+
+/// AWS is asked twice, unless it does not answer, or there is no time.
+fn has_asked(run: &Run, census: &[&Exchange], questions: &[&Exchange]) -> bool {
+    let began_at = census.first().map_or(run.began_at, |it| it.started_at);
+    let by = began_at + (run.last_start - began_at) / 3;
+    let turn = LONGEST_PAUSE + 2 * run.interval;
+    let is_late = by < run.ended_at + turn;
+    2 <= questions.len() || is_late || questions.iter().any(|it| it.success().is_none())
+}
+
+/// How many of the exchanges are the listing's comes last.
+fn read_listing<'a>(exchanges: &[&'a Exchange]) -> (Vec<&'a Value>, u32, bool, usize) {
     let (mut rows, mut pages, mut is_complete) = (Vec::<&Value>::new(), 0, false);
     let (mut ids, mut tokens, mut n_restarts) = (HashSet::new(), HashSet::new(), 0);
-    for exchange in exchanges {
+    for (i, exchange) in exchanges.iter().enumerate() {
         is_complete = false;
         if exchange.error_code() == Some("InvalidNextToken") {
             n_restarts += 1;
@@ -239,11 +276,14 @@ fn read_listing<'a>(exchanges: &[&'a Exchange]) -> (Vec<&'a Value>, u32, bool) {
         rows.extend(sessions.iter().filter(|it| id(it).is_none_or(|id| ids.insert(id))));
         let token = page["NextToken"].as_str().filter(|it| !it.is_empty());
         is_complete = token.is_none();
+        if is_complete {
+            return (rows, pages, true, i + 1);
+        }
         if token.is_some_and(|it| !tokens.insert(it)) {
             break;
         }
     }
-    (rows, pages, is_complete)
+    (rows, pages, is_complete, exchanges.len())
 }
 
 fn read_tags<'a>(
@@ -284,12 +324,14 @@ fn check_served<'a>(
     let served = Served::read(run, policies);
     check_calls(run, &served)?;
     check_endings(run, &served)?;
+    check_clock(run, &served)?;
     let swept = match &run.end {
         End::Killed => return Ok(served),
         End::Unusable => {
             ensure!(served.model.is_none(), "a policy that can be read was not used");
             return Ok(served);
         }
+        End::ClockWrong => return Ok(served),
         End::SweepResult(swept) => swept,
     };
     let Some(model) = served.model else { return Err("nobody has served this policy".into()) };
@@ -306,6 +348,19 @@ fn check_served<'a>(
         check_outcome(run, &served, it).map_err(|err| format!("{}: {err}", it.step.session.id))?;
     }
     Ok(served)
+}
+
+/// A clock that is more than a minute off terminates nothing, and one that is not stops nothing.
+fn check_clock(run: &Run, served: &Served<'_>) -> Result<(), String> {
+    let ahead_s = served.clock_ahead_s.unwrap_or_default();
+    let is_wrong = 60.0 < ahead_s.abs();
+    let ends = &served.asked_to_end;
+    ensure!(!is_wrong || ends.is_empty(), "{ends:?} was ended by a clock {ahead_s} s ahead");
+    let is_told = matches!(run.end, End::ClockWrong);
+    let is_over = !matches!(run.end, End::Killed);
+    ensure!(!is_over || is_told == is_wrong, "{ahead_s} s ahead, and told as wrong: {is_told}");
+    ensure!(!is_told || served.has_asked, "AWS was not asked for its time again");
+    Ok(())
 }
 
 /// Deadlines hold, and without a policy nothing is even listed.

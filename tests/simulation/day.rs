@@ -10,14 +10,14 @@ use std::{
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use fastrand::Rng;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use reaper_core::{report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, FaultKind};
 use session_reaper::{
     Budget,
     aws::Ssm,
     sweep::source::PolicySource,
-    sweep::{SweepContext, sweep},
+    sweep::{SweepContext, SweepError, sweep},
 };
 use tokio::{
     task::JoinHandle,
@@ -57,6 +57,8 @@ struct Day {
     policies: HashMap<String, Model>,
     tally: Tally,
     terminating_for: Duration,
+    /// By so much the clock of whoever sweeps is ahead of AWS's.
+    clock_ahead: SignedDuration,
     began: Instant,
     narrates: bool,
 }
@@ -106,10 +108,16 @@ pub(crate) fn day(seed: u64, narrates: bool) -> Result<Tally, String> {
             policies: HashMap::new(),
             tally: Tally::default(),
             terminating_for,
+            clock_ahead: match rng.u8(..12) {
+                0 => fleet::skew(&mut rng),
+                1..4 => SignedDuration::from_secs(rng.i64(-45..45)),
+                _ => SignedDuration::ZERO,
+            },
             began: Instant::now(),
             narrates,
             rng,
         };
+        day.narrate(&format!("the clock is {} ahead", day.clock_ahead));
         day.narrate(&format!("{n_sessions} sessions, {behaviour}"));
         day.pass(n_sessions, n_targets).await?;
         for call in day.emulator.calls() {
@@ -175,6 +183,7 @@ impl Day {
     /// The evening: nothing goes wrong any more, and so every violator goes, in so many sweeps.
     async fn calm_down(&mut self, n_sessions: usize) -> Result<(), String> {
         self.emulator.set_faults(Vec::new());
+        self.clock_ahead = SignedDuration::ZERO;
         let model = loop {
             let (text, model) = self.new_policy(n_sessions);
             if let Some(model) = model {
@@ -342,7 +351,7 @@ impl Day {
         let hard_stop = Instant::now() + deadline.saturating_sub(Duration::from_secs(5));
         let last_start = Instant::now() + deadline.saturating_sub(Duration::from_secs(10));
         let budget = Budget { last_start, hard_stop };
-        let now = self.emulator.now();
+        let now = self.emulator.now() + self.clock_ahead;
         let policy = PolicySource::Parameter(PARAMETER.into());
         let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:session-reaper");
         let scope = Scope::from_arn(&arn);
@@ -352,15 +361,18 @@ impl Day {
             policy: &policy,
             mode: *mode,
             now,
+            read_at: began_at,
             budget,
             concurrency: CONCURRENCY,
+            memory: usize::MAX,
         });
         let end = tokio::select! {
             biased;
             () = container.tap.killed() => End::Killed,
             swept = timeout(2 * *deadline, Box::pin(sweep)) => match swept {
                 Ok(Ok(swept)) => End::SweepResult(Box::new(swept)),
-                Ok(Err(_unusable)) => End::Unusable,
+                Ok(Err(SweepError::Policy(_))) => End::Unusable,
+                Ok(Err(SweepError::Clock(_))) => End::ClockWrong,
                 Err(_elapsed) => End::Killed, // `check` sees that it was late.
             }
         };
@@ -418,6 +430,7 @@ impl Day {
         match &run.end {
             End::Killed => count("killed"),
             End::Unusable => count("unusable"),
+            End::ClockWrong => count("clock wrong"),
             End::SweepResult(swept) => {
                 match swept.report.verdicts.seen {
                     0 if swept.report.coverage.complete => count("nobody there"),
@@ -457,7 +470,7 @@ impl Day {
             let answer = match &it.answer {
                 None => "no answer".into(),
                 Some(Answer::Reset) => "reset".into(),
-                Some(Answer::Http { status, body }) => {
+                Some(Answer::Http { status, body, .. }) => {
                     format!(
                         "{status} {}",
                         body.as_ref().map(ToString::to_string).unwrap_or_default()
@@ -469,6 +482,7 @@ impl Day {
         match &run.end {
             End::Killed => eprintln!("          killed"),
             End::Unusable => eprintln!("          no usable policy"),
+            End::ClockWrong => eprintln!("          the clock is wrong"),
             End::SweepResult(swept) => eprintln!("          {}", swept.report.counts()),
         }
     }
@@ -516,6 +530,7 @@ impl Tally {
         for name in [
             "killed",
             "unusable",
+            "clock wrong",
             "complete",
             "incomplete",
             "circuit_breaker_open",

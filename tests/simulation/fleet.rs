@@ -192,7 +192,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         code: code.into(),
         message: "as it is said".into(),
     };
-    let n_plays = if operation == LIST { 27 } else { 22 };
+    let n_plays = if operation == LIST { 30 } else { 22 };
     let play = match (operation, rng.u8(..n_plays)) {
         (TAGS, 0 | 1) => FaultKind::MoreTags,
         (_, 0 | 1) => FaultKind::Throttle,
@@ -238,6 +238,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
             FaultKind::Appear(Box::new(seed(rng, id, 10, SignedDuration::from_mins(100))))
         }
         (LIST, 22 | 23) => FaultKind::ShufflePage,
+        (LIST, 27..) => FaultKind::Misdate(skew(rng)),
         _ => somebody.clone().map_or(FaultKind::Throttle, FaultKind::Vanish),
     };
     let is_once = matches!(play, FaultKind::Appear(_)); // There are no two sessions with one id.
@@ -250,6 +251,13 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         }
         _ => fault,
     }
+}
+
+/// A clock that is wrong, by minutes or hours.
+pub(crate) fn skew(rng: &mut Rng) -> SignedDuration {
+    let most = [300, 3_600, 43_200][rng.usize(..3)];
+    let skew = SignedDuration::from_secs(rng.i64(75..most));
+    if rng.bool() { skew } else { -skew }
 }
 
 /// A policy's text, and what it means; `None` if it is none.

@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::{
     orchestrator::HttpRequest,
     runtime_components::RuntimeComponents,
 };
+use aws_smithy_types::{DateTime, date_time::Format};
 use serde_json::Value;
 use session_manager_emulator::Emulator;
 use tokio::{sync::Notify, time::Instant};
@@ -46,6 +47,8 @@ pub(crate) enum Answer {
         status: u16,
         /// `None` if it is no JSON.
         body: Option<Value>,
+        /// The time that it tells, in seconds since 1970.
+        date_s: Option<i64>,
     },
     Reset,
 }
@@ -154,6 +157,10 @@ impl HttpConnector for Connector {
                 Ok(response) => Answer::Http {
                     status: response.status().as_u16(),
                     body: response.body().bytes().and_then(|it| serde_json::from_slice(it).ok()),
+                    date_s: response
+                        .headers()
+                        .get("date")
+                        .and_then(|it| Some(DateTime::from_str(it, Format::HttpDate).ok()?.secs())),
                 },
                 Err(_) => Answer::Reset,
             };

@@ -19,7 +19,7 @@ import time
 
 REAPCTL = sys.argv[1]
 OWNER = "arn:aws:iam::123456789012:user/amara"
-EVENTS = [(path, json.loads(path.read_text())) for path in sorted(pathlib.Path("events").iterdir())]
+EVENTS = sorted(pathlib.Path("events").iterdir())
 FLEET = {
     "sessions": [
         {"id": "amara-0", "owner": OWNER, "target": "i-1", "age": "5m"},
@@ -63,9 +63,9 @@ def invoke(address, event):
 
 def check(address):
     n_seen = len(FLEET["sessions"])
-    for path, event in EVENTS:
+    for path in EVENTS:
         report = invoke(address, path)
-        mode = event.get("mode", "enforce")
+        mode = "dry-run" if "dry-run" in path.read_text() else "enforce"
         outcome = {"dry-run": "would_terminate", "enforce": "terminated"}[mode]
         actual = (report["mode"], report["verdicts"]["seen"], report["outcomes"][outcome])
         print(path, *actual, flush=True)

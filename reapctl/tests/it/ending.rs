@@ -324,3 +324,46 @@ async fn the_log_begins_with_the_round_in_which_somebody_is_to_be_ended() {
     let n = messages.iter().take_while(|it| *it == "\"session evaluated\"").count();
     assert_eq!(n, 1, "{messages:?}");
 }
+
+/// A session of 10 hours is compliant with 12. By a clock that is 3 hours ahead of AWS's it is not, so
+/// no command goes by that clock.
+#[tokio::test]
+async fn wrong_clock_terminates_nothing() {
+    let policy = write(
+        "clock.yaml",
+        "version: 1\nrules: [{ id: twelve-hours, when: all, require: { max_age: 12h } }]\n",
+    );
+    let now = Emulator::new(Fleet::default()).now() - SignedDuration::from_hours(3);
+    let fleet = format!(
+        "now: {now}\nsessions: [{{ id: a-1, owner: \"arn:aws:iam::123456789012:user/a\", target: i-1, age: 10h }}]"
+    );
+    let (emulator, url) = served(&fleet).await;
+    for words in [
+        &["plan", "--policy", &policy][..],
+        &["sweep", "--policy", &policy, "--enforce", "--yes"],
+        &["lock", "user/a", "--policy", &policy, "--enforce", "--yes"],
+        &["explain", "--policy", &policy, "a-1"],
+        &["backtest", &policy],
+    ] {
+        let output = run(&url, words).await;
+        assert_eq!(output.status, Some(1), "{words:?}: {}", output.stderr);
+        assert!(output.stderr.contains("error: the clock is 3h"), "{words:?}: {}", output.stderr);
+        assert!(output.stderr.contains("ahead of AWS's"), "{words:?}: {}", output.stderr);
+    }
+    let at = now.to_string();
+    let output = run(&url, &["explain", "--policy", &policy, "a-1", "--at", &at]).await;
+    assert_eq!(output.status, Some(0), "the clock does not matter: {}", output.stderr);
+    assert_eq!(emulator.active_ids(), ["a-1"]);
+    assert!(!emulator.calls().iter().any(|it| it.operation == "TerminateSession"));
+
+    // AWS refuses what was signed 3 hours off, and what an answer's `Date` tells changes nothing.
+    let faults = "faults: [{ operation: DescribeSessions, times: 1, play: unavailable }]";
+    let (emulator, url) =
+        served(&format!("{fleet}\nbehaviour: {{ max_skew: 5m }}\n{faults}\n")).await;
+    let output = run(&url, &["sweep", "--policy", &policy, "--enforce", "--yes"]).await;
+    assert_eq!(output.status, Some(1), "{}", output.stderr);
+    for said in ["Signature not yet current: ", "the clock of this machine is wrong: set it"] {
+        assert!(output.stderr.contains(said), "{}", output.stderr);
+    }
+    assert_eq!(emulator.active_ids(), ["a-1"]);
+}

@@ -1,0 +1,121 @@
+//! The one loop that retries: every attempt takes a turn of the one pacer of its operation.
+
+use std::{
+    cell::Cell,
+    error::Error,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use aws_sdk_ssm::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{
+    advice::{NOT_WHOLE, detail},
+    date::{DATE, ServiceTime},
+    error::{CallError, CallErrorKind, kind},
+    pacer::Pacer,
+};
+use crate::budget::Budget;
+
+/// Attempts of a call that AWS does not answer, or answers with a server error.
+const MAX_FAILED_ATTEMPTS: u32 = 5;
+
+tokio::task_local! {
+    /// Which attempt of its call the running one is: for whoever watches the wire.
+    pub static ATTEMPT: u32;
+}
+
+/// The longest that one attempt may take.
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The pause before the second such attempt; each further one doubles it.
+const FIRST_RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// One operation of AWS's.
+#[derive(Debug)]
+pub(super) struct Operation {
+    name: &'static str,
+    /// The IAM action that allows it.
+    pub(super) action: &'static str,
+    pub(super) pacer: Pacer,
+    n_calls: AtomicU64,
+}
+
+impl Operation {
+    pub(super) fn new(name: &'static str, action: &'static str, calls_per_second: f64) -> Self {
+        Self { name, action, pacer: Pacer::new(calls_per_second), n_calls: AtomicU64::new(0) }
+    }
+
+    /// Attempts made so far.
+    pub(super) fn n_calls(&self) -> u64 {
+        self.n_calls.load(Ordering::Relaxed)
+    }
+
+    /// The one loop that retries.
+    ///
+    /// Throttled attempts are repeated until there is no more time, everybody backing off together;
+    /// attempts that AWS did not answer, or answered with a server error, a few times. Pauses have
+    /// no jitter: the pacer keeps the attempts of this process apart.
+    ///
+    /// The SDK reads an empty body as an answer without any field. AWS's has the field that was asked
+    /// for, though it be an empty list: what lacks it (`is_complete`) proves nothing, and is no answer.
+    ///
+    /// Returns AWS's time as well, if the answer told it.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        budget: Budget,
+        send: impl Fn() -> F,
+        is_complete: impl Fn(&T) -> bool,
+    ) -> Result<(T, Option<ServiceTime>), CallError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let mut attempts = 0;
+        let mut n_failed = 0;
+        let mut last = (CallErrorKind::NoTime, "its share of the time was used up".to_owned());
+        while let Some(started_at) = self.pacer.turn(budget.last_start).await {
+            attempts += 1;
+            self.n_calls.fetch_add(1, Ordering::Relaxed);
+            let hard_stop = budget.hard_stop.min(started_at + ATTEMPT_TIMEOUT);
+            let dated = async { (send().await, DATE.with(Cell::get)) };
+            let attempt = ATTEMPT.scope(attempts, DATE.scope(Cell::default(), dated));
+            last = match timeout_at(hard_stop, attempt).await {
+                Ok((Ok(answer), date)) if is_complete(&answer) => {
+                    self.pacer.passed();
+                    let at = started_at + started_at.elapsed() / 2;
+                    return Ok((answer, date.map(|date| ServiceTime { date, at })));
+                }
+                Ok((Ok(_nothing), _)) => (CallErrorKind::Unavailable, NOT_WHOLE.to_owned()),
+                Ok((Err(err), _)) => (kind(&err), detail(self, &err)),
+                Err(_elapsed) => {
+                    let waited = started_at.elapsed().as_secs_f64();
+                    (CallErrorKind::Unavailable, format!("no answer within {waited:.1} s"))
+                }
+            };
+            match last.0 {
+                CallErrorKind::Throttled => self.pacer.throttled(started_at),
+                CallErrorKind::Unavailable => {
+                    n_failed += 1;
+                    if n_failed == MAX_FAILED_ATTEMPTS {
+                        break;
+                    }
+                    let pause = FIRST_RETRY_AFTER * 2_u32.pow(n_failed - 1);
+                    sleep_until((Instant::now() + pause).min(budget.last_start)).await;
+                }
+                CallErrorKind::Denied
+                | CallErrorKind::InvalidToken
+                | CallErrorKind::NoTime
+                | CallErrorKind::InvalidState
+                | CallErrorKind::Refused => break,
+            }
+        }
+        let (kind, detail) = last;
+        let is_ambiguous = 0 < n_failed;
+        Err(CallError { operation: self.name, kind, is_ambiguous, attempts, detail })
+    }
+}
