@@ -66,10 +66,16 @@ pub enum Tags {
 }
 
 /// What is not known of a session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unknown {
-    /// The record has no status.
+    /// The record has no `AccessType`, and the policy assumes none.
+    AccessTypeNotReturned,
+    /// The record has no `DocumentName`, and the policy assumes none.
+    DocumentNotReturned,
+    /// The record has no `Reason`, and the policy does not assume that none was given.
+    ReasonNotReturned,
+    /// The record has no `Status`.
     StatusNotReturned,
     /// The look-up failed, or there was no time for it.
     TagsLookupFailed,
