@@ -265,7 +265,7 @@ exemptions:
         }
     }
 
-    fn tags(text: &str) -> Tags {
+    fn tags_of(text: &str) -> Tags {
         match text {
             "?" => Tags::Unknown(Unknown::TagsNotReturned),
             _ => Tags::Known(Arc::new(
@@ -307,7 +307,7 @@ exemptions:
         ];
         for (owner, seconds, text, verdict, rules) in table {
             let session = session(owner, SignedDuration::from_secs(seconds));
-            let actual = evaluate(&policy, NOW, &session, &tags(text));
+            let actual = evaluate(&policy, NOW, &session, &tags_of(text));
             assert_eq!(actual.name(), verdict, "{owner}, {seconds} s, {text:?}");
             assert_eq!(actual.rules().join(" "), rules, "{owner}, {seconds} s, {text:?}");
         }
@@ -350,7 +350,7 @@ exemptions:
         for (hours, text, verdict, rules) in table {
             let policy = Policy::parse(&format!("version: 1\ntag_keys: [env]\n{text}\n")).expect(text);
             let session = session("dev", SignedDuration::from_hours(hours));
-            let actual = evaluate(&policy, NOW, &session, &tags("?"));
+            let actual = evaluate(&policy, NOW, &session, &tags_of("?"));
             assert_eq!((actual.name(), &*actual.rules().join(" ")), (verdict, rules), "{hours} h, {text}");
             let lazily = evaluate(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
             assert!(lazily == actual || lazily.unknown() == Some(Unknown::TagsNotLookedUp), "{text}");
@@ -373,6 +373,49 @@ exemptions:
         let session = session("dev", SignedDuration::ZERO);
         let verdict = evaluate(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
         assert_eq!(verdict.unknown(), Some(Unknown::StatusNotReturned));
+    }
+
+    /// No field is defaulted: what AWS did not return is unknown, unless the policy assumes it.
+    #[test]
+    #[rustfmt::skip]
+    fn what_is_not_returned_is_assumed_only_in_writing() {
+        let jit = "when: all, require: { access_type: JustInTime }";
+        let shell = "when: { document: SSM-SessionManagerRunShell }, forbid: true";
+        let tunnel = "when: all, require: { document: \"AWS-*\" }";
+        let reason = "when: all, require: { reason: INC }";
+        let tags = "when: all, require: { target_tags: { env: prod } }";
+        let twice = "when: all, unless: { document: A-1 }, forbid: true";
+        let table = [
+            // rule, assume                                   verdict        what is not known
+            (jit,    "",                                      "undetermined", Some(Unknown::AccessTypeNotReturned)),
+            (jit,    "access_type: unknown",                  "undetermined", Some(Unknown::AccessTypeNotReturned)),
+            (jit,    "access_type: Standard",                 "violation",    None),
+            (jit,    "access_type: JustInTime",               "compliant",    None),
+            (shell,  "",                                      "undetermined", Some(Unknown::DocumentNotReturned)),
+            (shell,  "document: SSM-SessionManagerRunShell",  "violation",    None),
+            (tunnel, "",                                      "undetermined", Some(Unknown::DocumentNotReturned)),
+            (tunnel, "document: SSM-SessionManagerRunShell",  "violation",    None),
+            (twice,  "document: A-1",                         "compliant",    None),
+            (reason, "",                                      "undetermined", Some(Unknown::ReasonNotReturned)),
+            (reason, "reason: none",                          "violation",    None),
+            (tags,   "",                                      "undetermined", Some(Unknown::TagsNotReturned)),
+            (tags,   "tags: none",                            "violation",    None),
+            (tags,   "tags: unknown",                         "undetermined", Some(Unknown::TagsNotReturned)),
+        ];
+        for (rule, assume, verdict, unknown) in table {
+            let text = format!(
+                "version: 1\ntag_keys: [env]\nrules: [{{ id: r, {rule} }}]\nassume: {{ {assume} }}\n"
+            );
+            let policy = Policy::parse(&text).expect(&text);
+            let actual = evaluate(&policy, NOW, &session("dev", SignedDuration::ZERO), &tags_of("?"));
+            assert_eq!((actual.name(), actual.unknown()), (verdict, unknown), "{rule}, {assume}");
+        }
+        let text = "version: 1\nrules: [{ id: a, when: { document: A-1 }, forbid: true }, \
+                    { id: b, when: all, unless: { document: A-1 }, forbid: true }]";
+        let policy = Policy::parse(text).expect(text);
+        let actual = evaluate(&policy, NOW, &session("dev", SignedDuration::ZERO), &tags_of("?"));
+        let expected = (["a".into(), "b".into()].as_slice(), Some(Unknown::DocumentNotReturned));
+        assert_eq!((actual.rules(), actual.unknown()), expected, "one of them, whatever the document");
     }
 
     #[test]

@@ -87,6 +87,35 @@ pub enum Unknown {
     TagsNotReturned,
 }
 
+impl Unknown {
+    /// What to write into the policy so that a verdict no longer hangs on it, if anything can.
+    #[must_use]
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::AccessTypeNotReturned => Some(
+                "AWS did not return the access type; if none means standard access, write \
+                 `assume: { access_type: Standard }`",
+            ),
+            Self::DocumentNotReturned => Some(
+                "AWS did not return the document; if none means the default one, write \
+                 `assume: { document: SSM-SessionManagerRunShell }`",
+            ),
+            Self::ReasonNotReturned => Some(
+                "AWS did not return a reason; if that means that none was given, write \
+                 `assume: { reason: none }`",
+            ),
+            Self::TagsNotReturned => Some(
+                "AWS did not return the target's tags; tag it, or, if that means that it has none, \
+                 write `assume: { tags: none }`",
+            ),
+            Self::StatusNotReturned
+            | Self::TagsLookupFailed
+            | Self::TagsNoArn
+            | Self::TagsNotLookedUp => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,7 +72,8 @@ pub struct Parameter {
 /// What `GetResources` returned.
 #[derive(Debug)]
 pub struct TaggedResources {
-    /// The tags by ARN; `None` where the answer lacks them or a key, or names the ARN twice.
+    /// The tags by ARN; `None` where the answer lacks them or a key, or names the ARN twice
+    /// with other tags.
     pub tags: BTreeMap<String, Option<BTreeMap<String, String>>>,
     /// Whether an ARN that is not there has nothing to say; else there were further pages.
     pub is_all: bool,
@@ -276,8 +277,11 @@ impl Ssm {
             let Some(arn) = mapping.resource_arn else { continue };
             let told = mapping.tags.filter(|tags| tags.iter().all(|it| !it.key.is_empty()));
             let told = told.map(|it| it.into_iter().map(|it| (it.key, it.value)).collect());
-            // An answer that names a resource twice does not say which of the two is true.
-            tags.entry(arn).and_modify(|it| *it = None).or_insert(told);
+            // An answer that names a resource twice, otherwise, does not say which is true.
+            let contradict = |known: &mut Option<_>| {
+                *known = known.take().filter(|it| Some(it) == told.as_ref())
+            };
+            tags.entry(arn).and_modify(contradict).or_insert_with(|| told.clone());
         }
         Ok(TaggedResources { tags, is_all })
     }

@@ -1,9 +1,6 @@
 //! Looks up the tags of targets, as few as the verdicts need.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Budget,
