@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     evaluate::completions::{can_be_completed, completions},
-    policy::{Condition, Exemption, Policy, Rule, Test},
+    policy::{Condition, Exemption, Policy, Rule, Subject, Test},
     session::Session,
     target::{Tags, Unknown},
     truth::Truth,
@@ -83,13 +83,14 @@ impl Verdict {
 ///
 /// Kleene's logic looks at each test by itself, and so does not see that one of two rules is
 /// violated whatever the tags are, where the first is for `env: prod` and the second for all else.
-/// Hence, where AWS does not tell tags or status, every way in which they may turn out is evaluated as
-/// well: what all agree on does not depend on them.
+/// Hence, where AWS does not return a field, every way in which it may turn out is evaluated as well:
+/// what all agree on does not depend on it.
 #[must_use]
 pub fn evaluate(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
+    let subject = Subject::new(policy, session, tags);
     let mut possible = Vec::new();
     for rule in &policy.rules {
-        let truth = rule.is_violated(now, session, tags);
+        let truth = rule.is_violated(now, subject);
         if truth != Truth::False {
             possible.push((rule, truth));
         }
@@ -99,7 +100,7 @@ pub fn evaluate(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags)
     }
     let mut exemptions = Vec::new();
     for exemption in &policy.exemptions {
-        match exemption.holds(now, session, tags) {
+        match exemption.holds(now, subject) {
             Truth::True => return Verdict::Exempt { by: Arc::clone(&exemption.id) },
             Truth::Unknown => exemptions.push(exemption),
             Truth::False => {}
@@ -111,21 +112,42 @@ pub fn evaluate(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags)
         return Verdict::Violation { rules: violated, unknown: None };
     }
 
-    let open = || Open::of(&possible, &exemptions, now, session, tags);
-    let asks_tags = || open().tests().any(|it| matches!(it, Test::TargetTags(_)));
-    let unknown = match tags {
-        Tags::Unknown(unknown) if session.status.is_some() || asks_tags() => *unknown,
-        Tags::Known(_) | Tags::Unknown(_) => Unknown::StatusNotReturned, // Nothing else is left.
-    };
+    let unknown = unknown(&possible, &exemptions, now, subject);
     let agreed = match unknown {
         // They have been, or will be, asked for again.
         Unknown::TagsNotLookedUp | Unknown::TagsLookupFailed => None,
-        Unknown::StatusNotReturned | Unknown::TagsNoArn | Unknown::TagsNotReturned => {
-            open().agreed(now, session, tags, unknown)
+        Unknown::AccessTypeNotReturned
+        | Unknown::DocumentNotReturned
+        | Unknown::ReasonNotReturned
+        | Unknown::StatusNotReturned
+        | Unknown::TagsNoArn
+        | Unknown::TagsNotReturned => {
+            Open::of(&possible, &exemptions, now, subject).agreed(policy, now, subject, unknown)
         }
     };
     let rules = possible.iter().map(|(rule, _)| Arc::clone(&rule.id));
     agreed.unwrap_or_else(|| Verdict::Undetermined { rules: rules.collect(), unknown })
+}
+
+/// What is not known that the verdict hangs on: tags before all else, for they can be looked up.
+fn unknown(
+    possible: &[(&Rule, Truth)],
+    exemptions: &[&Exemption],
+    now: Timestamp,
+    subject: Subject<'_>,
+) -> Unknown {
+    let rules = possible.iter().filter(|(_, truth)| *truth == Truth::Unknown);
+    let of_rules = rules.flat_map(|(rule, _)| rule.open_tests(now, subject));
+    let of_exemptions = exemptions.iter().flat_map(|it| it.when.open_tests(subject));
+    let mut first = None;
+    for test in of_rules.chain(of_exemptions) {
+        let unknown = test.unknown(subject);
+        if matches!(test, Test::TargetTags(_)) {
+            return unknown;
+        }
+        first = first.max(Some(unknown));
+    }
+    first.unwrap_or(Unknown::StatusNotReturned) // Unreachable: something is open.
 }
 
 /// What is left of a policy when all that is known of a session is put into it.
@@ -142,14 +164,13 @@ impl Open {
         possible: &[(&Rule, Truth)],
         exemptions: &[&Exemption],
         now: Timestamp,
-        session: &Session,
-        tags: &Tags,
+        subject: Subject<'_>,
     ) -> Self {
         let rules = possible.iter().filter(|(_, truth)| *truth == Truth::Unknown);
         Self {
             is_violated: possible.iter().any(|(_, truth)| *truth == Truth::True),
-            rules: rules.map(|(it, _)| it.open_part(now, session, tags)).collect(),
-            exemptions: exemptions.iter().map(|it| it.when.open_part(session, tags)).collect(),
+            rules: rules.map(|(it, _)| it.open_part(now, subject)).collect(),
+            exemptions: exemptions.iter().map(|it| it.when.open_part(subject)).collect(),
         }
     }
 
@@ -164,9 +185,9 @@ impl Open {
     /// is a violation stays one, but what is compliant need not.
     fn agreed(
         mut self,
+        policy: &Policy,
         now: Timestamp,
-        session: &Session,
-        tags: &Tags,
+        subject: Subject<'_>,
         unknown: Unknown,
     ) -> Option<Verdict> {
         if self.is_violated {
@@ -178,8 +199,9 @@ impl Open {
 
         let mut always: Option<BTreeSet<Arc<str>>> = None;
         let mut ever = BTreeSet::new();
-        for (session, tags) in completions(self.tests(), session, tags)? {
-            let is_violated = |it: &&Rule| it.is_violated(now, &session, &tags) == Truth::True;
+        for (session, tags) in completions(self.tests(), subject)? {
+            let completed = Subject::new(policy, &session, &tags);
+            let is_violated = |it: &&Rule| it.is_violated(now, completed) == Truth::True;
             let violated: BTreeSet<_> =
                 self.rules.iter().filter(is_violated).map(|it| Arc::clone(&it.id)).collect();
             // Every condition can be met, and so each exemption in some completion.
@@ -237,13 +259,13 @@ exemptions:
             target: "i-0123456789abcdef0".into(),
             started_at: NOW - age,
             status: None,
-            document: "".into(),
+            document: None,
             reason: None,
-            access_type: "".into(),
+            access_type: None,
         }
     }
 
-    fn tags(text: &str) -> Tags {
+    fn tags_of(text: &str) -> Tags {
         match text {
             "?" => Tags::Unknown(Unknown::TagsNotReturned),
             _ => Tags::Known(Arc::new(
@@ -285,7 +307,7 @@ exemptions:
         ];
         for (owner, seconds, text, verdict, rules) in table {
             let session = session(owner, SignedDuration::from_secs(seconds));
-            let actual = evaluate(&policy, NOW, &session, &tags(text));
+            let actual = evaluate(&policy, NOW, &session, &tags_of(text));
             assert_eq!(actual.name(), verdict, "{owner}, {seconds} s, {text:?}");
             assert_eq!(actual.rules().join(" "), rules, "{owner}, {seconds} s, {text:?}");
         }
@@ -328,7 +350,7 @@ exemptions:
         for (hours, text, verdict, rules) in table {
             let policy = Policy::parse(&format!("version: 1\ntag_keys: [env]\n{text}\n")).expect(text);
             let session = session("dev", SignedDuration::from_hours(hours));
-            let actual = evaluate(&policy, NOW, &session, &tags("?"));
+            let actual = evaluate(&policy, NOW, &session, &tags_of("?"));
             assert_eq!((actual.name(), &*actual.rules().join(" ")), (verdict, rules), "{hours} h, {text}");
             let lazily = evaluate(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
             assert!(lazily == actual || lazily.unknown() == Some(Unknown::TagsNotLookedUp), "{text}");
@@ -351,6 +373,50 @@ exemptions:
         let session = session("dev", SignedDuration::ZERO);
         let verdict = evaluate(&policy, NOW, &session, &Tags::Unknown(Unknown::TagsNotLookedUp));
         assert_eq!(verdict.unknown(), Some(Unknown::StatusNotReturned));
+    }
+
+    /// No field is defaulted: what AWS did not return is unknown, unless the policy assumes it.
+    #[test]
+    #[rustfmt::skip]
+    fn what_is_not_returned_is_assumed_only_in_writing() {
+        let jit = "when: all, require: { access_type: JustInTime }";
+        let shell = "when: { document: SSM-SessionManagerRunShell }, forbid: true";
+        let tunnel = "when: all, require: { document: \"AWS-*\" }";
+        let reason = "when: all, require: { reason: INC }";
+        let tags = "when: all, require: { target_tags: { env: prod } }";
+        let twice = "when: all, unless: { document: A-1 }, forbid: true";
+        let table = [
+            // rule, assume                                   verdict        what is not known
+            (jit,    "",                                      "undetermined", Some(Unknown::AccessTypeNotReturned)),
+            (jit,    "access_type: unknown",                  "undetermined", Some(Unknown::AccessTypeNotReturned)),
+            (jit,    "access_type: Standard",                 "violation",    None),
+            (jit,    "access_type: JustInTime",               "compliant",    None),
+            (shell,  "",                                      "undetermined", Some(Unknown::DocumentNotReturned)),
+            (shell,  "document: SSM-SessionManagerRunShell",  "violation",    None),
+            (tunnel, "",                                      "undetermined", Some(Unknown::DocumentNotReturned)),
+            (tunnel, "document: SSM-SessionManagerRunShell",  "violation",    None),
+            (twice,  "document: A-1",                         "compliant",    None),
+            (reason, "",                                      "undetermined", Some(Unknown::ReasonNotReturned)),
+            (reason, "reason: none",                          "violation",    None),
+            (tags,   "",                                      "undetermined", Some(Unknown::TagsNotReturned)),
+            (tags,   "tags: none",                            "violation",    None),
+            (tags,   "tags: unknown",                         "undetermined", Some(Unknown::TagsNotReturned)),
+        ];
+        for (rule, assume, verdict, unknown) in table {
+            let text = format!(
+                "version: 1\ntag_keys: [env]\nrules: [{{ id: r, {rule} }}]\nassume: {{ {assume} }}\n"
+            );
+            let policy = Policy::parse(&text).expect(&text);
+            let actual = evaluate(&policy, NOW, &session("dev", SignedDuration::ZERO), &tags_of("?"));
+            assert_eq!((actual.name(), actual.unknown()), (verdict, unknown), "{rule}, {assume}");
+        }
+        let text = "version: 1\nrules: [{ id: a, when: { document: A-1 }, forbid: true }, \
+                    { id: b, when: all, unless: { document: A-1 }, forbid: true }]";
+        let policy = Policy::parse(text).expect(text);
+        let actual = evaluate(&policy, NOW, &session("dev", SignedDuration::ZERO), &tags_of("?"));
+        assert_eq!(actual.rules().join(" "), "a b", "one of them, whatever the document");
+        let unknown = Some(Unknown::DocumentNotReturned);
+        assert_eq!((actual.name(), actual.unknown()), ("violation", unknown));
     }
 
     #[test]

@@ -197,9 +197,9 @@ mod tests {
             target: "".into(),
             started_at: Timestamp::from_second(second).expect("an instant"),
             status: None,
-            document: "".into(),
+            document: None,
             reason: None,
-            access_type: "".into(),
+            access_type: None,
         };
         let violation = Verdict::Violation { rules: ["r".into()].into(), unknown: None };
         let verdict = if is_violator { violation } else { Verdict::Compliant };

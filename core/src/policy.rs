@@ -6,7 +6,7 @@ mod lint;
 mod schema;
 mod yaml;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use regex_lite::Regex;
@@ -19,9 +19,12 @@ pub use self::{
 use crate::{
     pattern::{Glob, OwnerPattern},
     session::Session,
-    target::Tags,
+    target::{Tags, Unknown},
     truth::Truth,
 };
+
+/// What a condition may ask of a session's access type.
+pub(crate) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
 
 /// What a condition may ask of a session's status: all that AWS's model of the API has.
 pub(crate) const STATUSES: [&str; 6] =
@@ -38,9 +41,8 @@ pub struct Policy {
     pub exemptions: Vec<Exemption>,
     /// How much one sweep may do.
     pub limits: Limits,
-    /// What to think of a target that the tag look-up does not return; `None` if the policy leaves
-    /// it to the default.
-    pub untagged: Option<Untagged>,
+    /// What to assume of what AWS does not return.
+    pub assume: Assume,
     /// Whether everybody is held, whatever the mode.
     pub paused: bool,
 }
@@ -134,14 +136,96 @@ impl Default for Limits {
     }
 }
 
-/// What to think of a target that the tag look-up does not return.
+/// What a policy says of a field that AWS does not return.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Untagged {
-    /// It has no tags.
-    NoTags,
-    /// Nothing is known of it.
+pub enum Assumed<T> {
+    /// Nothing: the field is unknown, and `check` warns where that matters.
     #[default]
+    Unsaid,
+    /// That it is unknown.
     Unknown,
+    /// That it is this.
+    Is(T),
+}
+
+impl<T> Assumed<T> {
+    /// What is assumed, if anything is.
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Unknown | Self::Unsaid => None,
+        }
+    }
+}
+
+/// What to assume of fields that AWS does not return; what is not assumed is unknown.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Assume {
+    /// The access type.
+    pub access_type: Assumed<&'static str>,
+    /// The document's name.
+    pub document: Assumed<Arc<str>>,
+    /// That the user gave no reason.
+    pub reason: Assumed<()>,
+    /// That a target which the tag look-up does not return has no tags.
+    pub tags: Assumed<()>,
+}
+
+/// What a test is about: a session and its target's tags, with what the policy assumes of what AWS
+/// did not return.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// As AWS told it.
+    pub session: &'a Session,
+    /// As AWS told them.
+    pub tags: &'a Tags,
+    assume: &'a Assume,
+}
+
+impl<'a> Subject<'a> {
+    /// A session and its target's tags, as the policy takes them.
+    #[must_use]
+    pub fn new(policy: &'a Policy, session: &'a Session, tags: &'a Tags) -> Self {
+        Self { session, tags, assume: &policy.assume }
+    }
+
+    /// The access type, as AWS told it or as the policy assumes it.
+    #[must_use]
+    pub fn access_type(self) -> Option<&'a str> {
+        let assumed = || self.assume.access_type.value().copied();
+        self.session.access_type.as_deref().or_else(assumed)
+    }
+
+    /// The document's name, as AWS told it or as the policy assumes it.
+    #[must_use]
+    pub fn document(self) -> Option<&'a str> {
+        let assumed = || self.assume.document.value().map(|name| &**name);
+        self.session.document.as_deref().or_else(assumed)
+    }
+
+    /// The reason, or `Some(None)` if AWS told none and the policy assumes that none was given.
+    #[must_use]
+    pub fn reason(self) -> Option<Option<&'a str>> {
+        match self.session.reason.as_deref() {
+            None => self.assume.reason.value().map(|()| None),
+            told => Some(told),
+        }
+    }
+
+    /// The target's tags, or why they are not known.
+    ///
+    /// # Errors
+    /// If nothing is known of them, and the policy assumes nothing.
+    pub fn tags(self) -> Result<&'a BTreeMap<String, String>, Unknown> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        match self.tags {
+            Tags::Known(tags) => Ok(tags),
+            Tags::Unknown(Unknown::TagsNotReturned) if self.assume.tags.value().is_some() => {
+                Ok(&NONE)
+            }
+            Tags::Unknown(why) => Err(*why),
+        }
+    }
 }
 
 impl Policy {
@@ -163,18 +247,16 @@ impl Policy {
 impl Rule {
     /// Whether the session is one that the rule is about and that does not fulfil its demand.
     #[must_use]
-    pub fn is_violated(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
-        let when = std::iter::once_with(|| self.when.holds(session, tags));
-        let unless = self.unless.iter().map(|it| !it.holds(session, tags));
+    pub fn is_violated(&self, now: Timestamp, subject: Subject<'_>) -> Truth {
+        let when = std::iter::once_with(|| self.when.holds(subject));
+        let unless = self.unless.iter().map(|it| !it.holds(subject));
         let in_scope = Truth::all(when.chain(unless));
         if in_scope == Truth::False {
             return Truth::False;
         }
         let fulfilled = match &self.demand {
             Demand::Forbid => Truth::False,
-            Demand::Require(all) => {
-                Truth::all(all.iter().map(|it| it.is_fulfilled(now, session, tags)))
-            }
+            Demand::Require(all) => Truth::all(all.iter().map(|it| it.is_fulfilled(now, subject))),
         };
         Truth::all([in_scope, !fulfilled])
     }
@@ -182,13 +264,13 @@ impl Rule {
 
 impl Rule {
     /// What of a rule that may be violated is still open: the rest of it is known.
-    pub(crate) fn open_part(&self, now: Timestamp, session: &Session, tags: &Tags) -> Self {
+    pub(crate) fn open_part(&self, now: Timestamp, subject: Subject<'_>) -> Self {
         let unless = self.unless.as_ref();
-        let unless = unless.filter(|it| it.holds(session, tags) == Truth::Unknown);
+        let unless = unless.filter(|it| it.holds(subject) == Truth::Unknown);
         let demand = match &self.demand {
             Demand::Forbid => Demand::Forbid,
             Demand::Require(all) => {
-                let truth = |it: &Requirement| it.is_fulfilled(now, session, tags);
+                let truth = |it: &Requirement| it.is_fulfilled(now, subject);
                 if all.iter().any(|it| truth(it) == Truth::False) {
                     Demand::Forbid
                 } else {
@@ -200,10 +282,29 @@ impl Rule {
         Self {
             id: Arc::clone(&self.id),
             description: None,
-            when: self.when.open_part(session, tags),
-            unless: unless.map(|it| it.open_part(session, tags)),
+            when: self.when.open_part(subject),
+            unless: unless.map(|it| it.open_part(subject)),
             demand,
         }
+    }
+
+    /// The tests on which it hangs whether the rule, which may be violated, is.
+    pub(crate) fn open_tests(
+        &self,
+        now: Timestamp,
+        subject: Subject<'_>,
+    ) -> impl Iterator<Item = &Test> {
+        let required = match &self.demand {
+            Demand::Require(all) => {
+                let is_unmet = |it: &Requirement| it.is_fulfilled(now, subject) == Truth::False;
+                if all.iter().any(is_unmet) { &[] } else { all.as_slice() }
+            }
+            Demand::Forbid => &[],
+        };
+        let required = required.iter().filter_map(Requirement::test);
+        let conditions = [Some(&self.when), self.unless.as_ref()].into_iter().flatten();
+        let tests = conditions.flat_map(|it| &it.0).chain(required);
+        tests.filter(move |it| it.holds(subject) == Truth::Unknown)
     }
 
     /// All that it asks of a session, but for its age and the hours.
@@ -212,10 +313,7 @@ impl Rule {
             Demand::Forbid => &[],
             Demand::Require(all) => all.as_slice(),
         };
-        let required = required.iter().filter_map(|it| match it {
-            Requirement::Hours(_) | Requirement::MaxAge(_) => None,
-            Requirement::Test(test) => Some(test),
-        });
+        let required = required.iter().filter_map(Requirement::test);
         let conditions = [Some(&self.when), self.unless.as_ref()].into_iter().flatten();
         conditions.flat_map(|it| &it.0).chain(required)
     }
@@ -224,64 +322,84 @@ impl Rule {
 impl Exemption {
     /// Whether the session is exempt at this instant.
     #[must_use]
-    pub fn holds(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
+    pub fn holds(&self, now: Timestamp, subject: Subject<'_>) -> Truth {
         if self.until.is_some_and(|until| until <= now) {
             return Truth::False;
         }
-        self.when.holds(session, tags)
+        self.when.holds(subject)
     }
 }
 
 impl Condition {
-    /// The tests of which nobody knows whether they hold.
-    pub(crate) fn open_part(&self, session: &Session, tags: &Tags) -> Self {
-        let open = self.0.iter().filter(|it| it.holds(session, tags) == Truth::Unknown);
-        Self(open.cloned().collect())
+    /// The tests whose truth is unknown.
+    pub(crate) fn open_tests(&self, subject: Subject<'_>) -> impl Iterator<Item = &Test> {
+        self.0.iter().filter(move |it| it.holds(subject) == Truth::Unknown)
+    }
+
+    /// A condition of the tests whose truth is unknown.
+    pub(crate) fn open_part(&self, subject: Subject<'_>) -> Self {
+        Self(self.open_tests(subject).cloned().collect())
     }
 
     /// Whether every test holds.
     #[must_use]
-    pub fn holds(&self, session: &Session, tags: &Tags) -> Truth {
-        Truth::all(self.0.iter().map(|it| it.holds(session, tags)))
+    pub fn holds(&self, subject: Subject<'_>) -> Truth {
+        Truth::all(self.0.iter().map(|it| it.holds(subject)))
     }
 }
 
 impl Requirement {
+    fn test(&self) -> Option<&Test> {
+        match self {
+            Self::Hours(_) | Self::MaxAge(_) => None,
+            Self::Test(test) => Some(test),
+        }
+    }
+
     /// Whether the session fulfils it at this instant.
     #[must_use]
-    pub fn is_fulfilled(&self, now: Timestamp, session: &Session, tags: &Tags) -> Truth {
+    pub fn is_fulfilled(&self, now: Timestamp, subject: Subject<'_>) -> Truth {
         match self {
             Self::Hours(any) => any.iter().any(|it| it.contains(now)).into(),
-            Self::MaxAge(limit) => (session.age(now) <= *limit).into(),
-            Self::Test(test) => test.holds(session, tags),
+            Self::MaxAge(limit) => (subject.session.age(now) <= *limit).into(),
+            Self::Test(test) => test.holds(subject),
         }
     }
 }
 
 impl Test {
-    /// Whether it holds; unknown where it asks for tags or a status that nobody knows.
+    /// Whether it holds; unknown where it asks for what is not known.
     #[must_use]
-    pub fn holds(&self, session: &Session, tags: &Tags) -> Truth {
-        match (self, tags) {
-            (Self::AccessType(any), _) => any.contains(&&*session.access_type).into(),
-            (Self::Document(any), _) => any.iter().any(|it| it.is_match(&session.document)).into(),
-            (Self::Owner(any), _) => OwnerPattern::any_is_match(any, &session.owner).into(),
-            (Self::Reason(any), _) => {
-                let reason = session.reason.as_ref();
-                reason.is_some_and(|reason| any.iter().any(|it| it.is_match(reason))).into()
+    pub fn holds(&self, subject: Subject<'_>) -> Truth {
+        let known = |known: Option<bool>| known.map_or(Truth::Unknown, Truth::from);
+        let Session { owner, target, status, .. } = subject.session;
+        match self {
+            Self::AccessType(any) => known(subject.access_type().map(|it| any.contains(&it))),
+            Self::Document(any) => {
+                known(subject.document().map(|name| any.iter().any(|it| it.is_match(name))))
             }
-            (Self::Status(any), _) => match &session.status {
-                Some(status) => any.contains(&&**status).into(),
-                None => Truth::Unknown,
-            },
-            (Self::Target(any), _) => any.iter().any(|it| it.is_match(&session.target)).into(),
-            (Self::TargetTags(_), Tags::Unknown(_)) => Truth::Unknown,
-            (Self::TargetTags(all), Tags::Known(tags)) => {
-                let carries = |(key, any): &(String, Vec<Glob>)| {
+            Self::Owner(any) => OwnerPattern::any_is_match(any, owner).into(),
+            Self::Reason(any) => known(subject.reason().map(|reason| {
+                reason.is_some_and(|reason| any.iter().any(|it| it.is_match(reason)))
+            })),
+            Self::Status(any) => known(status.as_deref().map(|it| any.contains(&it))),
+            Self::Target(any) => any.iter().any(|it| it.is_match(target)).into(),
+            Self::TargetTags(all) => known(subject.tags().ok().map(|tags| {
+                all.iter().all(|(key, any)| {
                     tags.get(key).is_some_and(|value| any.iter().any(|it| it.is_match(value)))
-                };
-                all.iter().all(carries).into()
-            }
+                })
+            })),
+        }
+    }
+
+    /// What is not known, where the test's truth is unknown.
+    pub(crate) fn unknown(&self, subject: Subject<'_>) -> Unknown {
+        match self {
+            Self::AccessType(_) => Unknown::AccessTypeNotReturned,
+            Self::Document(_) => Unknown::DocumentNotReturned,
+            Self::Reason(_) => Unknown::ReasonNotReturned,
+            Self::TargetTags(_) => subject.tags().err().unwrap_or(Unknown::TagsNotReturned),
+            Self::Owner(_) | Self::Status(_) | Self::Target(_) => Unknown::StatusNotReturned,
         }
     }
 }

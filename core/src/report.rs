@@ -199,7 +199,7 @@ impl Row {
                 }
                 Tags::Unknown(_) => None,
             },
-            document: Some(document),
+            document,
             status,
             started_at: Some(started_at),
             age_s: Some(step.session.age(now).as_secs()),
@@ -635,9 +635,9 @@ pub(crate) mod tests {
             target: "t".into(),
             started_at: Timestamp::from_second(seconds_after - 1_000).expect("an instant"),
             status: None,
-            document: "d".into(),
+            document: Some("d".into()),
             reason: None,
-            access_type: "".into(),
+            access_type: None,
         }
     }
 
@@ -672,7 +672,7 @@ pub(crate) mod tests {
         let session = Session {
             status: Some("Connected".into()),
             reason: Some("INC-1".into()),
-            access_type: "Standard".into(),
+            access_type: Some("Standard".into()),
             ..session("s-1", 0)
         };
         let step = Step {

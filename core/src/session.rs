@@ -1,17 +1,8 @@
 //! A session as the API returns it (`Record`), and as the rest of the program knows it (`Session`).
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-
-/// The document of a session whose record names none.
-static DEFAULT_DOCUMENT: LazyLock<Arc<str>> = LazyLock::new(|| "SSM-SessionManagerRunShell".into());
-
-/// The access type of a session whose record names none: records are older than the field.
-static DEFAULT_ACCESS_TYPE: LazyLock<Arc<str>> = LazyLock::new(|| "Standard".into());
 
 /// How far in the future a start may lie: clocks differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -78,8 +69,8 @@ pub struct Record {
     pub access_type: Option<Arc<str>>,
 }
 
-/// A session of which everything is known that a verdict may need, but for its target's tags and,
-/// at times, its status.
+/// A session that can be evaluated: its id, owner, target and start are known. What else AWS did not
+/// return is `None`, and unknown to every test.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Session {
     /// `SessionId`: unique in its account and Region.
@@ -92,12 +83,12 @@ pub struct Session {
     pub started_at: Timestamp,
     /// `Status`, if the record has one.
     pub status: Option<Arc<str>>,
-    /// `DocumentName`, or the default document's.
-    pub document: Arc<str>,
-    /// `Reason`: what the user typed; `None` if no reason was given.
+    /// `DocumentName`, if the record has one.
+    pub document: Option<Arc<str>>,
+    /// `Reason`: what the user typed, if the record has it.
     pub reason: Option<Arc<str>>,
-    /// `AccessType`, or `Standard`.
-    pub access_type: Arc<str>,
+    /// `AccessType`, if the record has one.
+    pub access_type: Option<Arc<str>>,
 }
 
 /// What one record turned out to be.
@@ -134,11 +125,9 @@ impl Record {
                     target: target.clone(),
                     started_at: *at,
                     status: self.status,
-                    document: self.document.unwrap_or_else(|| Arc::clone(&DEFAULT_DOCUMENT)),
+                    document: self.document,
                     reason: self.reason,
-                    access_type: self
-                        .access_type
-                        .unwrap_or_else(|| Arc::clone(&DEFAULT_ACCESS_TYPE)),
+                    access_type: self.access_type,
                 });
             }
         };
@@ -221,8 +210,7 @@ mod tests {
         for (record, expected) in table {
             let actual = match record.clone().read(NOW) {
                 Reading::Session(session) => {
-                    assert_eq!(&*session.document, "SSM-SessionManagerRunShell");
-                    assert_eq!((&*session.access_type, session.reason), ("Standard", None));
+                    assert_eq!((session.document, session.access_type, session.reason), (None, None, None));
                     Ok(())
                 }
                 Reading::NotEvaluated(_, why) => Err(why),

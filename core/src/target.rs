@@ -66,10 +66,16 @@ pub enum Tags {
 }
 
 /// What is not known of a session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unknown {
-    /// The record has no status.
+    /// The record has no `AccessType`, and the policy assumes none.
+    AccessTypeNotReturned,
+    /// The record has no `DocumentName`, and the policy assumes none.
+    DocumentNotReturned,
+    /// The record has no `Reason`, and the policy does not assume that none was given.
+    ReasonNotReturned,
+    /// The record has no `Status`.
     StatusNotReturned,
     /// The look-up failed, or there was no time for it.
     TagsLookupFailed,
@@ -79,6 +85,35 @@ pub enum Unknown {
     TagsNotLookedUp,
     /// The look-up did not return the target: it is untagged, new, stopped or gone.
     TagsNotReturned,
+}
+
+impl Unknown {
+    /// What to write into the policy so that a verdict no longer hangs on it, if anything can.
+    #[must_use]
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::AccessTypeNotReturned => Some(
+                "AWS did not return the access type; if none means standard access, write \
+                 `assume: { access_type: Standard }`",
+            ),
+            Self::DocumentNotReturned => Some(
+                "AWS did not return the document; if none means the default one, write \
+                 `assume: { document: SSM-SessionManagerRunShell }`",
+            ),
+            Self::ReasonNotReturned => Some(
+                "AWS did not return a reason; if that means that none was given, write \
+                 `assume: { reason: none }`",
+            ),
+            Self::TagsNotReturned => Some(
+                "AWS did not return the target's tags; tag it, or, if that means that it has none, \
+                 write `assume: { tags: none }`",
+            ),
+            Self::StatusNotReturned
+            | Self::TagsLookupFailed
+            | Self::TagsNoArn
+            | Self::TagsNotLookedUp => None,
+        }
+    }
 }
 
 #[cfg(test)]

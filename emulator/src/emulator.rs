@@ -224,6 +224,13 @@ impl Emulator {
                 if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
                     rows.extend(rows.clone());
                 }
+                let tags = page.get_mut("ResourceTagMappingList").and_then(Value::as_array_mut);
+                if let Some(mappings) = tags {
+                    let without_tags = mappings
+                        .iter()
+                        .map(|it| json!({"ResourceARN": it["ResourceARN"], "Tags": []}));
+                    mappings.extend(without_tags.collect::<Vec<_>>());
+                }
             }),
             Some(FaultKind::EmptyPage) => {
                 let token = call.body.get("NextToken").and_then(Value::as_str);

@@ -41,7 +41,7 @@ pub enum FaultKind {
     CutOff,
     /// `AccessDeniedException`.
     Deny,
-    /// Every row of the page stands there twice.
+    /// Every row of the page stands there twice; of tags, the second time without any.
     DuplicateRows,
     /// A page without rows, though with a token that leads to them; of tags, without such a token.
     EmptyPage,

@@ -93,7 +93,8 @@ fn judge_all(bencher: Bencher<'_, '_>, rules: usize, n: usize, tags: &Tags) {
     let (policy, sessions, now) = (policy(rules), sessions(n), now());
     bencher.counter(ItemsCount::new(n)).bench_local(|| {
         for session in &sessions {
-            let _ = black_box(evaluate(black_box(&policy), now, black_box(session), black_box(tags)));
+            let _ =
+                black_box(evaluate(black_box(&policy), now, black_box(session), black_box(tags)));
         }
     });
 }

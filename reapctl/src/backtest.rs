@@ -7,7 +7,6 @@ use std::{
     collections::{BTreeSet, HashSet},
     fs,
     process::ExitCode,
-    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -16,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
     evaluate::{Verdict, evaluate},
     pattern::short_owner,
-    policy::{Policy, Untagged, duration},
+    policy::{Policy, duration},
     session::{Reading, Session, State},
     target::{Tags, Unknown},
 };
@@ -95,8 +94,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let aws = args.connection.open().await?;
     let now = now();
-    // Every tag that either asks for, as AWS tells them: each has its own idea of untagged targets.
-    let mut both = Policy { untagged: None, ..policy.clone() };
+    // Every tag that either asks for.
+    let mut both = policy.clone();
     both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
     let reading = with_progress("listing", &aws, Box::pin(lives(&aws, &both, now)));
     let (lives, n_not_evaluated) = reading.await?;
@@ -167,11 +166,6 @@ async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Ve
 /// Evaluates one session at every sweep of its life within the history.
 fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> Fate {
     let Life { session, ended_at, tags } = life;
-    let no_tags = Tags::Known(Arc::default());
-    let tags = match (tags, policy.untagged) {
-        (Tags::Unknown(Unknown::TagsNotReturned), Some(Untagged::NoTags)) => &no_tags,
-        _ => tags,
-    };
     let last = ended_at.unwrap_or(now);
     let every_s = every.as_secs().max(60);
     let first = session.started_at.max(now - HISTORY).as_second();

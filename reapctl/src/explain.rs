@@ -11,7 +11,7 @@ use jiff::{Timestamp, Unit};
 use reaper_core::{
     evaluate::{Verdict, evaluate},
     pattern::short_owner,
-    policy::{Condition, Demand, Exemption, Policy, Requirement, Rule, Test},
+    policy::{Condition, Demand, Exemption, Policy, Requirement, Rule, Subject, Test},
     session::{Reading, Record, Session, State},
     target::{Tags, Unknown},
     truth::Truth,
@@ -161,6 +161,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
             println!("session  {}", printable(id));
             println!("owner    {}", printable(&short_owner(owner)));
             println!("target   {}, tags: {}", printable(target), printable(&shown(&tags)));
+            let document = document.as_deref().unwrap_or("not returned");
             println!("document {}", printable(document));
             println!("policy   {} at {now:.0}\n", file.name);
             println!("{explanation}");
@@ -282,6 +283,15 @@ impl Part {
     }
 }
 
+/// A field as AWS told it, or what the policy assumes of it.
+fn told(told: Option<&str>, assumed: Option<&str>) -> String {
+    match (told, assumed) {
+        (Some(value), _) => value.into(),
+        (None, Some(value)) => format!("{value} (assumed)"),
+        (None, None) => "not returned".into(),
+    }
+}
+
 fn yes_or_no(truth: Truth) -> &'static str {
     match truth {
         Truth::False => "no",
@@ -294,13 +304,12 @@ fn yes_or_no(truth: Truth) -> &'static str {
 #[derive(Clone, Copy)]
 struct Facts<'a> {
     now: Timestamp,
-    session: &'a Session,
-    tags: &'a Tags,
+    subject: Subject<'a>,
 }
 
 impl Explanation {
     pub(crate) fn new(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Self {
-        let facts = Facts { now, session, tags };
+        let facts = Facts { now, subject: Subject::new(policy, session, tags) };
         let rules = policy.rules.iter().map(|it| facts.rule(it));
         let exemptions = policy.exemptions.iter().map(|it| facts.exemption(it));
         let verdict = evaluate(policy, now, session, tags);
@@ -333,7 +342,7 @@ impl Explanation {
 
 impl Facts<'_> {
     fn rule(self, rule: &Rule) -> Clause {
-        let Self { now, session, tags } = self;
+        let Self { now, subject } = self;
         let mut parts = self.condition("when", &rule.when);
         parts.extend(rule.unless.iter().flat_map(|it| self.condition("unless", it)));
         let required;
@@ -344,14 +353,14 @@ impl Facts<'_> {
                 parts.push(Part::new("forbid", test, Truth::False, String::new()));
             }
             Demand::Require(all) => {
-                required = Truth::all(all.iter().map(|it| it.is_fulfilled(now, session, tags)));
+                required = Truth::all(all.iter().map(|it| it.is_fulfilled(now, subject)));
                 parts.extend(all.iter().flat_map(|it| self.requirement(it)));
             }
         }
-        let when = rule.when.holds(session, tags);
-        let unless = rule.unless.as_ref().map_or(Truth::False, |it| it.holds(session, tags));
+        let when = rule.when.holds(subject);
+        let unless = rule.unless.as_ref().map_or(Truth::False, |it| it.holds(subject));
         let in_scope = Truth::all([when, !unless]);
-        let violated = rule.is_violated(now, session, tags);
+        let violated = rule.is_violated(now, subject);
         for part in &mut parts {
             part.decides = match violated {
                 Truth::Unknown => {
@@ -382,12 +391,12 @@ impl Facts<'_> {
     }
 
     fn exemption(self, exemption: &Exemption) -> Clause {
-        let Self { now, session, tags } = self;
+        let Self { now, subject } = self;
         let mut parts = self.condition("when", &exemption.when);
         parts.extend(exemption.until.map(|until| {
             Part::new("until", until.to_string(), (now < until).into(), format!("{now:.0}"))
         }));
-        let holds = exemption.holds(now, session, tags);
+        let holds = exemption.holds(now, subject);
         for part in &mut parts {
             part.decides = part.truth == holds;
         }
@@ -396,7 +405,7 @@ impl Facts<'_> {
             Truth::True => "holds",
             Truth::Unknown => "may hold",
         };
-        let in_scope = yes_or_no(exemption.when.holds(session, tags));
+        let in_scope = yes_or_no(exemption.when.holds(subject));
         Clause { kind: "exemption", id: exemption.id.to_string(), in_scope, state, parts }
     }
 
@@ -408,52 +417,54 @@ impl Facts<'_> {
     }
 
     fn requirement(self, requirement: &Requirement) -> Vec<Part> {
-        let Self { now, session, tags } = self;
+        let Self { now, subject } = self;
         let seen = match requirement {
             Requirement::Hours(any) => {
                 let clocks: BTreeSet<String> = any.iter().map(|it| it.clock(now)).collect();
                 clocks.into_iter().collect::<Vec<_>>().join(", ")
             }
             Requirement::MaxAge(_) => {
-                let age = session.age(now);
+                let age = subject.session.age(now);
                 format!("{:#}", age.round(Unit::Millisecond).unwrap_or(age))
             }
             Requirement::Test(test) => return self.test("require", test),
         };
-        let truth = requirement.is_fulfilled(now, session, tags);
+        let truth = requirement.is_fulfilled(now, subject);
         vec![Part::new("require", requirement.to_string(), truth, seen)]
     }
 
     /// One part, or one for each tag key.
     fn test(self, key: &'static str, test: &Test) -> Vec<Part> {
-        let Self { session, tags, .. } = self;
-        let given = |it: &Option<Arc<str>>| it.as_deref().unwrap_or("none").into();
+        let Self { subject, .. } = self;
+        let Subject { session, .. } = subject;
         let seen = match test {
-            Test::AccessType(_) => session.access_type.to_string(),
-            Test::Document(_) => session.document.to_string(),
+            Test::AccessType(_) => told(session.access_type.as_deref(), subject.access_type()),
+            Test::Document(_) => told(session.document.as_deref(), subject.document()),
             Test::Owner(_) => short_owner(&session.owner),
-            Test::Reason(_) => given(&session.reason),
-            Test::Status(_) => given(&session.status),
+            Test::Reason(_) => {
+                told(session.reason.as_deref(), subject.reason().map(|it| it.unwrap_or("none")))
+            }
+            Test::Status(_) => told(session.status.as_deref(), None),
             Test::Target(_) => session.target.to_string(),
             Test::TargetTags(all) => {
                 let one = |it: &(String, _)| {
                     let test = Test::TargetTags(vec![it.clone()]);
-                    let seen = match tags {
-                        Tags::Known(tags) => match tags.get(&it.0) {
+                    let seen = match subject.tags() {
+                        Ok(tags) => match tags.get(&it.0) {
                             Some(value) => shown(&Tags::Known(Arc::new(BTreeMap::from([(
                                 it.0.clone(),
                                 value.clone(),
                             )])))),
                             None => format!("no tag {}", it.0),
                         },
-                        Tags::Unknown(why) => name(*why),
+                        Err(why) => name(why),
                     };
-                    Part::new(key, test.to_string(), test.holds(session, tags), seen)
+                    Part::new(key, test.to_string(), test.holds(subject), seen)
                 };
                 return all.iter().map(one).collect();
             }
         };
-        vec![Part::new(key, test.to_string(), test.holds(session, tags), seen)]
+        vec![Part::new(key, test.to_string(), test.holds(subject), seen)]
     }
 }
 
@@ -489,6 +500,9 @@ impl fmt::Display for Explanation {
         let is_certain = |it: &Clause| it.state == "violated";
         if self.verdict.name() == "violation" && !self.clauses.iter().any(is_certain) {
             write!(f, " (one of them, however the unknown turns out)")?;
+        }
+        if let Some(remedy) = self.verdict.unknown().and_then(Unknown::remedy) {
+            write!(f, "\n{remedy}")?;
         }
         Ok(())
     }

@@ -49,7 +49,8 @@ pub struct Parameter {
 /// What `GetResources` returned.
 #[derive(Debug)]
 pub struct TaggedResources {
-    /// The tags by ARN; `None` where the answer lacks them, or a key.
+    /// The tags by ARN; `None` where the answer lacks them or a key, or names the ARN twice
+    /// with other tags.
     pub tags: BTreeMap<String, Option<BTreeMap<String, String>>>,
     /// Whether an ARN that is not there has nothing to say; else there were further pages.
     pub is_all: bool,
@@ -193,12 +194,18 @@ impl Ssm {
         let mappings = answer.resource_tag_mapping_list.unwrap_or_default();
         let is_all = answer.pagination_token.is_none_or(|it| it.is_empty())
             && mappings.iter().all(|it| it.resource_arn.is_some());
-        let tags = mappings.into_iter().filter_map(|it| {
-            let tags = it.tags.filter(|tags| tags.iter().all(|it| !it.key.is_empty()));
-            let tags = tags.map(|it| it.into_iter().map(|it| (it.key, it.value)).collect());
-            Some((it.resource_arn?, tags))
-        });
-        Ok(TaggedResources { tags: tags.collect(), is_all })
+        let mut tags = BTreeMap::new();
+        for mapping in mappings {
+            let Some(arn) = mapping.resource_arn else { continue };
+            let told = mapping.tags.filter(|tags| tags.iter().all(|it| !it.key.is_empty()));
+            let told = told.map(|it| it.into_iter().map(|it| (it.key, it.value)).collect());
+            // An answer that names a resource twice, otherwise, does not say which is true.
+            let contradict = |known: &mut Option<_>| {
+                *known = known.take().filter(|it| Some(it) == told.as_ref())
+            };
+            tags.entry(arn).and_modify(contradict).or_insert_with(|| told.clone());
+        }
+        Ok(TaggedResources { tags, is_all })
     }
 
     /// A parameter's value and version: `GetParameter`.

@@ -1,23 +1,20 @@
 //! Looks up the tags of targets, as few as the verdicts need.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Budget,
     aws::{CallError, MAX_ARNS, Ssm},
 };
 use reaper_core::{
-    policy::{Policy, Untagged},
+    policy::Policy,
     target::{Scope, Tags, Unknown},
 };
 
 /// What is known of each of these targets' tags, and what went wrong on the way.
 ///
-/// Only the policy's tag keys are kept. A look-up that fails leaves its targets unknown, whatever
-/// the policy says of untagged ones.
+/// Only the policy's tag keys are kept. A look-up that fails, or whose answer names a target twice,
+/// leaves its targets unknown, whatever the policy assumes of those that are not returned.
 pub async fn look_up(
     ssm: &Ssm,
     scope: Option<&Scope>,
@@ -43,17 +40,10 @@ pub async fn look_up(
         }
         for arn in batch {
             let tags = match &answer {
-                Ok(answer) => match (
-                    answer.tags.get(*arn),
-                    answer.is_all,
-                    policy.untagged.unwrap_or_default(),
-                ) {
-                    (Some(Some(tags)), _, _) => Tags::Known(relevant(policy, tags).into()),
-                    (None, true, Untagged::NoTags) => Tags::Known(Arc::default()),
-                    (None, true, Untagged::Unknown) => Tags::Unknown(Unknown::TagsNotReturned),
-                    (Some(None), _, _) | (None, false, _) => {
-                        Tags::Unknown(Unknown::TagsLookupFailed)
-                    }
+                Ok(answer) => match (answer.tags.get(*arn), answer.is_all) {
+                    (Some(Some(tags)), _) => Tags::Known(relevant(policy, tags).into()),
+                    (None, true) => Tags::Unknown(Unknown::TagsNotReturned),
+                    (Some(None), _) | (None, false) => Tags::Unknown(Unknown::TagsLookupFailed),
                 },
                 Err(_) => Tags::Unknown(Unknown::TagsLookupFailed),
             };

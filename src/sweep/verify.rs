@@ -191,9 +191,9 @@ mod tests {
             target: "t".into(),
             started_at: Timestamp::UNIX_EPOCH,
             status: status.map(Into::into),
-            document: "d".into(),
+            document: None,
             reason: None,
-            access_type: "".into(),
+            access_type: None,
         };
         let step = Step {
             session: Box::new(session),

@@ -337,16 +337,16 @@ async fn a_record_without_an_id_counts_once_also_if_the_listing_begins_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tag_look_up_that_fails_leaves_undetermined_whom_the_tags_decide_about() {
-    let policy = |untagged: &str| inline(&format!("{POLICY}untagged: {untagged}\n"));
-    for (play, untagged) in [
+    let policy = |tags: &str| inline(&format!("{POLICY}assume: {{ tags: {tags} }}\n"));
+    for (play, tags) in [
         (FaultKind::Deny, "unknown"),
-        (FaultKind::Deny, "no-tags"), // Even then: a failed look-up is not an answer.
-        (FaultKind::InternalError, "no-tags"),
-        (FaultKind::Throttle, "no-tags"),
+        (FaultKind::Deny, "none"), // Even then: a failed look-up is not an answer.
+        (FaultKind::InternalError, "none"),
+        (FaultKind::Throttle, "none"),
     ] {
         let fault = Fault::new(TAGS, 1, play).always();
         let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
-        let stage = Stage { policy: policy(untagged), ..stage };
+        let stage = Stage { policy: policy(tags), ..stage };
         let report = stage.sweep().await;
         let it = report.verdicts;
         assert_eq!((it.compliant, it.exempt, it.undetermined), (1, 1, 6));
@@ -396,7 +396,7 @@ async fn the_tags_of_containers_are_those_of_their_task_and_odd_targets_stay_und
 async fn an_answer_that_says_there_is_more_leaves_the_rest_unknown() {
     let body = r#"{"PaginationToken": "more", "ResourceTagMappingList": []}"#;
     let fault = Fault::new(TAGS, 1, FaultKind::Body(body.into()));
-    let policy = inline(&format!("{POLICY}untagged: no-tags\n"));
+    let policy = inline(&format!("{POLICY}assume: {{ tags: none }}\n"));
     let stage = Stage { policy, ..Stage::with_faults(Wire::InProcess, 0, vec![fault]) };
     let report = stage.sweep().await;
     assert_eq!(report.verdicts.undetermined, 6);

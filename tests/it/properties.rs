@@ -80,9 +80,9 @@ fn session() -> impl Strategy<Value = Session> {
             target: target.into(),
             started_at: NOW - SignedDuration::from_mins(minutes),
             status: status.map(Into::into),
-            document: document.into(),
+            document: Some(document.into()),
             reason: reason.map(Into::into),
-            access_type: "Standard".into(),
+            access_type: Some("Standard".into()),
         },
     )
 }

@@ -58,7 +58,7 @@ async fn a_policy_that_needs_no_tags_asks_for_none() {
 
 #[tokio::test(start_paused = true)]
 async fn untagged_targets_have_no_tags_if_the_policy_says_so() {
-    let policy = format!("{POLICY}untagged: no-tags\n");
+    let policy = format!("{POLICY}assume: {{ tags: none }}\n");
     let stage = Stage { policy: inline(&policy), ..Stage::new(Wire::InProcess, fleet(0)) };
     let report = stage.sweep().await;
     assert_eq!(report.outcomes.terminated, 5);

@@ -298,11 +298,16 @@ fn read_tags<'a>(
                 None => Tags::Failed,
                 Some(answer) => {
                     let all = answer["ResourceTagMappingList"].as_array().into_iter().flatten();
-                    let mapping = all.clone().find(|it| it["ResourceARN"] == arn);
+                    let mut named = all.clone().filter(|it| it["ResourceARN"] == arn);
+                    let mapping = named.next();
+                    let differs =
+                        mapping.is_some_and(|it| named.any(|other| other["Tags"] != it["Tags"]));
                     let is_all = answer["PaginationToken"].as_str().is_none_or(str::is_empty)
                         && all.clone().all(|it| it["ResourceARN"].is_string());
                     let untold = || if is_all { model.untagged() } else { Tags::Failed };
-                    mapping.map_or_else(untold, |it| tag_set(it).map_or(Tags::Failed, Tags::Known))
+                    mapping.map_or_else(untold, |it| {
+                        tag_set(it).filter(|_| !differs).map_or(Tags::Failed, Tags::Known)
+                    })
                 }
             };
             tags.insert(arn.to_owned(), told);

@@ -23,7 +23,11 @@ pub(crate) struct Model {
     pub(crate) max_terminations: usize,
     pub(crate) percent: usize,
     pub(crate) min_violations: usize,
-    untagged_is_no_tags: bool,
+    /// What is taken for what is not returned.
+    assumes_no_tags: bool,
+    assumed_document: Option<&'static str>,
+    assumed_access_type: Option<&'static str>,
+    assumes_no_reason: bool,
     pub(crate) is_paused: bool,
 }
 
@@ -111,9 +115,10 @@ pub(crate) struct Listed {
     pub(crate) started_ms: i64,
     role: String,
     status: Option<String>,
-    document: String,
-    reason: Option<String>,
-    access_type: String,
+    document: Option<String>,
+    /// `Some(None)`: none was given.
+    reason: Option<Option<String>>,
+    access_type: Option<String>,
 }
 
 impl Listed {
@@ -130,9 +135,9 @@ impl Listed {
             started_ms,
             role: text("Owner")?.split('/').nth(1)?.to_owned(),
             status: text("Status"),
-            document: text("DocumentName").unwrap_or_else(|| "SSM-SessionManagerRunShell".into()),
-            reason: text("Reason"),
-            access_type: text("AccessType").unwrap_or_else(|| "Standard".into()),
+            document: text("DocumentName"),
+            reason: text("Reason").map(Some),
+            access_type: text("AccessType"),
         })
     }
 }
@@ -220,11 +225,12 @@ impl Test {
     /// `None` where nobody knows.
     fn holds(&self, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         match self {
-            Self::AccessType(name) => Some(it.access_type == *name),
-            Self::Document(name) => Some(it.document == *name),
+            Self::AccessType(name) => it.access_type.as_deref().map(|it| it == *name),
+            Self::Document(name) => it.document.as_deref().map(|it| it == *name),
             Self::Owner(roles) => Some(roles.iter().any(|role| role.is(&it.role))),
             Self::Reason(beginning) => {
-                Some(it.reason.as_ref().is_some_and(|it| it.starts_with(beginning)))
+                let reason = it.reason.as_ref();
+                reason.map(|it| it.as_ref().is_some_and(|it| it.starts_with(beginning)))
             }
             Self::Status(name) => it.status.as_deref().map(|it| it == *name),
             Self::Target(beginning) => Some(it.target.starts_with(beginning)),
@@ -377,7 +383,10 @@ impl Model {
             max_terminations: max,
             percent: [25, 100, 100, 100][rng.usize(..4)],
             min_violations: [2, 10, 100][rng.usize(..3)],
-            untagged_is_no_tags: rng.bool(),
+            assumes_no_tags: rng.bool(),
+            assumed_document: rng.bool().then(|| DOCUMENTS[rng.usize(..DOCUMENTS.len())]),
+            assumed_access_type: rng.bool().then(|| ACCESS_TYPES[rng.usize(..ACCESS_TYPES.len())]),
+            assumes_no_reason: rng.bool(),
             is_paused: rng.u8(..16) == 0,
         }
     }
@@ -410,12 +419,17 @@ impl Model {
             writeln!(text, "  - {{ id: e{i}, when: {}{until} }}", when.yaml()).unwrap();
         }
         let Self { max_terminations, percent, min_violations, is_paused, .. } = self;
-        let untagged = if self.untagged_is_no_tags { "no-tags" } else { "unknown" };
+        let none_or_unknown = |is_none| if is_none { "none" } else { "unknown" };
+        let tags = none_or_unknown(self.assumes_no_tags);
+        let reason = none_or_unknown(self.assumes_no_reason);
+        let document = self.assumed_document.unwrap_or("unknown");
+        let access_type = self.assumed_access_type.unwrap_or("unknown");
         write!(
             text,
             "limits: {{ max_terminations: {max_terminations}, \
              circuit_breaker: {{max_percent: {percent}, min_violations: {min_violations} }} }}\n\
-             untagged: {untagged}\npaused: {is_paused}\n"
+             assume: {{ tags: {tags}, document: {document}, access_type: {access_type}, \
+             reason: {reason} }}\npaused: {is_paused}\n"
         )
         .unwrap();
         text
@@ -424,6 +438,7 @@ impl Model {
     /// The verdicts that may be given: one, but where the status is not known, or where it makes no
     /// difference whether a session is exempt or compliant.
     pub(crate) fn verdicts(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<Verdict> {
+        let it = &self.assumed(it);
         if let Some(verdict) = self.verdict(now_ms, it, None) {
             return BTreeSet::from([verdict]); // Nobody needs its tags.
         }
@@ -438,23 +453,43 @@ impl Model {
         if 1 < found.len() && found.contains(&Verdict::Violation) {
             return BTreeSet::from([Verdict::Undetermined]);
         }
-        if *tags == Tags::Failed && it.status.is_some() {
+        let rest_is_known = it.status.is_some()
+            && it.document.is_some()
+            && it.access_type.is_some()
+            && it.reason.is_some();
+        if *tags == Tags::Failed && rest_is_known {
             return BTreeSet::from([Verdict::Undetermined]); // They will be asked for again.
         }
-        if *tags == Tags::Failed || 1 < found.len() {
+        // Reasons are not completed, and not more than 256 ways are tried.
+        let is_vague = it.reason.is_none()
+            || ((it.document.is_none() || it.access_type.is_none())
+                && (it.status.is_none() || known.is_none()));
+        if *tags == Tags::Failed || 1 < found.len() || is_vague {
             found.insert(Verdict::Undetermined);
         }
         found
     }
 
+    /// The session, with what the policy assumes of what was not returned.
+    fn assumed(&self, it: &Listed) -> Listed {
+        let text = |it: Option<&str>| it.map(ToOwned::to_owned);
+        Listed {
+            document: it.document.clone().or_else(|| text(self.assumed_document)),
+            access_type: it.access_type.clone().or_else(|| text(self.assumed_access_type)),
+            reason: it.reason.clone().or_else(|| self.assumes_no_reason.then_some(None)),
+            ..it.clone()
+        }
+    }
+
     /// Whether the session is a violator in whatever way the unknown turns out.
     pub(crate) fn condemns(&self, now_ms: i64, it: &Listed, tags: &Tags) -> bool {
-        self.outcomes(now_ms, it, tags) == BTreeSet::from([Verdict::Violation])
+        self.outcomes(now_ms, &self.assumed(it), tags) == BTreeSet::from([Verdict::Violation])
     }
 
     /// The ids of the rules that a violator violates for certain; none if it is only known that it
     /// violates one of them. Of a violator by what is known without its tags, only those.
     pub(crate) fn violated(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<String> {
+        let it = &self.assumed(it);
         let known = match tags {
             Tags::Known(tags) => Some(tags),
             Tags::Failed | Tags::Untold => None,
@@ -477,7 +512,9 @@ impl Model {
 
     /// Whether the verdict cannot be told without the tags of its target.
     pub(crate) fn needs_tags(&self, now_ms: i64, it: &Listed) -> bool {
-        self.verdict(now_ms, it, None).is_none()
+        let it = &self.assumed(it);
+        let tells = |tags: &TagSet| self.verdict(now_ms, it, Some(tags)).is_some();
+        self.verdict(now_ms, it, None).is_none() && Self::every_tag_set().iter().any(tells)
     }
 
     fn outcomes(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<Verdict> {
@@ -488,7 +525,7 @@ impl Model {
 
     /// What is known of a target that an answer does not speak of.
     pub(crate) fn untagged(&self) -> Tags {
-        if self.untagged_is_no_tags { Tags::Known(TagSet::new()) } else { Tags::Untold }
+        if self.assumes_no_tags { Tags::Known(TagSet::new()) } else { Tags::Untold }
     }
 
     /// The session and its tags, completed in every way that conditions can tell apart.
@@ -501,9 +538,34 @@ impl Model {
             Some(status) => vec![status.as_str()],
             None => STATUSES.into_iter().chain(["Unheard"]).collect(),
         };
-        let complete = |status: &str| Listed { status: Some(status.into()), ..it.clone() };
-        let with_tags = |it: Listed| tags.iter().map(move |tags| (it.clone(), tags.clone()));
-        statuses.into_iter().map(complete).flat_map(with_tags).collect()
+        let either = |known: &Option<String>, all: &[&str]| match known {
+            Some(known) => vec![known.clone()],
+            None => all.iter().copied().chain(["Unheard"]).map(ToOwned::to_owned).collect(),
+        };
+        let reasons = match &it.reason {
+            Some(reason) => vec![reason.clone()],
+            None => [None, Some("INC-"), Some("CHG-"), Some("?")]
+                .map(|it| it.map(ToOwned::to_owned))
+                .to_vec(),
+        };
+        let mut all = Vec::new();
+        for status in statuses {
+            for document in either(&it.document, &DOCUMENTS) {
+                for access_type in either(&it.access_type, &ACCESS_TYPES) {
+                    for reason in &reasons {
+                        let it = Listed {
+                            status: Some(status.into()),
+                            document: Some(document.clone()),
+                            access_type: Some(access_type.clone()),
+                            reason: Some(reason.clone()),
+                            ..it.clone()
+                        };
+                        all.extend(tags.iter().map(|tags| (it.clone(), tags.clone())));
+                    }
+                }
+            }
+        }
+        all
     }
 
     fn every_tag_set() -> Vec<TagSet> {

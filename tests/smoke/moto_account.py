@@ -209,7 +209,7 @@ class MotoAccount(unittest.TestCase):
         self.assertEqual(set(self.asked), asked)
 
         # An edit holds from the next sweep on.
-        edited = POLICY + "paused: true\nuntagged: no-tags\n"
+        edited = POLICY + "paused: true\nassume: { tags: none }\n"
         self.ssm.put_parameter(Name=PARAMETER, Type="String", Value=edited, Overwrite=True)
         _, report = self.sweep({})
         self.assertEqual(report["policy"]["version"], 2)

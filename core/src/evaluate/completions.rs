@@ -7,9 +7,10 @@ use std::{
 
 use crate::{
     pattern::Glob,
-    policy::{STATUSES, Test},
+    policy::{ACCESS_TYPES, STATUSES, Subject, Test},
     session::Session,
     target::Tags,
+    truth::Truth,
 };
 
 /// The most completions that are tried: beyond, what is not known stays so.
@@ -17,6 +18,8 @@ const MAX_COMPLETIONS: usize = 256;
 
 /// What may be unknown, with every value that the tests can tell apart.
 enum Open<'a> {
+    AccessType(Vec<Arc<str>>),
+    Document(Vec<Arc<str>>),
     Status(Vec<Arc<str>>),
     /// The value is `None` where the target does not carry the key.
     Tag(&'a str, Vec<Option<String>>),
@@ -25,86 +28,116 @@ enum Open<'a> {
 impl Open<'_> {
     fn n_values(&self) -> usize {
         match self {
-            Self::Status(values) => values.len(),
+            Self::AccessType(values) | Self::Document(values) | Self::Status(values) => {
+                values.len()
+            }
             Self::Tag(_, values) => values.len(),
         }
     }
 }
 
-/// Whether every value that the test can tell apart can be named: of a tag's value it may ask for a
-/// text, for `*` or for `?*`, and for no other pattern.
+/// Whether every value that the test can tell apart can be named: of a tag or a document it may ask
+/// for a text, for `*` or for `?*`, and for no other pattern; a reason is asked for by patterns alone.
 pub(crate) fn can_be_completed(test: &Test) -> bool {
     let is_nameable = |it: &Glob| {
         let glob = it.to_string();
         ["*", "?*"].contains(&glob.as_str()) || !glob.contains(['*', '?'])
     };
-    let Test::TargetTags(all) = test else { return true };
-    all.iter().all(|(_, globs)| globs.iter().all(is_nameable))
+    match test {
+        Test::Document(globs) => globs.iter().all(is_nameable),
+        Test::Reason(_) => false,
+        Test::TargetTags(all) => all.iter().all(|(_, globs)| globs.iter().all(is_nameable)),
+        Test::AccessType(_) | Test::Owner(_) | Test::Status(_) | Test::Target(_) => true,
+    }
 }
 
-/// The session and its tags, completed in every way that these tests can tell apart, at most 256.
+/// The texts that the globs name, and one that none of them names.
+fn named(globs: &[Glob], values: &mut BTreeSet<String>) {
+    for glob in globs {
+        match glob.to_string().as_str() {
+            "*" => {} // Every text, and so any other text as well.
+            "?*" => drop(values.insert(String::new())),
+            text => drop(values.insert(text.to_owned())),
+        }
+    }
+}
+
+/// A text that is none of these: it is longer than each.
+fn another(values: &BTreeSet<String>) -> String {
+    values.iter().fold("x".to_owned(), |all, it| all + it)
+}
+
+/// The session and its tags, completed in every way that these tests, each of which is open, can tell
+/// apart, at most 256.
 ///
 /// `None` if there are more, or if a test cannot be completed.
 pub(crate) fn completions<'a>(
     tests: impl Iterator<Item = &'a Test>,
-    session: &Session,
-    tags: &Tags,
+    subject: Subject<'_>,
 ) -> Option<impl Iterator<Item = (Session, Tags)>> {
-    let mut asked: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    let mut asks_status = false;
-    for test in tests {
+    let mut tags: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut documents = BTreeSet::new();
+    let (mut asks_access_type, mut asks_document, mut asks_status) = (false, false, false);
+    for test in tests.filter(|it| it.holds(subject) == Truth::Unknown) {
         if !can_be_completed(test) {
             return None;
         }
-        match (test, tags) {
-            (Test::Status(_), _) => asks_status = true,
-            (Test::TargetTags(all), Tags::Unknown(_)) => {
+        match test {
+            Test::AccessType(_) => asks_access_type = true,
+            Test::Document(globs) => {
+                asks_document = true;
+                named(globs, &mut documents);
+            }
+            Test::Status(_) => asks_status = true,
+            Test::TargetTags(all) => {
                 for (key, globs) in all {
-                    let values = asked.entry(key).or_default();
-                    for glob in globs {
-                        match glob.to_string().as_str() {
-                            "*" => {} // Every text, and so any other text below.
-                            "?*" => drop(values.insert(String::new())),
-                            text => drop(values.insert(text.to_owned())),
-                        }
-                    }
+                    named(globs, tags.entry(key).or_default());
                 }
             }
-            _ => {}
+            Test::Owner(_) | Test::Reason(_) | Test::Target(_) => {}
         }
     }
     let tag = |(key, values): (_, BTreeSet<String>)| {
-        // Longer than each, and so another one.
-        let other = values.iter().fold("x".to_owned(), |all, it| all + it);
-        Open::Tag(
-            key,
-            [None, Some(other)].into_iter().chain(values.into_iter().map(Some)).collect(),
-        )
+        let other = Some(another(&values));
+        Open::Tag(key, [None, other].into_iter().chain(values.into_iter().map(Some)).collect())
     };
-    let mut open: Vec<Open<'_>> = asked.into_iter().map(tag).collect();
-    if asks_status && session.status.is_none() {
-        let unheard_of = "";
-        open.push(Open::Status(STATUSES.into_iter().chain([unheard_of]).map(Into::into).collect()));
+    let mut open: Vec<Open<'_>> = tags.into_iter().map(tag).collect();
+    let and_unheard_of =
+        |known: &[&str]| known.iter().copied().chain([""]).map(Into::into).collect();
+    if asks_access_type {
+        open.push(Open::AccessType(and_unheard_of(&ACCESS_TYPES)));
+    }
+    if asks_document {
+        let other = another(&documents);
+        // Every document has a name.
+        let names = documents.into_iter().filter(|it| !it.is_empty()).chain([other]);
+        open.push(Open::Document(names.map(Into::into).collect()));
+    }
+    if asks_status {
+        open.push(Open::Status(and_unheard_of(&STATUSES)));
     }
     let n = open.iter().try_fold(1_usize, |n, it| n.checked_mul(it.n_values()))?;
+    let Subject { session, tags, .. } = subject;
     let complete = move |mut i: usize| {
-        let mut completed = (session.clone(), tags.clone());
+        let mut completed = session.clone();
         let mut carried = BTreeMap::new();
         for it in &open {
             let value = i % it.n_values();
             i /= it.n_values();
             match it {
-                Open::Status(values) => completed.0.status = values.get(value).cloned(),
+                Open::AccessType(values) => completed.access_type = values.get(value).cloned(),
+                Open::Document(values) => completed.document = values.get(value).cloned(),
+                Open::Status(values) => completed.status = values.get(value).cloned(),
                 Open::Tag(key, values) => {
                     let value = values.get(value).cloned().flatten();
                     carried.extend(value.map(|it| ((*key).to_owned(), it)));
                 }
             }
         }
-        if matches!(tags, Tags::Unknown(_)) {
-            completed.1 = Tags::Known(carried.into());
+        match subject.tags() {
+            Ok(_) => (completed, tags.clone()),
+            Err(_) => (completed, Tags::Known(carried.into())),
         }
-        completed
     };
     (n <= MAX_COMPLETIONS).then(|| (0..n).map(complete))
 }
@@ -114,7 +147,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{policy::Policy, policy::Rule, target::Unknown};
+    use crate::{
+        policy::{Policy, Rule},
+        target::Unknown,
+    };
 
     /// Of a session on a target whose tags AWS does not tell.
     fn completions_of(when: &str, status: Option<&str>) -> Option<Vec<(Session, Tags)>> {
@@ -128,13 +164,13 @@ mod tests {
             target: "".into(),
             started_at: Timestamp::UNIX_EPOCH,
             status: status.map(Into::into),
-            document: "".into(),
+            document: None,
             reason: None,
-            access_type: "".into(),
+            access_type: None,
         };
         let tags = Tags::Unknown(Unknown::TagsNotReturned);
-        let all = completions(policy.rules.iter().flat_map(Rule::tests), &session, &tags)?;
-        Some(all.collect())
+        let subject = Subject::new(&policy, &session, &tags);
+        completions(policy.rules.iter().flat_map(Rule::tests), subject).map(Iterator::collect)
     }
 
     #[test]

@@ -15,8 +15,8 @@ use regex_lite::RegexBuilder;
 use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::{
-    Condition, Demand, Exemption, Hours, Limits, Policy, Requirement, Rule, STATUSES, Test,
-    Untagged, schema,
+    ACCESS_TYPES, Assume, Assumed, Condition, Demand, Exemption, Hours, Limits, Policy,
+    Requirement, Rule, STATUSES, Test, schema,
     yaml::{self, Node, Value},
 };
 use crate::pattern::{Glob, OwnerPattern};
@@ -104,7 +104,7 @@ pub(super) const POLICY: [Field; 7] = [
     ("rules", schema::rules),
     ("exemptions", schema::exemptions),
     ("limits", schema::limits),
-    ("untagged", schema::untagged),
+    ("assume", schema::assume),
     ("paused", schema::paused),
 ];
 
@@ -152,7 +152,13 @@ pub(super) const REQUIREMENTS: [Key<Requirement>; 7] = [
     ("hours", schema::hours, Reader::hours),
 ];
 
-pub(super) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
+/// The keys of `assume`: of each field that AWS may not return.
+pub(super) const ASSUME: [Field; 4] = [
+    ("tags", schema::assume_none),
+    ("document", schema::assume_document),
+    ("access_type", schema::assume_access_type),
+    ("reason", schema::assume_none),
+];
 
 /// More than any fleet has.
 pub(super) const MAX_COUNT: u32 = 1_000_000;
@@ -188,7 +194,7 @@ pub(super) struct Reader {
 
 impl Reader {
     fn policy(&mut self, node: &Node) -> Option<Policy> {
-        let [version, tag_keys, rules, exemptions, limits, untagged, paused] =
+        let [version, tag_keys, rules, exemptions, limits, assume, paused] =
             self.fields("the policy", node, POLICY.map(|it| it.0))?;
         match version {
             Some(it) => drop(self.integer("version", it, 1..=1)),
@@ -204,14 +210,14 @@ impl Reader {
         let exemptions =
             exemptions.map_or(Some(Vec::new()), |it| self.items("exemptions", it, Self::exemption));
         let limits = limits.map_or(Some(Limits::default()), |it| self.limits(it));
-        let untagged = untagged.map_or(Some(None), |it| self.untagged(it).map(Some));
+        let assume = assume.map_or(Some(Assume::default()), |it| self.assume(it));
         let paused = paused.map_or(Some(false), |it| self.boolean("paused", it));
         Some(Policy {
             tag_keys: tag_keys?,
             rules: rules?,
             exemptions: exemptions?,
             limits: limits?,
-            untagged: untagged?,
+            assume: assume?,
             paused: paused?,
         })
     }
@@ -441,13 +447,38 @@ impl Reader {
         })
     }
 
-    fn untagged(&mut self, node: &Node) -> Option<Untagged> {
+    fn assume(&mut self, node: &Node) -> Option<Assume> {
+        let [tags, document, access_type, reason] =
+            self.fields("`assume`", node, ASSUME.map(|it| it.0))?;
+        let none = |text: &str| (text == "none").then_some(());
+        let is_name = |it: char| it.is_ascii_alphanumeric() || "_-.".contains(it);
+        let name =
+            |text: &str| (!text.is_empty() && text.chars().all(is_name)).then(|| text.into());
+        let known = |text: &str| ACCESS_TYPES.into_iter().find(|it| *it == text);
+        let document_form = "the name of a document, such as `SSM-SessionManagerRunShell`,";
+        let assume = (
+            self.assumed("tags", "`none`", tags, none),
+            self.assumed("document", document_form, document, name),
+            self.assumed("access_type", "`Standard`, `JustInTime`", access_type, known),
+            self.assumed("reason", "`none`", reason, none),
+        );
+        let (tags, document, access_type, reason) = (assume.0?, assume.1?, assume.2?, assume.3?);
+        Some(Assume { access_type, document, reason, tags })
+    }
+
+    /// One key of `assume`: `unknown`, or what its field is assumed to be.
+    fn assumed<T>(
+        &mut self,
+        what: &str,
+        form: &str,
+        node: Option<&Node>,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<Assumed<T>> {
+        let Some(node) = node else { return Some(Assumed::Unsaid) };
         match &node.value {
-            Value::Text(it) if it == "no-tags" => Some(Untagged::NoTags),
-            Value::Text(it) if it == "unknown" => Some(Untagged::Unknown),
-            other => {
-                self.fail(node, format!("`untagged` must be `unknown` or `no-tags`, not {other}"))
-            }
+            Value::Text(text) if text == "unknown" => Some(Assumed::Unknown),
+            Value::Text(text) if let Some(value) = read(text) => Some(Assumed::Is(value)),
+            other => self.fail(node, format!("`{what}` must be {form} or `unknown`, not {other}")),
         }
     }
 
@@ -699,14 +730,14 @@ exemptions:
 limits:
   max_terminations: 0
   circuit_breaker: 150%
-untagged: maybe
+assume: { tags: maybe }
 paused: "yes"
 "#,
             &[
                 "line 1, column 10: `version` must be 1, not `2`",
                 "line 2, column 17: the tag key `env` stands here twice",
                 "line 3, column 1: the policy has no key `colour`; it has `version`, `tag_keys`, \
-                 `rules`, `exemptions`, `limits`, `untagged`, `paused`",
+                 `rules`, `exemptions`, `limits`, `assume`, `paused`",
                 "line 5, column 9: an `id` has 1 to 64 letters, digits, `-`, `_` or `.`, not `a b`",
                 "line 6, column 13: `when` has no key `target_tag`; did you mean `target_tags`?",
                 "line 7, column 25: `max_age` must be a duration above zero such as `90s`, `30m`, \
@@ -728,7 +759,7 @@ paused: "yes"
                  not `tomorrow`",
                 "line 25, column 21: `max_terminations` must be a number from 1 to 1000000, not `0`",
                 "line 26, column 20: `circuit_breaker` must be a mapping with `max_percent`, `min_violations`, not `150%`",
-                "line 27, column 11: `untagged` must be `unknown` or `no-tags`, not `maybe`",
+                "line 27, column 17: `tags` must be `none` or `unknown`, not `maybe`",
                 "line 28, column 9: `paused` must be `true` or `false`, not `yes`",
             ],
         );
@@ -826,7 +857,7 @@ paused: "yes"
                 policy.limits,
                 Limits { max_terminations: 50, max_percent: 50, min_violations: 10 }
             );
-            assert_eq!((policy.untagged, policy.paused), (None, false));
+            assert_eq!((policy.assume, policy.paused), (Assume::default(), false));
         }
     }
 
@@ -866,7 +897,7 @@ exemptions:
 limits:
   max_terminations: 7
   circuit_breaker: { max_percent: 20, min_violations: 3 }
-untagged: no-tags
+assume: { tags: none, document: SSM-SessionManagerRunShell, access_type: Standard, reason: unknown }
 paused: true
 "#,
         );
@@ -921,6 +952,12 @@ paused: true
             policy.limits,
             Limits { max_terminations: 7, max_percent: 20, min_violations: 3 }
         );
-        assert_eq!((policy.untagged, policy.paused), (Some(Untagged::NoTags), true));
+        let assume = Assume {
+            access_type: Assumed::Is("Standard"),
+            document: Assumed::Is("SSM-SessionManagerRunShell".into()),
+            reason: Assumed::Unknown,
+            tags: Assumed::Is(()),
+        };
+        assert_eq!((policy.assume, policy.paused), (assume, true));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Condition, Demand, Exemption, Policy, Requirement, Rule, Test};
+use super::{Assume, Assumed, Condition, Demand, Exemption, Policy, Requirement, Rule, Test};
 
 pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -20,14 +20,9 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
         } else if when.0.is_empty() {
             let end = until.map_or(String::new(), |it| format!(" before {it}"));
             warnings.push(format!("the exemption `{id}` is for all: no session is ended{end}"));
-        } else if policy.untagged.is_none() && uses_tags(when) {
-            warnings.push(format!(
-                "the exemption `{id}` asks for tags, and a target that was never tagged is \
-                 unknown: violators there stay undetermined for ever; write `untagged: no-tags`, \
-                 or `untagged: unknown` if that is meant"
-            ));
         }
     }
+    warnings.extend(unsaid(policy));
     // Of an exemption for all it is said once, not of every rule.
     let lasting = policy.exemptions.iter().filter(|it| it.until.is_none() && !it.when.0.is_empty());
     let lasting: Vec<_> = lasting.map(|it| (&*it.id, Allowed::by(&it.when.0))).collect();
@@ -46,8 +41,45 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     warnings
 }
 
-fn uses_tags(condition: &Condition) -> bool {
-    condition.0.iter().any(|it| matches!(it, Test::TargetTags(_)))
+/// What AWS often does not return, which the policy asks for and says nothing of.
+fn unsaid(policy: &Policy) -> Vec<String> {
+    let Assume { access_type, document, reason, tags } = &policy.assume;
+    let exempting = || policy.exemptions.iter().flat_map(|it| &it.when.0);
+    let tests = || policy.rules.iter().flat_map(Rule::tests).chain(exempting());
+    let mut warnings = Vec::new();
+    let mut warn = |asks: bool, what: &str, key: &str, value: &str| {
+        if asks {
+            warnings.push(format!(
+                "{what}: there, whatever asks for it stays undetermined for ever; write \
+                 `assume: {{ {key}: {value} }}`, or `assume: {{ {key}: unknown }}` if that is meant"
+            ));
+        }
+    };
+    warn(
+        *tags == Assumed::Unsaid && exempting().any(|it| matches!(it, Test::TargetTags(_))),
+        "an exemption asks for tags, and AWS does not return a target that was never tagged",
+        "tags",
+        "none",
+    );
+    warn(
+        *document == Assumed::Unsaid && tests().any(|it| matches!(it, Test::Document(_))),
+        "the policy asks for the document, and AWS may not return the default one's name",
+        "document",
+        "SSM-SessionManagerRunShell",
+    );
+    warn(
+        *access_type == Assumed::Unsaid && tests().any(|it| matches!(it, Test::AccessType(_))),
+        "the policy asks for the access type, which records older than the field do not have",
+        "access_type",
+        "Standard",
+    );
+    warn(
+        *reason == Assumed::Unsaid && tests().any(|it| matches!(it, Test::Reason(_))),
+        "the policy asks for the reason, and AWS returns none of who gave none",
+        "reason",
+        "none",
+    );
+    warnings
 }
 
 /// The statuses that a condition names, if a session that is terminated leaves them.
@@ -142,10 +174,17 @@ mod tests {
             &["`e` ended at 2026-03-02"],
         );
         check(&with("when: {owner: root}, until: 2026-03-02T12:00:01Z"), &[]);
-        check(&with("when: {target_tags: {env: x}}"), &["`e` asks for tags"]);
-        for untagged in ["no-tags", "unknown"] {
-            let policy = with("when: {target_tags: {env: x}}");
-            check(&format!("{policy}untagged: {untagged}\n"), &[]);
+        for (when, expected, key, value) in [
+            ("target_tags: {env: x}", "an exemption asks for tags", "tags", "none"),
+            ("document: X-y", "asks for the document", "document", "X-y"),
+            ("access_type: Standard", "asks for the access type", "access_type", "Standard"),
+            ("reason: x", "asks for the reason", "reason", "none"),
+        ] {
+            let policy = with(&format!("when: {{{when}}}"));
+            check(&policy, &[expected]);
+            for value in [value, "unknown"] {
+                check(&format!("{policy}assume: {{{key}: {value}}}\n"), &[]);
+            }
         }
         let require =
             |it: &str| format!("rules: [{{id: r, when: {{owner: user/a}}, require: {it}}}]\n");

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Limits, STATUSES,
-    file::{ACCESS_TYPES, CONDITIONS, EXEMPTION, Field, LIMITS, MAX_COUNT, POLICY, REQUIREMENTS},
+    ACCESS_TYPES, Limits, STATUSES,
+    file::{ASSUME, CONDITIONS, EXEMPTION, Field, LIMITS, MAX_COUNT, POLICY, REQUIREMENTS},
     file::{RULE, TRIP_ABOVE},
 };
 
@@ -98,11 +98,26 @@ pub(super) fn limits() -> Value {
     object("How much one sweep may do.", &LIMITS, &[])
 }
 
-pub(super) fn untagged() -> Value {
+pub(super) fn assume() -> Value {
+    object("What to assume of what AWS does not return; without this, it is unknown.", &ASSUME, &[])
+}
+
+pub(super) fn assume_none() -> Value {
+    json!({"description": "That there are none, or unknown.", "enum": ["none", "unknown"]})
+}
+
+pub(super) fn assume_document() -> Value {
     json!({
-        "description": "What to think of a target that the tag look-up does not return.",
-        "enum": ["unknown", "no-tags"],
-        "default": "unknown",
+        "description": "The name of the document, or unknown.",
+        "type": "string",
+        "pattern": "^[A-Za-z0-9_.-]+$",
+    })
+}
+
+pub(super) fn assume_access_type() -> Value {
+    json!({
+        "description": "The access type, or unknown.",
+        "enum": ACCESS_TYPES.into_iter().chain(["unknown"]).collect::<Vec<_>>(),
     })
 }
 

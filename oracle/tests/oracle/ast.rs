@@ -3,13 +3,24 @@
 use fastrand::Rng;
 
 use crate::world::{
-    ACCESS_TYPES, AGES, MONDAYS, STATUSES, TAG_KEYS, TAG_VALUES, TIMES_OF_DAY, pick, time_of_week,
+    ACCESS_TYPES, AGES, DOCUMENTS, MONDAYS, STATUSES, TAG_KEYS, TAG_VALUES, TIMES_OF_DAY, pick,
+    time_of_week,
 };
 
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     pub(crate) rules: Vec<Rule>,
     pub(crate) exemptions: Vec<Exemption>,
+    /// What is taken for what AWS does not return.
+    pub(crate) assume: Assume,
+}
+
+/// Fields that AWS may not return; `None` and `false` assume nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Assume {
+    pub(crate) document: Option<&'static str>,
+    pub(crate) access_type: Option<&'static str>,
+    pub(crate) no_reason: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -127,7 +138,13 @@ impl Policy {
             let pair = draw.complements();
             rules.extend(pair);
         }
-        Self { rules, exemptions }
+        let rng = draw.rng;
+        let assume = Assume {
+            document: rng.bool().then(|| pick(rng, &DOCUMENTS)),
+            access_type: rng.bool().then(|| pick(rng, &ACCESS_TYPES)),
+            no_reason: rng.u8(0..4) != 0,
+        };
+        Self { rules, exemptions, assume }
     }
 
     pub(crate) fn tests(&self) -> impl Iterator<Item = &Test> {
@@ -155,7 +172,7 @@ impl Policy {
     }
 }
 
-/// Whether a tag's glob matches a part of a value: then no finite set of values stands for all.
+/// Whether a glob of a tag or a document matches a part of a value: then no finite set of values stands for all.
 pub(crate) fn is_partial(glob: &str) -> bool {
     glob.contains(['*', '?']) && !ANY_TAG_GLOBS.contains(&glob)
 }

@@ -66,8 +66,8 @@ impl Oracle {
     }
 
     /// Evaluates a session of which everything is known.
-    pub(crate) fn evaluate(&self, facts: &Facts, status: &str, tags: &TagMap) -> Answer {
-        let context = context(facts, status, tags);
+    pub(crate) fn evaluate(&self, facts: &Facts, tags: &TagMap) -> Answer {
+        let context = context(facts, tags);
         let (decision, violated) = self.ask(&self.violates, context.clone());
         if decision == Decision::Deny {
             assert!(violated.is_empty());
@@ -94,7 +94,7 @@ impl Oracle {
     }
 }
 
-fn context(facts: &Facts, status: &str, tags: &TagMap) -> Context {
+fn context(facts: &Facts, tags: &TagMap) -> Context {
     let text = |it: &str| Value::new_string(it.into());
     let record = |fields: Vec<(&str, Value)>| {
         Value::new_record(fields.into_iter().map(|(key, value)| (key.into(), value)))
@@ -126,9 +126,9 @@ fn context(facts: &Facts, status: &str, tags: &TagMap) -> Context {
         ("now", Value::new_long(facts.now)),
         ("age_ms", Value::new_long(facts.age_ms)),
         ("week", record(week)),
-        ("status", text(status)),
     ];
     let optional = [
+        ("status", facts.status),
         ("document", facts.document),
         ("reason", facts.reason),
         ("access_type", facts.access_type),
@@ -171,17 +171,12 @@ fn requirement(requirement: &Requirement) -> String {
 }
 
 fn test(test: &Test) -> String {
-    let default = |field: &str, value: &str| {
-        format!("(if context has {field} then context.{field} else \"{value}\")")
-    };
     match test {
         Test::AccessType(values) => {
-            let value = default("access_type", "Standard");
-            any(values.iter().map(|it| format!("{value} == \"{it}\"")))
+            any(values.iter().map(|it| format!("context.access_type == \"{it}\"")))
         }
         Test::Document(globs) => {
-            let value = default("document", "SSM-SessionManagerRunShell");
-            any(globs.iter().map(|it| like(&value, it, &DOCUMENTS)))
+            any(globs.iter().map(|it| like("context.document", it, &DOCUMENTS)))
         }
         Test::Owner(all) => any(all.iter().map(whom)),
         Test::Reason(all) => {

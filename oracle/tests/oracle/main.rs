@@ -23,7 +23,7 @@ use reaper_core::{
     session::Session,
     target::{Tags, Unknown},
 };
-use world::{Facts, STATUSES, TAG_KEYS, TAG_VALUES, TagMap, UNHEARD_OF};
+use world::{Facts, TAG_KEYS, TAG_VALUES, TagMap};
 
 const POLICIES: u64 = 250;
 const SESSIONS: usize = 6;
@@ -50,14 +50,14 @@ fn verdicts_are_cedars() {
 #[derive(Debug, Default)]
 struct Counts {
     known: BTreeMap<&'static str, usize>,
-    unknown_status: BTreeMap<&'static str, usize>,
+    unknown_fields: BTreeMap<&'static str, usize>,
     unknown_tags: BTreeMap<&'static str, usize>,
     undetermined_and_not_justified: usize,
 }
 
 impl Counts {
     fn assert_enough(&self) {
-        let all = [&self.known, &self.unknown_status, &self.unknown_tags];
+        let all = [&self.known, &self.unknown_fields, &self.unknown_tags];
         assert!(10_000 <= all.iter().flat_map(|it| it.values()).sum::<usize>());
         let enough = |it: &BTreeMap<_, usize>, names: &[&str], enough| {
             names.iter().all(|name| enough <= it.get(name).copied().unwrap_or(0))
@@ -65,7 +65,7 @@ impl Counts {
         assert!(enough(&self.known, &["compliant", "exempt", "violation"], 500));
         let names = ["compliant", "exempt", "undetermined", "violation"];
         assert!(enough(&self.unknown_tags, &names, 30));
-        assert!(enough(&self.unknown_status, &names, 30));
+        assert!(enough(&self.unknown_fields, &names, 30));
         assert!(self.undetermined_and_not_justified < self.unknown_tags["undetermined"] / 5);
     }
 }
@@ -79,17 +79,21 @@ fn judge_one_policy(seed: u64, counts: &mut Counts) {
     let oracle = Oracle::new(&ast);
     let worlds = tag_worlds(&ast);
     let instants: Vec<i64> = ast.exemptions.iter().filter_map(|it| it.until).collect();
+    let has_partial_documents = ast.tests().any(|test| match test {
+        ast::Test::Document(globs) => globs.iter().any(|it| is_partial(it)),
+        _ => false,
+    });
     let is_partial = ast.tag_globs().iter().flatten().any(|it| is_partial(it));
     for _ in 0..SESSIONS {
         let facts = Facts::random(rng, &instants);
         let (now, session) = facts.session();
-        let statuses = match facts.status {
-            Some(status) => vec![status],
-            None => [&STATUSES[..], &[UNHEARD_OF]].concat(),
-        };
+        let completions = facts.assumed(ast.assume).completions(ast.assume);
+        // Parts of a document's name, and reasons, are not completed.
+        let is_vague =
+            facts.hides_reason(ast.assume) || (has_partial_documents && facts.document.is_none());
         let answers: Vec<Vec<Answer>> = worlds
             .iter()
-            .map(|tags| statuses.iter().map(|it| oracle.evaluate(&facts, it, tags)).collect())
+            .map(|tags| completions.iter().map(|it| oracle.evaluate(it, tags)).collect())
             .collect();
         let case = Case { policy: &policy, now, session: &session };
         let context = |tags: &dyn std::fmt::Debug| {
@@ -102,9 +106,9 @@ fn judge_one_policy(seed: u64, counts: &mut Counts) {
             let checked = match answers.as_slice() {
                 [answer] => agrees(&verdict, answer),
                 answers => {
-                    *counts.unknown_status.entry(verdict.name()).or_default() += 1;
-                    is_justified(&verdict, &answers.iter().collect::<Vec<_>>(), Splits::Surely)
-                        .map(drop)
+                    *counts.unknown_fields.entry(verdict.name()).or_default() += 1;
+                    let splits = if is_vague { Splits::Perhaps } else { Splits::Surely };
+                    is_justified(&verdict, &answers.iter().collect::<Vec<_>>(), splits).map(drop)
                 }
             };
             let in_two_passes = case.in_two_passes(tags);
@@ -112,13 +116,13 @@ fn judge_one_policy(seed: u64, counts: &mut Counts) {
             if let Err(why) = checked {
                 panic!("{why}\n{verdict:?}\n{answers:?}\n{}", context(tags));
             }
-            if facts.status.is_some() {
+            if completions.len() == 1 {
                 *counts.known.entry(verdict.name()).or_default() += 1;
             }
         }
 
         let answers: Vec<&Answer> = answers.iter().flatten().collect();
-        let is_small = !is_partial && answers.len() <= MAX_COMPLETIONS;
+        let is_small = !is_partial && !is_vague && answers.len() <= MAX_COMPLETIONS;
         for (unknown, splits) in [
             (Unknown::TagsNotReturned, if is_small { Splits::Surely } else { Splits::Perhaps }),
             (Unknown::TagsNotLookedUp, Splits::Perhaps),

@@ -6,6 +6,8 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::session::{Reading, Record, Session};
 
+use crate::ast::Assume;
+
 /// Who started a session.
 #[derive(Clone, Debug)]
 pub(crate) enum Owner {
@@ -122,18 +124,62 @@ impl Facts {
             target: pick(rng, &TARGETS),
             now,
             age_ms,
-            status: rng.u8(0..10).ge(&2).then(|| match rng.u8(0..10) {
+            status: rng.u8(0..10).ge(&1).then(|| match rng.u8(0..10) {
                 0 => UNHEARD_OF,
                 _ => pick(rng, &STATUSES),
             }),
-            document: rng.u8(0..10).ge(&3).then(|| pick(rng, &DOCUMENTS)),
+            document: rng.u8(0..20).ge(&3).then(|| pick(rng, &DOCUMENTS)),
             reason: rng.u8(0..10).ge(&3).then(|| pick(rng, &REASONS)),
             access_type: match rng.u8(0..10) {
-                0..3 => None,
-                3 => Some("Emergency"),
+                0 => None,
+                1 => Some("Emergency"),
                 _ => Some(pick(rng, &ACCESS_TYPES)),
             },
         }
+    }
+
+    /// The facts, with what the policy takes for what AWS does not return.
+    pub(crate) fn assumed(&self, assume: Assume) -> Self {
+        Self {
+            document: self.document.or(assume.document),
+            access_type: self.access_type.or(assume.access_type),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is not known if a reason was given.
+    pub(crate) fn hides_reason(&self, assume: Assume) -> bool {
+        self.reason.is_none() && !assume.no_reason
+    }
+
+    /// Every way in which what is not known may turn out, but for the tags: what no policy can tell
+    /// apart stands for all else.
+    pub(crate) fn completions(&self, assume: Assume) -> Vec<Self> {
+        let either = |known: Option<&'static str>, all: &[&'static str], other| match known {
+            Some(known) => vec![known],
+            None => all.iter().copied().chain([other]).collect(),
+        };
+        let reasons = match self.reason {
+            None if self.hides_reason(assume) => {
+                REASONS.into_iter().map(Some).chain([None]).collect()
+            }
+            known => vec![known],
+        };
+        let mut all = Vec::new();
+        for status in either(self.status, &STATUSES, UNHEARD_OF) {
+            for document in either(self.document, &DOCUMENTS, "Another") {
+                for access_type in either(self.access_type, &ACCESS_TYPES, "Emergency") {
+                    all.extend(reasons.iter().map(|reason| Self {
+                        status: Some(status),
+                        document: Some(document),
+                        access_type: Some(access_type),
+                        reason: *reason,
+                        ..self.clone()
+                    }));
+                }
+            }
+        }
+        all
     }
 
     pub(crate) fn arn(&self) -> String {
@@ -176,7 +222,9 @@ impl Facts {
             access_type: text(self.access_type),
             ..Record::default()
         };
-        let Reading::Session(session) = record.read(now) else { panic!("{self:?} is not evaluated") };
+        let Reading::Session(session) = record.read(now) else {
+            panic!("{self:?} is not evaluated")
+        };
         (now, session)
     }
 

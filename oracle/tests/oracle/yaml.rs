@@ -15,8 +15,11 @@ pub(crate) fn policy(policy: &Policy) -> String {
         if items.is_empty() { items } else { format!("{name}:\n{items}") }
     };
     format!(
-        "version: 1\ntag_keys: {}\n{}{}",
+        "version: 1\ntag_keys: {}\nassume: {{ document: {}, access_type: {}, reason: {} }}\n{}{}",
         any(TAG_KEYS.map(quoted)),
+        policy.assume.document.unwrap_or("unknown"),
+        policy.assume.access_type.unwrap_or("unknown"),
+        if policy.assume.no_reason { "none" } else { "unknown" },
         list("rules", 'r', policy.rules.iter().map(rule).collect()),
         list("exemptions", 'e', policy.exemptions.iter().map(exemption).collect()),
     )

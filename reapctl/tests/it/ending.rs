@@ -63,7 +63,7 @@ fn zombies(names: &[&str]) -> String {
 const POLICY: &str = r#"
 version: 1
 tag_keys: [keep]
-untagged: no-tags
+assume: { tags: none }
 rules: [{ id: zombies, when: { status: [Disconnected, Terminating] }, require: { max_age: 30m } }]
 exemptions: [{ id: tagged, when: { target_tags: { keep: "true" } } }]
 "#;

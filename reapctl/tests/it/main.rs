@@ -742,7 +742,7 @@ async fn a_policy_from_parameter_store_is_shown_and_told_of_as_a_file_is() {
 async fn a_tag_look_up_that_fails_is_told_of() {
     let faults = "faults: [{ operation: GetResources, play: deny }]";
     let account = devs("untold.yaml", &[&format!("jo {TARGET}")], faults).await;
-    let policy = "version: 1\ntag_keys: [env]\nuntagged: unknown\n\
+    let policy = "version: 1\ntag_keys: [env]\nassume: { tags: unknown }\n\
                   rules: [{ id: r, when: { target_tags: { env: prod } }, forbid: true }]\n";
     let policy = &write("untold.policy.yaml", policy);
     for command in ["plan", "sweep"] {
@@ -947,7 +947,7 @@ async fn a_backtest_does_not_invent_the_end_of_a_session() {
 #[tokio::test]
 async fn a_backtest_blames_no_rule_of_which_nobody_knows_whether_it_is_violated() {
     let account = devs("either.yaml", &[&format!("jo {TARGET}")], "").await;
-    let policy = "version: 1\ntag_keys: [env]\nuntagged: unknown\nrules:\n\
+    let policy = "version: 1\ntag_keys: [env]\nassume: { tags: unknown }\nrules:\n\
                   - { id: a, when: { target_tags: { env: prod } }, forbid: true }\n\
                   - { id: b, when: all, unless: { target_tags: { env: prod } }, forbid: true }\n";
     let policy = &write("either.policy.yaml", policy);
