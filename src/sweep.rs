@@ -133,6 +133,10 @@ pub async fn survey_by(
     let mut not_evaluated = Vec::new();
     let mut ending = Vec::new();
     for record in pages.into_iter().flatten() {
+        if budget.hard_stop <= Instant::now() {
+            not_evaluated.push((record, "there was no time to evaluate it"));
+            continue;
+        }
         match record.read(now) {
             Reading::Session(session) => {
                 let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
@@ -204,8 +208,9 @@ fn acting_time(order: SweepContext<'_>, listed_for: Duration) -> Budget {
 /// Evaluates a second time where tags decide, and tells what went wrong on the way: only the targets of
 /// those sessions are looked up.
 ///
-/// The look-up takes at most half of the time to act in: however slow it is, those whom the tags do
-/// not decide about are ended.
+/// The look-up takes at most half of the time to act in, and evaluating half of the rest, oldest
+/// session first: however slow they are, violators about whom the tags do not decide are terminated.
+/// A session for which there was no time stays undetermined.
 async fn evaluate_again(
     order: SweepContext<'_>,
     acting: Budget,
@@ -216,15 +221,24 @@ async fn evaluate_again(
     let needs_tags = |it: &&Evaluated| it.verdict.unknown() == Some(Unknown::TagsNotLookedUp);
     let undetermined = evaluated.iter().filter(needs_tags);
     let targets: BTreeSet<&str> = undetermined.map(|it| &*it.session.target).collect();
-    let (tags, problems) = look_up(ssm, scope, policy, targets, acting.first_of(2)).await;
-    for error in &problems {
-        warn!(error, "tag look-up failed");
-    }
+    let (tags, mut problems) = look_up(ssm, scope, policy, targets, acting.first_of(2)).await;
+    evaluated.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
+    let last_start = acting.first_of(2).last_start;
+    let failed = Tags::Unknown(Unknown::TagsLookupFailed);
+    let mut n_late = 0;
     for Evaluated { session, tags: known, verdict } in evaluated {
         if let (Some(_), Some(tags)) = (verdict.unknown(), tags.get(&*session.target)) {
-            known.clone_from(tags);
-            *verdict = evaluate(policy, now, session, tags);
+            let is_late = *tags != failed && last_start <= Instant::now();
+            n_late += usize::from(is_late);
+            known.clone_from(if is_late { &failed } else { tags });
+            *verdict = evaluate(policy, now, session, known); // At once, if the look-up failed.
         }
+    }
+    if 0 < n_late {
+        problems.push(format!("there was no time to evaluate {n_late} sessions with their tags"));
+    }
+    for error in &problems {
+        warn!(error, "tag look-up failed");
     }
     problems
 }
