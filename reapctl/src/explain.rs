@@ -236,6 +236,10 @@ pub(crate) fn name(why: Unknown) -> String {
     json!(why).as_str().unwrap_or_default().to_owned()
 }
 
+/// What to do about a target of another kind, such as `sagemaker-cluster:…`.
+const NO_ARN: &str = "The tags of such a target cannot be looked up, so this stays undetermined. Where \
+    the policy asks for tags, ask for the target too: `target: [\"i-*\", \"mi-*\", \"ecs:*\"]`.";
+
 /// What each rule and exemption makes of a session.
 pub(crate) struct Explanation {
     pub(crate) verdict: Verdict,
@@ -483,6 +487,9 @@ impl fmt::Display for Explanation {
         if self.verdict.name() == "violation" && !self.clauses.iter().any(is_certain) {
             write!(f, " (one of them, however the unknown turns out)")?;
         }
+        if self.verdict.unknown() == Some(Unknown::TagsNoArn) {
+            write!(f, "\n\n{NO_ARN}")?;
+        }
         Ok(())
     }
 }
@@ -493,4 +500,41 @@ pub(crate) fn described(verdict: &Verdict) -> String {
     words.extend(verdict.unknown().map(|it| format!(" ({})", name(it))));
     let rules = printable(&verdict.rules().join(", "));
     if rules.is_empty() { words } else { format!("{words}: {rules}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The advice for a target of another kind leads out: with it, the session is a violation.
+    #[test]
+    fn advice_on_other_targets() {
+        let now = Timestamp::UNIX_EPOCH;
+        let session = Session {
+            id: "x-1".into(),
+            owner: "arn:aws:sts::123456789012:assumed-role/dev/x".into(),
+            target: "sagemaker-cluster:abc_workers-i-0123456789abcdef0".into(),
+            started_at: now,
+            status: None,
+            document: "".into(),
+            reason: None,
+            access_type: "".into(),
+        };
+        let explain = |target: &str| {
+            let text = format!(
+                "version: 1\ntag_keys: [keep]\nrules: [{{ id: no, when: all, forbid: true }}]\n\
+                 exemptions: [{{ id: e, when: {{ target_tags: {{ keep: x }}{target} }} }}]\n"
+            );
+            let policy = Policy::parse(&text).expect("a valid policy");
+            let tags = Tags::Unknown(Unknown::TagsNoArn);
+            Explanation::new(&policy, now, &session, &tags).to_string()
+        };
+        let (_, advice) = NO_ARN.split_once(": `").expect("a key to write");
+        let key = format!(", {}", advice.trim_end_matches("`."));
+        let without = explain("");
+        assert!(without.contains("undetermined (tags_no_arn)"), "{without}");
+        assert!(without.ends_with(NO_ARN), "{without}");
+        let with = explain(&key);
+        assert!(with.ends_with("verdict: violation: no"), "{with}");
+    }
 }
