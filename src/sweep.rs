@@ -157,6 +157,10 @@ pub async fn survey_by(
     let mut evaluated = Vec::with_capacity(pages.iter().map(Vec::len).sum());
     let mut not_evaluated = Vec::new();
     for record in pages.into_iter().flatten() {
+        if budget.hard_stop <= Instant::now() {
+            not_evaluated.push((record, "there was no time to evaluate it"));
+            continue;
+        }
         match record.read(now) {
             Reading::Session(session) => {
                 let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
@@ -168,7 +172,10 @@ pub async fn survey_by(
     }
 
     let acting = acting_time(order, listed_for);
-    let tag_problems = evaluate_again(order, acting, policy, &mut evaluated).await;
+    let (tag_problems, late) = evaluate_again(order, acting, policy, &mut evaluated).await;
+    if let Some(error) = &late {
+        warn!(error, "tag look-up failed");
+    }
     let plan = plan(policy, now, evaluated);
     log_decisions(&plan.steps, &not_evaluated, now);
     Ok(PlannedSweep {
@@ -180,7 +187,7 @@ pub async fn survey_by(
             pages: n_pages,
         },
         problem,
-        warnings: tag_problems.iter().map(ToString::to_string).collect(),
+        warnings: tag_problems.iter().map(ToString::to_string).chain(late).collect(),
         tag_problems,
         policy: identity,
         is_paused: policy.paused,
@@ -231,15 +238,16 @@ fn acting_time(order: SweepContext<'_>, listed_for: Duration) -> Budget {
 /// Evaluates a second time where tags decide, and tells what went wrong on the way: only the targets of
 /// those sessions are looked up.
 ///
-/// The look-up takes at most half of the time to act in: however slow it is, those whom the tags do
-/// not decide about are ended.
+/// The look-up takes at most half of the time to act in, and evaluating half of the rest, oldest
+/// session first: however slow they are, violators about whom the tags do not decide are terminated.
+/// A session for which there was no time stays undetermined.
 async fn evaluate_again(
     order: SweepContext<'_>,
     acting: Budget,
     policy: &Policy,
     evaluated: &mut [Evaluated],
-) -> Vec<CallError> {
-    let SweepContext { ssm, scope, now, .. } = order;
+) -> (Vec<CallError>, Option<String>) {
+    let SweepContext { ssm, scope, now, budget, .. } = order;
     let needs_tags = |it: &&Evaluated| it.verdict.unknown() == Some(Unknown::TagsNotLookedUp);
     let undetermined = evaluated.iter().filter(needs_tags);
     let targets: BTreeSet<&str> = undetermined.map(|it| &*it.session.target).collect();
@@ -247,13 +255,21 @@ async fn evaluate_again(
     for error in &problems {
         warn!(%error, "tag look-up failed");
     }
+    evaluated.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
+    let has_time = !acting.remaining().is_zero();
+    let end = if has_time { acting.first_of(2).last_start } else { budget.hard_stop };
+    let failed = Tags::Unknown(Unknown::TagsLookupFailed);
+    let mut n_late = 0;
     for Evaluated { session, tags: known, verdict } in evaluated {
         if let (Some(_), Some(tags)) = (verdict.unknown(), tags.get(&*session.target)) {
-            known.clone_from(tags);
-            *verdict = evaluate(policy, now, session, tags);
+            let is_late = *tags != failed && end <= Instant::now();
+            n_late += usize::from(is_late);
+            known.clone_from(if is_late { &failed } else { tags });
+            *verdict = evaluate(policy, now, session, known); // At once, if the look-up failed.
         }
     }
-    problems
+    let late = format!("there was no time to evaluate {n_late} sessions with their tags");
+    (problems, Some(late).filter(|_| 0 < n_late))
 }
 
 /// Carries the plan out, as far as the mode allows, and finds out what became of it.

@@ -1,5 +1,6 @@
 //! The policy: rules, exemptions and limits, valid by construction. `Policy::parse` reads one.
 
+mod changes;
 mod file;
 mod hours;
 mod lint;

@@ -108,10 +108,11 @@ impl Unknown {
                 "AWS did not return the target's tags; tag it, or, if that means that it has none, \
                  write `assume: { tags: none }`",
             ),
-            Self::StatusNotReturned
-            | Self::TagsLookupFailed
-            | Self::TagsNoArn
-            | Self::TagsNotLookedUp => None,
+            Self::TagsNoArn => Some(
+                "The tags of such a target cannot be looked up, so this stays undetermined. Where the \
+                 policy asks for tags, ask for the target too: `target: [\"i-*\", \"mi-*\", \"ecs:*\"]`.",
+            ),
+            Self::StatusNotReturned | Self::TagsLookupFailed | Self::TagsNotLookedUp => None,
         }
     }
 }

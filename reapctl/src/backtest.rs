@@ -4,7 +4,7 @@ mod page;
 mod result;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     process::ExitCode,
 };
@@ -34,7 +34,7 @@ use crate::{
     file::File,
     now,
     printable::printable_json,
-    progress::with_progress,
+    progress::{counted, with_progress},
     stdio::println,
     table::{age, cell, fitting_table, minute},
     warn,
@@ -102,7 +102,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let test = |policy: &Policy| Backtest {
         from: now - HISTORY,
         to: now,
-        fates: lives.iter().map(|it| fate(policy, args.every, now, it)).collect(),
+        fates: counted("evaluating", &lives).map(|it| fate(policy, args.every, now, it)).collect(),
         n_not_evaluated,
     };
     let (new, old) = (test(&policy), old.as_ref().map(test));
@@ -180,11 +180,17 @@ fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> 
         minutes: 0,
         unknown: None,
     };
-    // Sweeps take place at whole multiples of the period.
-    let mut tick = first.div_euclid(every_s) * every_s + every_s;
+    // Sweeps take place at whole multiples of the period. Only the first after each instant at which
+    // a verdict may change is evaluated, and the same answers of the tests of time only once.
+    let sweep_at = |second: i64| second.div_euclid(every_s) * every_s + every_s;
+    let mut verdicts = BTreeMap::new();
+    let mut tick = sweep_at(first);
     while tick < last.as_second() {
         let Ok(at) = Timestamp::from_second(tick) else { break };
-        match evaluate(policy, at, session, tags) {
+        let verdict = verdicts
+            .entry(policy.time_tests(at, session))
+            .or_insert_with(|| evaluate(policy, at, session, tags));
+        match verdict.clone() {
             Verdict::Violation { rules, unknown } => {
                 let minutes = last.duration_since(at).as_mins();
                 return Fate { would_end_at: Some(at), rules, minutes, unknown, ..fate };
@@ -195,7 +201,10 @@ fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> 
             }
             Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Undetermined { .. } => {}
         }
-        tick += every_s;
+        let Some(change) = policy.next_change(at, session) else { break };
+        // A change within a second is seen by the next.
+        let second = change.as_second() + i64::from(change.subsec_nanosecond() != 0);
+        tick = sweep_at(second - 1);
     }
     fate
 }
@@ -270,4 +279,90 @@ fn to_table(name: &str, sums: Sums) -> Table {
         table.add_row([cell(&key), cell(&n.to_string()), cell(&time)]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn life(owner: usize, started_at: Timestamp) -> Life {
+        let session = Session {
+            id: format!("x-{owner}").into(),
+            owner: format!("arn:aws:sts::123456789012:assumed-role/dev/{owner}").into(),
+            target: "i-0123456789abcdef0".into(),
+            started_at,
+            status: None,
+            document: None,
+            reason: None,
+            access_type: None,
+        };
+        Life { session, ended_at: None, tags: Tags::Unknown(Unknown::TagsNotReturned) }
+    }
+
+    /// 300 sessions of 30 days whose verdict takes 256 completions, under office hours: evaluated at
+    /// each of 8,640 sweeps, they would take hours.
+    #[test]
+    fn a_month_is_bounded() {
+        let lines = ["a", "b", "c", "d"].map(|key| {
+            format!(
+                "- {{ id: {key}, when: {{ target_tags: {{ {key}: [x, y] }} }}, \
+                 require: {{ hours: Mon-Fri 08:00-18:30 Europe/Berlin, max_age: 9d }} }}\n"
+            )
+        });
+        let text = format!("version: 1\ntag_keys: [a, b, c, d]\nrules:\n{}", lines.concat());
+        let policy = Policy::parse(&text).expect("a valid policy");
+        let now: Timestamp = "2026-06-01T00:00:00Z".parse().expect("an instant");
+        let began = Instant::now();
+        for i in 0..300 {
+            let life = life(i, now - HISTORY);
+            let fate = fate(&policy, SignedDuration::from_mins(5), now, &life);
+            assert!(fate.is_open());
+        }
+        let took = began.elapsed();
+        assert!(took.as_secs() < 60, "{took:?}");
+    }
+
+    /// What is found at the changes is what each sweep would have found.
+    #[test]
+    fn agrees_with_every_sweep() {
+        let now: Timestamp = "2026-04-01T00:00:00Z".parse().expect("an instant");
+        for (rule, exemption) in [
+            ("require: { max_age: 1h }", "until: 2026-03-20T10:02:03.5Z"),
+            ("require: { max_age: 90s }", "until: 2026-03-01T00:00:00Z"),
+            (
+                "require: { hours: Mon-Fri 08:00-18:30 Europe/Berlin }",
+                "until: 2026-03-29T01:00:00Z",
+            ),
+            ("require: { hours: Sun 02:00-03:00 Europe/Berlin }", "until: 2026-03-31T23:57:00Z"),
+            ("require: { max_age: 20d }", "until: 2027-01-01T00:00:00Z"),
+        ] {
+            let text = format!(
+                "version: 1\nrules: [{{ id: r, when: all, {rule} }}]\n\
+                 exemptions: [{{ id: e, when: {{ owner: role/dev }}, {exemption} }}]\n"
+            );
+            let policy = Policy::parse(&text).expect("a valid policy");
+            for (every, started_at) in [
+                (60, now - SignedDuration::from_millis(86_400_123)),
+                (300, now - SignedDuration::from_hours(24 * 29)),
+                (3_600, now - SignedDuration::from_hours(24 * 40)),
+                (7 * 60, now - SignedDuration::from_mins(20)),
+            ] {
+                let life = life(0, started_at);
+                let from = started_at.max(now - HISTORY).as_second();
+                let first = (from / every + 1) * every;
+                let mut sweeps =
+                    (first..now.as_second()).step_by(usize::try_from(every).expect("seconds"));
+                let expected = sweeps.find(|it| {
+                    let at = Timestamp::from_second(*it).expect("an instant");
+                    let verdict = evaluate(&policy, at, &life.session, &life.tags);
+                    matches!(verdict, Verdict::Violation { .. })
+                });
+                let every = SignedDuration::from_secs(every);
+                let found = fate(&policy, every, now, &life).would_end_at;
+                assert_eq!(found.map(Timestamp::as_second), expected, "{text} {every:#}");
+            }
+        }
+    }
 }

@@ -515,3 +515,41 @@ pub(crate) fn described(verdict: &Verdict) -> String {
     let rules = printable(&verdict.rules().join(", "));
     if rules.is_empty() { words } else { format!("{words}: {rules}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The advice for a target of another kind leads out: with it, the session is a violation.
+    #[test]
+    fn advice_on_other_targets() {
+        let now = Timestamp::UNIX_EPOCH;
+        let session = Session {
+            id: "x-1".into(),
+            owner: "arn:aws:sts::123456789012:assumed-role/dev/x".into(),
+            target: "sagemaker-cluster:abc_workers-i-0123456789abcdef0".into(),
+            started_at: now,
+            status: None,
+            document: None,
+            reason: None,
+            access_type: None,
+        };
+        let explain = |target: &str| {
+            let text = format!(
+                "version: 1\ntag_keys: [keep]\nrules: [{{ id: no, when: all, forbid: true }}]\n\
+                 exemptions: [{{ id: e, when: {{ target_tags: {{ keep: x }}{target} }} }}]\n"
+            );
+            let policy = Policy::parse(&text).expect("a valid policy");
+            let tags = Tags::Unknown(Unknown::TagsNoArn);
+            Explanation::new(&policy, now, &session, &tags).to_string()
+        };
+        let remedy = Unknown::TagsNoArn.remedy().expect("a remedy");
+        let (_, advice) = remedy.split_once(": `").expect("a key to write");
+        let key = format!(", {}", advice.trim_end_matches("`."));
+        let without = explain("");
+        assert!(without.contains("undetermined (tags_no_arn)"), "{without}");
+        assert!(without.ends_with(remedy), "{without}");
+        let with = explain(&key);
+        assert!(with.ends_with("verdict: violation: no"), "{with}");
+    }
+}

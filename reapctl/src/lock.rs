@@ -1,21 +1,25 @@
-//! `reapctl lock`: an incident. Ends everything by some owners, now.
+//! `reapctl lock`: an incident. Terminates all sessions of some owners, now.
+
+mod revocation;
 
 use std::{
-    collections::HashSet,
-    fs::{File, OpenOptions},
+    collections::{BTreeSet, HashSet, VecDeque},
+    env::temp_dir,
+    fs::OpenOptions,
     io::{self, Write},
+    path::PathBuf,
     process::{ExitCode, exit},
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
     pattern::{OwnerPattern, short_owner},
     plan::Step,
     policy::{Condition, Demand, Limits, Policy, Rule, Test, duration},
-    report::{Failure, Mode, sha256},
+    report::{Failure, Mode},
     session::Record,
     target::Unknown,
 };
@@ -34,8 +38,9 @@ use crate::{
     VIOLATED,
     aws::{Aws, Connection},
     lines::{done, fitting, planned, rows, to_table},
+    lock::revocation::revocations,
     now,
-    printable::{printable, printable_json},
+    printable::printable,
     progress::with_progress,
     stdio::{eprintln, println},
     sweep::{
@@ -103,32 +108,39 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     check_confirmable(args.enforce, args.yes)?;
     let log = start_log(args);
     if args.log.is_some() {
-        log.open()?;
+        log.open();
     }
     let owners: Vec<String> = args.owners.iter().map(ToString::to_string).collect();
     let (locked, reason) = (owners.join(", "), &args.reason);
     let span = info_span!(target: "session_reaper::lock", "lock", locked, reason);
-    let result = Box::pin(lock(args, &log)).instrument(span).await;
+    let mut seen = BTreeSet::new();
+    let result = Box::pin(lock(args, &log, &mut seen)).instrument(span).await;
     println!("\nThis does not revoke credentials: whoever has them can start a session again.\n");
-    let now = now();
-    for owner in &owners {
-        println!("{}", revocation(owner, now));
-    }
+    println!("{}", revocations(&args.owners, &seen, now()));
     if let Some(err) = &log.state().failure {
-        eprintln!("error: the log `{}` lacks lines: {err}", printable(&log.path));
+        eprintln!("error: the log lacks lines: {err}");
         return result.and(Ok(ExitCode::FAILURE));
     }
     result
 }
 
-async fn lock(args: &Args, log: &Log) -> anyhow::Result<ExitCode> {
+/// The ARNs of owners of listed sessions that are locked.
+type Seen = BTreeSet<Arc<str>>;
+
+async fn lock(args: &Args, log: &Log, seen: &mut Seen) -> anyhow::Result<ExitCode> {
     let (aws, loaded) = args.policy.open(&args.connection).await?;
-    interruptible(&aws.ssm, Box::pin(rounds(args, &aws, loaded, log))).await
+    interruptible(&aws.ssm, Box::pin(rounds(args, &aws, loaded, log, seen))).await
 }
 
-/// Lists and ends, until a complete listing shows none or the time is over. Nobody is ended after
-/// the last listing: what is said in the end, it has shown.
-async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Result<ExitCode> {
+/// Lists and terminates, until a complete listing shows none or the time is over. Nothing is
+/// terminated after the last listing: what is said in the end, it has shown.
+async fn rounds(
+    args: &Args,
+    aws: &Aws,
+    loaded: Loaded,
+    log: &Log,
+    seen: &mut Seen,
+) -> anyhow::Result<ExitCode> {
     let mut loaded = locking(args, loaded);
     let mode = if args.enforce { Mode::Enforce } else { Mode::DryRun };
     let patience = Duration::try_from(args.patience)?;
@@ -149,6 +161,8 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
         let listing = with_progress("listing", aws, listing);
         let mut survey = unless_stopped(&aws.ssm, listing).await??;
         add_tag_problem(&mut survey, aws, &loaded.policy);
+        let is_theirs = |it: &&Arc<str>| OwnerPattern::any_is_match(&args.owners, it);
+        seen.extend(listed_owners(&survey).filter(is_theirs).cloned());
         let is_new = |it: &&String| warned.insert((*it).clone());
         warn(survey.warnings.iter().filter(is_new));
         let n = to_end(&survey).len();
@@ -169,6 +183,7 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
         }
         let to_end = to_end(&survey);
         if !to_end.is_empty() {
+            log.open();
             if !is_confirmed {
                 let question = format!("End {}?", sessions(to_end.len()));
                 tokio::select! {
@@ -187,7 +202,6 @@ async fn rounds(args: &Args, aws: &Aws, loaded: Loaded, log: &Log) -> anyhow::Re
                 asked_about = Some(to_end);
                 continue;
             }
-            log.open()?;
             so_far = so_far.and(act(aws, order, survey).await?);
         }
         is_over = !has_time();
@@ -359,57 +373,79 @@ fn locking(args: &Args, loaded: Loaded) -> Loaded {
     Loaded { policy, source, identity }
 }
 
-/// The log: kept back until it is opened, which is when somebody is really to be ended.
+/// The log: kept back until it is opened, which is before it is asked whether to terminate.
 #[derive(Clone)]
-struct Log {
-    path: String,
-    state: Arc<Mutex<LogState>>,
-}
+struct Log(Arc<Mutex<LogState>>);
 
-#[derive(Default)]
 struct LogState {
-    /// The lines of the round, as long as there is no file.
+    /// The lines of the round, as long as the log is not open.
     before: Vec<u8>,
-    file: Option<File>,
-    /// Why a line is not in the file: whoever logs has nobody to tell.
+    /// Where it goes.
+    sink: Option<Box<dyn Write + Send>>,
+    /// Where it may go next, and how to open it there; after them, to standard error.
+    places: VecDeque<(PathBuf, OpenOptions)>,
+    /// Why a line is nowhere, not even on standard error.
     failure: Option<io::Error>,
 }
 
 impl Log {
     fn state(&self) -> MutexGuard<'_, LogState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the round before, if nobody was to be ended in it: a lock may wait for long.
+    /// Forgets the round before, if nothing was to be terminated in it: a lock may wait for long.
     fn begin_round(&self) {
         self.state().before.clear();
     }
 
-    /// Creates the file, and writes what there is so far.
-    fn open(&self) -> anyhow::Result<()> {
-        let path = &self.path;
+    /// Opens the log where it can be written, and writes what there is so far.
+    fn open(&self) {
         let mut state = self.state();
-        if state.file.is_none() {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let mut file = file.with_context(|| format!("cannot write the log `{path}`"))?;
+        if state.sink.is_none() {
+            state.sink = Some(state.next_sink());
             let before = std::mem::take(&mut state.before);
-            file.write_all(&before).with_context(|| format!("cannot write the log `{path}`"))?;
-            state.file = Some(file);
-            eprintln!("The log is {}.", printable(path));
+            state.write(&before);
         }
-        Ok(())
+    }
+}
+
+impl LogState {
+    fn next_sink(&mut self) -> Box<dyn Write + Send> {
+        while let Some((path, options)) = self.places.pop_front() {
+            let shown = printable(&path.to_string_lossy());
+            match options.open(&path) {
+                Ok(file) => {
+                    eprintln!("The log is {shown}.");
+                    return Box::new(file);
+                }
+                Err(err) => eprintln!("warning: cannot write the log `{shown}`: {err}"),
+            }
+        }
+        eprintln!("The log is standard error.");
+        Box::new(io::stderr())
+    }
+
+    /// Writes whole lines; where that fails, to the next place.
+    fn write(&mut self, lines: &[u8]) {
+        let Some(sink) = &mut self.sink else {
+            self.before.extend_from_slice(lines);
+            return;
+        };
+        let Err(err) = sink.write_all(lines) else { return };
+        if self.failure.is_some() {
+            return; // It is told at the end.
+        }
+        eprintln!("warning: cannot go on with the log: {err}");
+        let mut sink = self.next_sink();
+        self.failure = sink.write_all(lines).err();
+        self.sink = Some(sink);
     }
 }
 
 impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let LogState { before, file, failure } = &mut *self.state();
-        let written =
-            file.as_mut().map_or_else(|| before.write_all(bytes), |it| it.write_all(bytes));
-        if let Err(err) = written {
-            failure.get_or_insert(err);
-        }
-        Ok(bytes.len())
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.state().write(lines);
+        Ok(lines.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -419,60 +455,22 @@ impl Write for Log {
 
 /// The function's own log lines, with the owners and the reason in each.
 fn start_log(args: &Args) -> Log {
-    let default = || format!("reapctl-lock-{}.jsonl", now().strftime("%Y%m%dT%H%M%SZ"));
-    let path = args.log.clone().unwrap_or_else(default);
-    let log = Log { path, state: Arc::default() };
+    let name = format!("reapctl-lock-{}.jsonl", now().strftime("%Y%m%dT%H%M%SZ"));
+    let mut appended = OpenOptions::new();
+    appended.create(true).append(true);
+    let mut created = OpenOptions::new();
+    created.create_new(true).append(true); // Anybody may have put a link there.
+    let path = args.log.clone().unwrap_or_else(|| name.clone());
+    let places = [(path.into(), appended), (temp_dir().join(name), created)].into();
+    let log = Log(Arc::new(Mutex::new(LogState {
+        before: Vec::new(),
+        sink: None,
+        places,
+        failure: None,
+    })));
     let common = json!({"service": "session-reaper", "command": "reapctl lock"});
     let common = common.as_object().cloned().unwrap_or_default();
     let settings = LogSettings { is_json: true, level: LevelFilter::INFO, common };
     init_to(settings, Mutex::new(log.clone()));
     log
-}
-
-/// How to take an owner's credentials away, as commands of the AWS CLI.
-fn revocation(owner: &str, now: Timestamp) -> String {
-    let (kind, rest) = owner.split_once('/').unwrap_or((owner, ""));
-    let (name, session) = rest.split_once('/').unwrap_or((rest, "*"));
-    let policy = |condition: serde_json::Value| {
-        let mut statement = json!({"Effect": "Deny", "Action": "*", "Resource": "*"});
-        if let Some(statement) = statement.as_object_mut().filter(|_| !condition.is_null()) {
-            statement.insert("Condition".into(), condition);
-        }
-        json!({"Version": "2012-10-17", "Statement": [statement]})
-    };
-    let started_until_now = || {
-        policy(json!({
-            "DateLessThan": {"aws:TokenIssueTime": format!("{now:.0}")},
-            "StringLike": {"aws:userid": format!("*:{session}")},
-        }))
-    };
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let owner = printable(owner);
-    let each = if rest.contains(['*', '?']) { "# For each that matches:\n" } else { "" };
-    // Of two denials of one role, none may replace the other.
-    let put = |kind: &str, name: &str, policy: serde_json::Value| {
-        let document = printable_json(policy.to_string());
-        let hash = sha256(&document);
-        format!(
-            "{each}aws iam put-{kind}-policy --{kind}-name {} --policy-name session-reaper-lock-{} \
-             --policy-document {}",
-            quoted(&printable(name)),
-            &hash[..8],
-            quoted(&document)
-        )
-    };
-    match kind {
-        "role" => put("role", name, started_until_now()),
-        "permission-set" => format!(
-            "{each}# Add this statement to the inline policy of the permission set {}, and \
-             provision it: {}\n\
-             aws sso-admin provision-permission-set --instance-arn INSTANCE_ARN \
-             --permission-set-arn PERMISSION_SET_ARN --target-type ALL_PROVISIONED_ACCOUNTS",
-            printable(name),
-            printable_json(started_until_now().to_string())
-        ),
-        "user" => put("user", rest.rsplit('/').next().unwrap_or_default(), policy(json!(null))),
-        "root" => "# The root user: change its password, and delete its access keys.".into(),
-        _ => format!("# {owner}: revoke the credentials with which its sessions were started."),
-    }
 }

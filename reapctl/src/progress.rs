@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, time::Duration};
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressFinish, ProgressIterator, ProgressStyle};
 use tokio::time::interval;
 
 use crate::aws::Aws;
@@ -34,4 +34,15 @@ pub(crate) async fn with_progress<T>(what: &str, aws: &Aws, work: impl Future<Ou
             }
         }
     }
+}
+
+/// The items, with how many of them are done; shown on a terminal only.
+pub(crate) fn counted<'a, T>(what: &'static str, items: &'a [T]) -> impl Iterator<Item = &'a T> {
+    let style = ProgressStyle::with_template("{msg}: {pos} of {len}");
+    let bar = ProgressBar::new(items.len() as u64).with_message(what);
+    let bar = match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar, // Its own style tells as much.
+    };
+    items.iter().progress_with(bar.with_finish(ProgressFinish::AndClear))
 }

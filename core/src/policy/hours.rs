@@ -60,6 +60,25 @@ impl Hours {
         }
     }
 
+    /// The first instant after this one at which they may begin or end: the wall clock shows an edge
+    /// of theirs or midnight, or it is changed.
+    pub(crate) fn next_edge(&self, after: Timestamp) -> Option<Timestamp> {
+        let today = self.zone.to_datetime(after).date();
+        let days = [today.yesterday().ok(), Some(today), today.tomorrow().ok()];
+        let times = [Some(self.start), self.end, Some(Time::midnight())];
+        let on_clock = days
+            .into_iter()
+            .flatten()
+            .flat_map(|day| times.into_iter().flatten().map(move |time| day.to_datetime(time)));
+        // A clock that is set back shows a time twice.
+        let instants = on_clock.flat_map(|it| {
+            let it = self.zone.to_ambiguous_timestamp(it);
+            [it.clone().earlier().ok(), it.later().ok()]
+        });
+        let changed = self.zone.following(after).next().map(|it| it.timestamp());
+        instants.chain([changed]).flatten().filter(|it| after < *it).min()
+    }
+
     fn is_over_midnight(&self) -> bool {
         self.end.is_some_and(|end| end < self.start)
     }

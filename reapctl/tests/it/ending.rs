@@ -286,17 +286,38 @@ async fn a_session_that_iam_protects_does_not_end_a_lock() {
     assert_eq!(emulator.active_ids(), ["old-1"]);
 }
 
+/// A log that cannot be written holds up no termination: it goes to the temporary folder, and if that
+/// cannot be written either, to standard error.
 #[tokio::test]
-async fn a_log_that_lacks_lines_is_told_of_after_the_work() {
-    let (emulator, url) = served(&zombies(&["old"])).await;
+async fn lock_log_falls_back() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lock-log-falls-back");
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir(&folder).expect("a folder");
     let policy = &write("lost.policy.yaml", "version: 1\n");
-    let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes"];
-    let output = run(&url, &[&lock[..], &["--log", "/dev/full"]].concat()).await;
-    assert_eq!(output.status, Some(1), "{}{}", output.stdout, output.stderr);
-    let message = "error: the log `/dev/full` lacks lines: No space left on device";
-    assert_eq!(output.stderr.matches("error: ").count(), 1, "{}", output.stderr);
-    assert!(output.stderr.contains(message), "{}", output.stderr);
-    assert_eq!(emulator.active_ids(), [""; 0]);
+    for log in ["/dev/full", "/no/such/folder/log"] {
+        for has_temporary in [true, false] {
+            let (emulator, url) = served(&zombies(&["old"])).await;
+            let temporary = if has_temporary { folder.as_path() } else { Path::new("/no/such") };
+            let temporary = temporary.to_str().expect("UTF-8");
+            let variables = [&variables(&url)[..], &[("TMPDIR", temporary)]].concat();
+            let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--log", log];
+            let words = [&lock[..], &["--calls-per-second", "100"]].concat();
+            let output = reapctl(&words, &variables).await;
+            assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
+            assert_eq!(emulator.active_ids(), [""; 0]);
+            assert!(output.stderr.contains("warning: cannot "), "{}", output.stderr);
+            let text = if has_temporary {
+                let file = fs::read_dir(&folder).expect("a folder").next().expect("a log");
+                let path = file.expect("a file").path();
+                let text = fs::read_to_string(&path).expect("text");
+                fs::remove_file(path).expect("it can be removed");
+                text
+            } else {
+                output.stderr
+            };
+            assert!(text.contains("\"session terminated\""), "{log}: {text}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -570,7 +570,7 @@ async fn a_lock_ends_every_session_of_an_owner_but_the_exempt() {
         output.stdout
     );
     let command =
-        "aws iam put-role-policy --role-name 'developer' --policy-name session-reaper-lock-";
+        "aws iam put-role-policy --role-name='developer' --policy-name session-reaper-lock-";
     let names = |output: &Output| {
         let parts = output.stdout.split(command).skip(1);
         let names = parts.filter_map(|it| it.split_once(' ')).map(|(name, _)| name.to_owned());
