@@ -19,7 +19,11 @@ use super::{
     Untagged, schema,
     yaml::{self, Node, Value},
 };
-use crate::pattern::{Glob, OwnerPattern};
+use crate::{
+    alphabet::{Names, invisible, stray},
+    pattern::{Glob, OwnerPattern},
+    printable::printable,
+};
 
 /// One thing that is wrong with a policy's text.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,7 +65,7 @@ impl fmt::Display for PolicyErrors {
 impl std::error::Error for PolicyErrors {}
 
 pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
-    let mut reader = Reader::default();
+    let mut reader = Reader { text: text.to_owned(), ..Reader::default() };
     if MAX_BYTES < text.len() {
         let n = text.len();
         reader.error(Location::UNKNOWN, format!("a policy has at most {MAX_BYTES} bytes, not {n}"));
@@ -152,6 +156,15 @@ pub(super) const REQUIREMENTS: [Key<Requirement>; 7] = [
     ("hours", schema::hours, Reader::hours),
 ];
 
+/// Names of documents.
+pub(super) const DOCUMENTS: Names = Names { what: "document", punctuation: "._-" };
+
+/// The ARNs of documents, by which those that other accounts share are named.
+pub(super) const DOCUMENT_ARNS: Names = Names { what: "document", punctuation: "._:/-" };
+
+/// `i-…`, `mi-…`, `ecs:CLUSTER_TASK_RUNTIME`, and kinds that are not known.
+pub(super) const TARGETS: Names = Names { what: "target", punctuation: "._:/-" };
+
 pub(super) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
 
 /// More than any fleet has.
@@ -169,6 +182,9 @@ const MAX_MESSAGE: usize = 400;
 /// The most memory that one compiled regular expression may take, in bytes.
 const MAX_REGEX_SIZE: usize = 1 << 18;
 
+/// The most digits of a part of a duration: a thousand million hours.
+pub(super) const MAX_DIGITS: usize = 9;
+
 /// No name is so long, in bytes, and comparing takes time by the square of it.
 const MAX_TYPO: usize = 256;
 
@@ -180,6 +196,8 @@ const MAX_NAMES: usize = 50;
 /// A method that returns `None` has reported why.
 #[derive(Default)]
 pub(super) struct Reader {
+    /// The whole policy, for messages to quote numbers as they are written.
+    text: String,
     errors: Vec<PolicyError>,
     ids: HashSet<Arc<str>>,
     /// `None` if they cannot be read: then nothing is said of those that rules use.
@@ -221,7 +239,9 @@ impl Reader {
         let mut seen = HashSet::new();
         for item in self.list("tag_keys", node)? {
             let key = self.text("a tag key", item)?.to_owned();
-            if !(1..=128).contains(&key.chars().count()) {
+            if let Some(why) = invisible(&key, "leave it out") {
+                self.error(item.referenced, format!("a tag key must be plain: {why}"));
+            } else if !(1..=128).contains(&key.chars().count()) {
                 self.error(
                     item.referenced,
                     format!("a tag key has 1 to 128 characters, not `{key}`"),
@@ -313,7 +333,10 @@ impl Reader {
                 let nodes = self.fields(&format!("`{what}`"), node, CONDITIONS.map(|it| it.0))?;
                 self.each(CONDITIONS, nodes).map(Condition)
             }
-            other => self.fail(node, format!("`{what}` must be `all` or conditions, not {other}")),
+            other => {
+                let shown = self.shown(node, other);
+                self.fail(node, format!("`{what}` must be `all` or conditions, not {shown}"))
+            }
         }
     }
 
@@ -343,20 +366,30 @@ impl Reader {
     }
 
     fn document(&mut self, node: &Node) -> Option<Test> {
-        let is_name = |it: char| it.is_ascii_alphanumeric() || "_-.*?".contains(it);
         let globs = self.parsed("document", node, |text| {
-            if text.is_empty() || !text.chars().all(is_name) {
-                return Err(format!(
-                    "`{text}` matches no document: names have letters, digits, `_-.`"
-                ));
+            let is_arn = text.starts_with("arn:") || text.starts_with('*');
+            match stray(text, if is_arn { &DOCUMENT_ARNS } else { &DOCUMENTS }) {
+                _ if text.is_empty() => Err("an empty `document` matches no document".into()),
+                Some(why) => Err(why),
+                None => Ok(Glob::new(text)),
             }
-            Ok(Glob::new(text))
         });
         globs.map(Test::Document)
     }
 
     fn reason(&mut self, node: &Node) -> Option<Test> {
         let patterns = self.parsed("reason", node, |text| {
+            if let Some(why) = invisible(text, "write it as an escape such as `\\x{200B}`") {
+                return Err(why);
+            }
+            if let Some(it) = ignored_case(text) {
+                return Err(format!(
+                    "`{text}` has `{it}`, and `(?i)` is about ASCII letters only; write such \
+                     letters in both cases, as `[{}{}]`, and without `(?i)`",
+                    it.to_uppercase(),
+                    it.to_lowercase()
+                ));
+            }
             let regex = RegexBuilder::new(text).size_limit(MAX_REGEX_SIZE).build();
             regex.map_err(|err| format!("`{text}` is no regular expression: {err}"))
         });
@@ -381,8 +414,8 @@ impl Reader {
 
     fn target_tags(&mut self, node: &Node) -> Option<Test> {
         let Value::Map(entries) = &node.value else {
-            let message =
-                format!("`target_tags` must be a mapping with tag keys, not {}", node.value);
+            let shown = self.shown(node, &node.value);
+            let message = format!("`target_tags` must be a mapping with tag keys, not {shown}");
             return self.fail(node, message);
         };
         if entries.is_empty() {
@@ -401,10 +434,11 @@ impl Reader {
                     };
                     self.error(key.referenced, message);
                 }
-                Some((
-                    key.value.clone(),
-                    self.parsed(&key.value, values, |text| Ok(Glob::new(text)))?,
-                ))
+                let globs = self.parsed(&key.value, values, |text| {
+                    let why = invisible(text, "write `?` if the tag has it");
+                    why.map_or_else(|| Ok(Glob::new(text)), Err)
+                });
+                Some((key.value.clone(), globs?))
             })
             .collect();
         tags.into_iter().collect::<Option<_>>().map(Test::TargetTags)
@@ -412,8 +446,8 @@ impl Reader {
 
     fn target(&mut self, node: &Node) -> Option<Test> {
         let globs = self.parsed("target", node, |text| match text {
-            "" => Err("an empty `target` matches nobody".into()),
-            _ => Ok(Glob::new(text)),
+            "" => Err("an empty `target` matches no target".into()),
+            _ => stray(text, &TARGETS).map_or_else(|| Ok(Glob::new(text)), Err),
         });
         globs.map(Test::Target)
     }
@@ -446,7 +480,8 @@ impl Reader {
             Value::Text(it) if it == "no-tags" => Some(Untagged::NoTags),
             Value::Text(it) if it == "unknown" => Some(Untagged::Unknown),
             other => {
-                self.fail(node, format!("`untagged` must be `unknown` or `no-tags`, not {other}"))
+                let shown = self.shown(node, other);
+                self.fail(node, format!("`untagged` must be `unknown` or `no-tags`, not {shown}"))
             }
         }
     }
@@ -460,8 +495,8 @@ impl Reader {
     ) -> Option<[Option<&'n Node>; N]> {
         let Value::Map(entries) = &node.value else {
             let keys = names(keys);
-            return self
-                .fail(node, format!("{what} must be a mapping with {keys}, not {}", node.value));
+            let shown = self.shown(node, &node.value);
+            return self.fail(node, format!("{what} must be a mapping with {keys}, not {shown}"));
         };
         self.no_duplicates(entries);
         for (key, _) in entries {
@@ -532,7 +567,10 @@ impl Reader {
                 self.fail(node, format!("`{what}` is an empty list; fill it or leave it out"))
             }
             Value::List(items) => Some(items),
-            other => self.fail(node, format!("`{what}` must be a list, not {other}")),
+            other => {
+                let shown = self.shown(node, other);
+                self.fail(node, format!("`{what}` must be a list, not {shown}"))
+            }
         }
     }
 
@@ -540,7 +578,8 @@ impl Reader {
         match &node.value {
             Value::Text(text) => Some(text),
             other @ (Value::Bool(_) | Value::Integer(_) | Value::Number(_)) => {
-                self.fail(node, format!("{what} must be a text, not {other}; put it in quotes"))
+                let shown = self.shown(node, other);
+                self.fail(node, format!("{what} must be a text, not {shown}; put it in quotes"))
             }
             other => self.fail(node, format!("{what} must be a text, not {other}")),
         }
@@ -549,7 +588,10 @@ impl Reader {
     fn boolean(&mut self, what: &str, node: &Node) -> Option<bool> {
         match &node.value {
             Value::Bool(it) => Some(*it),
-            other => self.fail(node, format!("`{what}` must be `true` or `false`, not {other}")),
+            other => {
+                let shown = self.shown(node, other);
+                self.fail(node, format!("`{what}` must be `true` or `false`, not {shown}"))
+            }
         }
     }
 
@@ -561,7 +603,10 @@ impl Reader {
         let (low, high) = (range.start(), range.end());
         let bounds =
             if low == high { format!("{low}") } else { format!("a number from {low} to {high}") };
-        number.or_else(|| self.fail(node, format!("`{what}` must be {bounds}, not {}", node.value)))
+        number.or_else(|| {
+            let shown = self.shown(node, &node.value);
+            self.fail(node, format!("`{what}` must be {bounds}, not {shown}"))
+        })
     }
 
     fn duration(&mut self, what: &str, node: &Node) -> Option<SignedDuration> {
@@ -571,19 +616,37 @@ impl Reader {
         };
         parsed.or_else(|| {
             let form = "a duration above zero such as `90s`, `30m`, `8h`, `1d` or `1h30m`";
-            self.fail(node, format!("`{what}` must be {form}, not {}", node.value))
+            let shown = self.shown(node, &node.value);
+            self.fail(node, format!("`{what}` must be {form}, not {shown}"))
         })
     }
 
     fn instant(&mut self, what: &str, node: &Node) -> Option<Timestamp> {
         let parsed = match &node.value {
-            Value::Text(text) => text.parse().ok(),
+            Value::Text(text) => {
+                Some(text).filter(|it| is_rfc_3339(it)).and_then(|it| it.parse().ok())
+            }
             _ => None,
         };
         parsed.or_else(|| {
             let form = "an instant such as `2027-06-30T00:00:00Z`";
-            self.fail(node, format!("`{what}` must be {form}, not {}", node.value))
+            let shown = self.shown(node, &node.value);
+            self.fail(node, format!("`{what}` must be {form}, not {shown}"))
         })
+    }
+
+    /// A value as it is written: `08`, not `8`.
+    fn shown(&self, node: &Node, value: &Value) -> String {
+        let written = match value {
+            Value::Bool(_) | Value::Integer(_) | Value::Number(_) => {
+                bytes(node.defined).and_then(|it| self.text.get(it)).map(str::trim)
+            }
+            _ => None,
+        };
+        match written {
+            Some(it) if !it.is_empty() => format!("`{it}`"),
+            _ => value.to_string(),
+        }
     }
 
     fn fail<T>(&mut self, node: &Node, message: impl fmt::Display) -> Option<T> {
@@ -592,18 +655,68 @@ impl Reader {
     }
 
     fn error(&mut self, at: Location, message: impl fmt::Display) {
-        let bytes = at.span().byte_offset().zip(at.span().byte_len());
-        let span = bytes.and_then(|(start, length)| {
-            Some(usize::try_from(start).ok()?..usize::try_from(start + length).ok()?)
-        });
+        let span = bytes(at);
         let (line, column) = (at.line(), at.column());
-        let mut message = message.to_string();
+        let mut message = printable(&message.to_string());
         if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
             message.truncate(end);
             message.push('…');
         }
         self.errors.push(PolicyError { line, column, span, message });
     }
+}
+
+/// The place as bytes of the text.
+fn bytes(at: Location) -> Option<Range<usize>> {
+    let (start, length) = at.span().byte_offset().zip(at.span().byte_len())?;
+    Some(usize::try_from(start).ok()?..usize::try_from(start + length).ok()?)
+}
+
+/// A letter that has two cases, of which `(?i)` would see only one: it is about ASCII alone.
+///
+/// It does not matter where in the expression the flag is set.
+fn ignored_case(regex: &str) -> Option<char> {
+    let mut ignores_case = false;
+    let mut cased = None;
+    let mut rest = regex;
+    while let Some(it) = rest.chars().next() {
+        let length = if let Some(flags) = rest.strip_prefix("(?") {
+            let flags = flags.split(|it: char| !it.is_ascii_alphabetic()).next();
+            ignores_case |= flags.is_some_and(|it| it.contains('i') && !it.starts_with('P'));
+            2
+        } else if let Some(escape) = rest.strip_prefix('\\') {
+            let (letter, length) = escaped(escape);
+            cased = cased.or(letter.filter(|it| has_two_cases(*it)));
+            1 + length
+        } else {
+            cased = cased.or(Some(it).filter(|it| has_two_cases(*it)));
+            it.len_utf8()
+        };
+        rest = rest.get(length..)?;
+    }
+    cased.filter(|_| ignores_case)
+}
+
+fn has_two_cases(it: char) -> bool {
+    !it.is_ascii() && (it.to_lowercase().ne([it]) || it.to_uppercase().ne([it]))
+}
+
+/// The character of an escape by number such as `x{d6}`, `u00d6`, and how long any escape is.
+fn escaped(escape: &str) -> (Option<char>, usize) {
+    let letter = escape.chars().next();
+    let digits = match letter {
+        Some('x') => 2,
+        Some('u') => 4,
+        Some('U') => 8,
+        other => return (None, other.map_or(0, char::len_utf8)),
+    };
+    let number = escape.get(1..).unwrap_or_default();
+    let (number, length) = match number.strip_prefix('{').and_then(|it| it.split_once('}')) {
+        Some((number, _)) => (number, 1 + number.len() + 2),
+        None => (number.get(..digits).unwrap_or_default(), 1 + digits),
+    };
+    let found = u32::from_str_radix(number, 16).ok().and_then(char::from_u32);
+    (found, if found.is_some() { length } else { 1 })
 }
 
 /// The names, each in backticks.
@@ -627,6 +740,30 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> 
     }
 }
 
+/// Whether the form is `2027-06-30T00:00:00Z`, or has a fraction or an offset, and no more: what
+/// the JSON Schema calls a date-time.
+fn is_rfc_3339(text: &str) -> bool {
+    let has_form = |text: &str, form: &str| {
+        let is_like = |(it, form)| if form == b'0' { u8::is_ascii_digit(&it) } else { it == form };
+        text.len() == form.len() && text.bytes().zip(form.bytes()).all(is_like)
+    };
+    let Some((instant, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else {
+        return false;
+    };
+    let offset = match rest.strip_prefix('.') {
+        Some(it) => {
+            let offset = it.trim_start_matches(|it: char| it.is_ascii_digit());
+            if !(1..=9).contains(&(it.len() - offset.len())) {
+                return false;
+            }
+            offset
+        }
+        None => rest,
+    };
+    has_form(instant, "0000-00-00T00:00:00")
+        && (offset == "Z" || has_form(offset, "+00:00") || has_form(offset, "-00:00"))
+}
+
 /// Reads `1d2h30m10s`: one or more of these parts, in this order, above zero in all.
 #[must_use]
 pub fn duration(text: &str) -> Option<SignedDuration> {
@@ -634,6 +771,7 @@ pub fn duration(text: &str) -> Option<SignedDuration> {
     let mut seconds = 0_i64;
     for (unit, length) in [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)] {
         if let Some((number, after)) = rest.split_once(unit)
+            && number.len() <= MAX_DIGITS
             && number.bytes().all(|it| it.is_ascii_digit())
         {
             let part = number.parse::<i64>().ok()?.checked_mul(length)?;
@@ -656,7 +794,7 @@ mod tests {
             ("1h30m", Some(5_400)), ("1d1h1m1s", Some(90_061)), ("0h1m", Some(60)),
             ("", None), ("0s", None), ("-1h", None), ("+1h", None), ("8 hours", None), ("8", None),
             ("30m1h", None), ("1h1h", None), ("h", None), ("1.5h", None), ("1h ", None), ("1H", None),
-            ("106751991167301d", None), ("99999999999999999999s", None),
+            ("999999999d", Some(86_399_999_913_600)), ("1000000000d", None), ("1h\n", None),
         ];
         for (text, seconds) in table {
             assert_eq!(duration(text), seconds.map(SignedDuration::from_secs), "{text}");
@@ -799,12 +937,21 @@ paused: "yes"
             ("version: 1\nrules: [\n", "line 2, column 8: unclosed bracket '['"),
             ("version: 1\nrules: null\n", "`rules` must be a list, not nothing"),
             ("version: 1\nexemptions: []\n", "`exemptions` is an empty list"),
-            ("version: 18446744073709551615\n", "not `1.8446744073709552e19`"),
+            ("version: 18446744073709551615\n", "not `18446744073709551615`"),
             ("version: 1.0\n", "`version` must be 1, not `1.0`"),
-            ("version: 1\nrules: [{id: a, when: {document: ''}, forbid: true}]\n", "no document"),
-            ("version: 1\nrules: [{id: a, when: {document: A B}, forbid: true}]\n", "no document"),
+            (
+                "version: 1\nrules: [{id: a, when: {document: ''}, forbid: true}]\n",
+                "an empty `document`",
+            ),
+            (
+                "version: 1\nrules: [{id: a, when: {document: A B}, forbid: true}]\n",
+                "it has white space",
+            ),
             ("version: 1\nrules: [{id: a, when: !not {owner: root}, forbid: true}]\n", "line 2"),
-            ("version: 1\nrules: [{id: a, when: {target: ''}, forbid: true}]\n", "matches nobody"),
+            (
+                "version: 1\nrules: [{id: a, when: {target: ''}, forbid: true}]\n",
+                "matches no target",
+            ),
             ("version: 1\nlimits: {max_terminations: 1_0}\n", "not `1_0`"),
             ("version: 1\ntag_keys: {env}\n", "`tag_keys` must be a list, not a mapping"),
             ("version: 1\nrules: [{id: a, when: all}]\n", "needs `require` or `forbid: true`"),
@@ -815,6 +962,112 @@ paused: "yes"
         ] {
             let errors = Policy::parse(text).expect_err(text).to_string();
             assert!(errors.contains(message), "{text:?}: {errors}");
+        }
+    }
+
+    /// Each of these could match nothing that AWS has, or not what it seems to.
+    #[test]
+    fn patterns_that_match_nothing() {
+        for (condition, message) in [
+            ("{document: \"A\\n\"}", r"`A\u{a}` matches no document: it has a line end, which"),
+            ("{document: Team/x}", "`Team/x` matches no document: it has `/`"),
+            ("{document: 'arn:aws:ssm:*:document/{a}'}", "it has `{`"),
+            ("{document: A–B}", "it has `–`"),
+            ("{target: \"i-*\\n\"}", "matches no target: it has a line end"),
+            ("{target: 'i-* '}", "it has white space"),
+            ("{target: 'i-[0-9]*'}", "it has `[`"),
+            ("{owner: \"root\\n\"}", "matches no owner: it has a line end"),
+            ("{target_tags: {env: \"prod\\n\"}}", "has a line end, which `|-` and `>-` leave out"),
+            ("{target_tags: {env: \"prod\\u200B\"}}", "has U+200B, which is invisible"),
+            ("{target_tags: {env: [prod, \"a\\tb\"]}}", "has U+0009"),
+            ("{reason: \"^INC\\n\"}", "has a line end"),
+            ("{reason: \"\\u2060x\"}", r"write it as an escape such as `\x{200B}`"),
+            (
+                "{reason: '(?i)^störung'}",
+                "`ö`, and `(?i)` is about ASCII letters only; write such letters in both cases, as `[Öö]`",
+            ),
+            ("{reason: 'STÖRUNG(?s-m:x)|(?mi:a)'}", "`Ö`, and"),
+            (r"{reason: '(?i)st\x{f6}rung'}", "`ö`, and"),
+            (r"{reason: '(?i)st\u00f6rung'}", "`ö`, and"),
+            ("{access_type: \"Standard\\n\"}", "`access_type` is one of"),
+            ("{status: \"Connected\\n\"}", "`status` is one of"),
+            ("\"all\\n\"", "must be `all` or conditions"),
+        ] {
+            let text = format!(
+                "version: 1\ntag_keys: [env]\nrules: [{{id: a, when: {condition}, forbid: true}}]\n"
+            );
+            let errors = Policy::parse(&text).expect_err(condition);
+            assert!(errors.to_string().contains(message), "{condition}: {errors}");
+            assert_eq!(errors.0.len(), 1, "{errors}");
+        }
+        let errors = Policy::parse("version: 1\ntag_keys: [\"env\\n\"]\n").expect_err("a key");
+        assert!(errors.to_string().contains("a tag key must be plain"), "{errors}");
+    }
+
+    /// None of these is a pattern that matches nothing.
+    #[test]
+    fn patterns_that_match_something() {
+        for condition in [
+            "{document: ['arn:aws:ssm:*:123456789012:document/Team-*', '*:document/x', A.b_c-?]}",
+            "{target: ['ecs:prod_*', 'sagemaker-cluster:a_b-i-0*', 'mi-?']}",
+            "{target_tags: {env: ['a b', 'é{}[]', '']}}",
+            "{reason: ['(?i)just testing', '[Ss]t[Öö]rung', '(?i)障害|—', '(?P<i>ö)', 'ö(?-i:x)']}",
+            r"{reason: ['(?i)\.', '\x{d6}', '\d{3}\.', '(?x) a | b']}",
+        ] {
+            let text = format!(
+                "version: 1\ntag_keys: [env]\nrules: [{{id: a, when: {condition}, forbid: true}}]\n"
+            );
+            if let Err(errors) = Policy::parse(&text) {
+                panic!("{condition}: {errors}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_quoted_as_written() {
+        for (policy, message) in [
+            ("version: 08", "`version` must be 1, not `08`"),
+            ("version: 1.0e0 # One.", "`version` must be 1, not `1.0e0`"),
+            ("version: 1\nlimits: {max_terminations: 0x00}", "not `0x00`"),
+            ("version: 1\ntag_keys: [001234567890]", "not `001234567890`; put it in quotes"),
+            ("version: 1\ntag_keys: [&n 08]\npaused: *n", "`true` or `false`, not `08`"),
+            ("version: 1\npaused: 1_0", "not `1_0`"),
+            ("version: 1\nrules: TRUE", "`rules` must be a list, not `TRUE`"),
+        ] {
+            let errors = Policy::parse(policy).expect_err(policy).to_string();
+            assert!(errors.contains(message), "{policy}: {errors}");
+        }
+    }
+
+    #[test]
+    fn instants_are_of_rfc_3339() {
+        let until = |text: &str| {
+            let policy =
+                format!("version: 1\nexemptions: [{{id: a, when: all, until: \"{text}\"}}]\n");
+            Policy::parse(&policy).is_ok()
+        };
+        for text in [
+            "2027-06-30T00:00:00Z",
+            "2027-06-30T23:59:59.123456789+05:30",
+            "2028-02-29T00:00:00-00:00",
+        ] {
+            assert!(until(text), "{text}");
+        }
+        for text in [
+            "2027-06-30",
+            "2027-06-30T00:00Z",
+            "2027-06-30 00:00:00Z",
+            "2027-06-30T00:00:00",
+            "2027-06-30T00:00:00z",
+            "2027-06-30T00:00:00.Z",
+            "2027-06-30T00:00:00.1234567890Z",
+            "2027-06-30T00:00:00+0200",
+            "2027-06-30T00:00:00Z[UTC]",
+            "2027-06-30T00:00:00Z\\n",
+            "2027-02-29T00:00:00Z",
+            "20270630T000000Z",
+        ] {
+            assert!(!until(text), "{text}");
         }
     }
 

@@ -5,7 +5,11 @@ use serde_json::{Map, Value, json};
 use super::{
     Limits, STATUSES,
     file::{ACCESS_TYPES, CONDITIONS, EXEMPTION, Field, LIMITS, MAX_COUNT, POLICY, REQUIREMENTS},
-    file::{RULE, TRIP_ABOVE},
+    file::{DOCUMENT_ARNS, DOCUMENTS, MAX_DIGITS, RULE, TARGETS, TRIP_ABOVE},
+};
+use crate::{
+    alphabet::VISIBLE,
+    pattern::{OWNER_ARNS, OWNERS},
 };
 
 /// The JSON Schema (draft 7) of a policy.
@@ -50,9 +54,19 @@ fn one_or_more(description: &str, item: &Value) -> Value {
     })
 }
 
-fn text(pattern: &str) -> Value {
-    json!({"type": "string", "pattern": pattern})
+/// A text that is wholly of this form, of ECMA-262 without flags.
+///
+/// To Python, `$` also stands before a line end that ends the text.
+fn text(form: &str) -> Value {
+    json!({"type": "string", "pattern": whole(form)})
 }
+
+fn whole(form: &str) -> String {
+    format!(r"^(?:{form})$(?!\n)")
+}
+
+/// The hours of a day.
+const HOUR: &str = "(?:[01][0-9]|2[0-3])";
 
 fn count(description: &str, low: u32, high: u32, default: u32) -> Value {
     json!({
@@ -72,7 +86,12 @@ pub(super) fn tag_keys() -> Value {
     json!({
         "description": "The tag keys that conditions may use, so that a typo is an error.",
         "type": "array",
-        "items": {"type": "string", "minLength": 1, "maxLength": 128},
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 128,
+            "pattern": whole(&format!("{VISIBLE}*")),
+        },
         "minItems": 1,
         "uniqueItems": true,
     })
@@ -115,7 +134,7 @@ pub(super) fn id() -> Value {
     json!({
         "description": "Names it in reports, logs and metrics. Rules and exemptions share the names.",
         "type": "string",
-        "pattern": "^[A-Za-z0-9._-]{1,64}$",
+        "pattern": whole("[A-Za-z0-9._-]{1,64}"),
     })
 }
 
@@ -131,9 +150,17 @@ pub(super) fn unless() -> Value {
     condition("What it is not about all the same: `all`, or conditions that must all hold.")
 }
 
+/// `all`, or an object: told apart by their types, not by `anyOf`, so that editors name a key that is
+/// misspelt. Each keyword is about one of the types.
 fn condition(description: &str) -> Value {
     let fields = CONDITIONS.map(|(name, schema, _)| (name, schema));
-    json!({"anyOf": [{"const": "all"}, some_of(description, &fields)], "description": description})
+    let mut schema = some_of(description, &fields);
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("type".into(), json!(["string", "object"]));
+        schema.insert("pattern".into(), whole("all").into());
+        schema.insert("examples".into(), json!(["all"]));
+    }
+    schema
 }
 
 pub(super) fn require() -> Value {
@@ -150,7 +177,9 @@ pub(super) fn until() -> Value {
         "description": "From this instant on the exemption exempts nobody.",
         "type": "string",
         "format": "date-time",
-        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}.*([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)$",
+        "pattern": whole(&format!(
+            r"[0-9]{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T{HOUR}:[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,9}})?(Z|[+-]{HOUR}:[0-5][0-9])"
+        )),
     })
 }
 
@@ -174,25 +203,46 @@ pub(super) fn min_violations() -> Value {
 }
 
 pub(super) fn owner() -> Value {
-    let (name, pair) = (r"[^/\s]+", r"[^/\s]+(/[^/\s]+)?");
-    let forms = [
-        "root".to_owned(),
-        r"arn:\S+".to_owned(),
-        format!("role/{pair}"),
-        format!("permission-set/{pair}"),
-        format!("user/{name}(/{name})*"),
-        format!("federated-user/{name}"),
-    ];
     one_or_more(
         "Who started the session: `role/NAME[/SESSION-NAME]`, `permission-set/NAME[/USER]`, \
          `user/NAME`, `user/PATH/NAME`, `federated-user/NAME`, `root`, or a whole `arn:…`; globs.",
-        &text(&format!("^({})$", forms.join("|"))),
+        &json!({
+            "type": "string",
+            "if": {"pattern": "^arn:"},
+            "then": {"pattern": whole(&arn_form())},
+            "else": {"pattern": whole(&owner_form())},
+        }),
     )
+}
+
+fn owner_form() -> String {
+    let name = format!("{}+", OWNERS.glob_class().replace('/', ""));
+    let pair = format!("{name}(/{name})?");
+    // A role's path is no part of an owner.
+    let role = format!("(?!aws-reserved/|service-role/){pair}");
+    format!("root|role/{role}|permission-set/{pair}|user/{name}(/{name})*|federated-user/{name}")
+}
+
+/// The ARNs that the reader takes.
+fn arn_form() -> String {
+    let any = OWNER_ARNS.glob_class();
+    let (part, kind) = (any.replace(':', ""), any.replace('/', ""));
+    let name = any.replace(['/', '*', '?'], "");
+    let with_glob = |class: &str| format!("{class}*[*?]{class}*");
+    // With fewer colons than an ARN has, a wildcard stands for some of them.
+    let few = format!("(?=[^:]*(:[^:]*){{0,3}}$){}", with_glob(&any));
+    let account = "([0-9]{12}|[0-9*?]*[*?][0-9*?]*)";
+    let assumed = format!("assumed-role/({name}+/{name}+|{})", with_glob(&any));
+    let other_kind = format!("{}(/{any}*)?", with_glob(&kind));
+    let iam = format!(r"iam:\**:{account}:(root|user/{any}+|{other_kind})");
+    let sts = format!(r"sts:\**:{account}:({assumed}|federated-user/{any}+|{other_kind})");
+    let other_service = format!(r"{}:\**:{account}:{any}*", with_glob(&part));
+    format!("arn:(?!(.*:)?role/)({few}|{part}*:({iam}|{sts}|{other_service}))")
 }
 
 pub(super) fn target() -> Value {
     let description = "What the session runs on: `i-…`, `mi-…`, `ecs:CLUSTER_TASK_RUNTIME`; globs.";
-    one_or_more(description, &json!({"type": "string", "minLength": 1}))
+    one_or_more(description, &text(&format!("{}+", TARGETS.glob_class())))
 }
 
 pub(super) fn target_tags() -> Value {
@@ -200,12 +250,14 @@ pub(super) fn target_tags() -> Value {
         "description": "The target's tags, all of these keys; a value is a glob or a list of them.",
         "type": "object",
         "minProperties": 1,
-        "additionalProperties": one_or_more("The tag's value.", &json!({"type": "string"})),
+        "additionalProperties": one_or_more("The tag's value.", &text(&format!("{VISIBLE}*"))),
     })
 }
 
 pub(super) fn document() -> Value {
-    one_or_more("The session document's name; globs.", &text("^[A-Za-z0-9_.*?-]+$"))
+    let (name, arn) = (DOCUMENTS.glob_class(), DOCUMENT_ARNS.glob_class());
+    let form = format!(r"{name}+|(arn:|\*){arn}*");
+    one_or_more("The session document's name, or its ARN; globs.", &text(&form))
 }
 
 pub(super) fn status() -> Value {
@@ -217,7 +269,8 @@ pub(super) fn access_type() -> Value {
 }
 
 pub(super) fn reason() -> Value {
-    let item = json!({"type": "string", "format": "regex"});
+    // Not `format: regex`, which is another language: it has no `(?i)`.
+    let item = text(&format!("{VISIBLE}*"));
     one_or_more("A regular expression that finds something in what the user typed.", &item)
 }
 
@@ -225,27 +278,83 @@ pub(super) fn max_age() -> Value {
     json!({
         "description": "How old the session may be: `90s`, `30m`, `8h`, `1d`, `1h30m`.",
         "type": "string",
-        "pattern": "^(?=.*[1-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$",
+        "pattern": whole(&format!(
+            "(?=.*[1-9]){}",
+            ["d", "h", "m", "s"].map(|it| format!("([0-9]{{1,{MAX_DIGITS}}}{it})?")).concat()
+        )),
     })
 }
 
 pub(super) fn hours() -> Value {
-    let (day, time) = ("(Mon|Tue|Wed|Thu|Fri|Sat|Sun)", "([01][0-9]|2[0-3]):[0-5][0-9]");
-    let days = format!("{day}(-{day})?(,{day}(-{day})?)*");
+    let (day, time) = ("(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", format!("{HOUR}:[0-5][0-9]"));
+    let days = format!("{day}(?:-{day})?(?:,{day}(?:-{day})?)*");
     one_or_more(
         "When such a session may be open, by the wall clock: `Mon-Fri 08:00-18:30 Europe/Berlin`.",
-        &text(&format!(r"^\s*{days}\s+{time}-({time}|24:00)\s+\S+\s*$")),
+        // A range ends at another time than it begins.
+        &text(&format!(
+            r"\s*{days}\s+(?!([0-9:]+)-\1(?![0-9:])){time}-({time}|24:00)\s+(?!Factory\b)\S+\s*"
+        )),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use regex_lite::Regex;
+
     use super::*;
+    use crate::pattern::OwnerPattern;
 
     #[test]
     fn the_schema_is_the_one_that_editors_are_given() {
         let committed = include_str!("../../../policies/policy.schema.json");
         let committed: Value = serde_json::from_str(committed).expect("JSON");
         assert_eq!(schema(), committed);
+    }
+
+    /// As the reader of owners does, on every text of a few parts.
+    #[test]
+    fn owners_are_the_readers() {
+        // The tests' engine has no look-ahead: what it is for here, by hand.
+        let regex = |form: &str| Regex::new(&format!("^(?:{form})$")).expect(form);
+        let arn = arn_form();
+        let (start, few, full) = match arn.split_once("(?!(.*:)?role/)") {
+            Some((start, rest)) => {
+                let (few, full) = rest.split_once('|').expect("two forms");
+                let (_, few) = few.split_once("$)").expect("a look-ahead");
+                (start, regex(few), regex(full.strip_suffix(')').expect("a group")))
+            }
+            None => panic!("{arn}"),
+        };
+        let short = regex(&owner_form().replace("(?!aws-reserved/|service-role/)", ""));
+        let is_legal = |text: &str| match text.strip_prefix(start) {
+            Some(_) if text.contains(":role/") => false,
+            Some(rest) if rest.matches(':').count() < 4 => few.is_match(rest),
+            Some(rest) => full.is_match(rest),
+            None => {
+                let has_path = ["role/aws-reserved/", "role/service-role/"];
+                short.is_match(text) && !has_path.iter().any(|it| text.starts_with(it))
+            }
+        };
+        let parts = [
+            ["arn:", ""].as_slice(),
+            &["aws:", "a*:", "role/", "user/", "*", ""],
+            &["iam:", "sts:", "?:", "ec2:", "x/", "aws-reserved/", "root"],
+            &[":", "*:", "eu-west-1:", ""],
+            &["123456789012:", "123:", "*:", "12?:", ""],
+            &["root", "user", "role", "assumed-role", "federated-user", "*", "us*"],
+            &["", "/", "/a", "/a/b", "/a/b/c", "/a*", "//", "/{", "/a/*", "/a:b/c"],
+        ];
+        let mut texts = vec![String::new()];
+        for part in parts {
+            texts = texts
+                .iter()
+                .flat_map(|it| part.iter().map(move |end| format!("{it}{end}")))
+                .collect();
+        }
+        let n_legal = texts.iter().filter(|it| is_legal(it)).count();
+        assert!(1_000 < n_legal && n_legal < texts.len() - 1_000, "{n_legal}");
+        for text in texts {
+            assert_eq!(is_legal(&text), text.parse::<OwnerPattern>().is_ok(), "{text}");
+        }
     }
 }
