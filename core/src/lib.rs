@@ -4,7 +4,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`arn`] | Amazon Resource Names |
+//! | [`arn`], [`duration`] | Amazon Resource Names, and durations such as `1h30m` |
 //! | [`session`], [`target`] | what AWS tells: a session, its target's ARN and tags |
 //! | [`pattern`], [`truth`], [`policy`] | what the policy says, in three-valued logic |
 //! | [`evaluate`] | one session, one instant, one verdict |
@@ -14,6 +14,7 @@
 
 mod alphabet;
 pub mod arn;
+pub mod duration;
 pub mod session;
 pub mod target;
 pub mod pattern;

@@ -2,6 +2,7 @@
 
 mod file;
 mod hours;
+mod identity;
 mod lint;
 mod schema;
 mod yaml;
@@ -12,8 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use regex_lite::Regex;
 
 pub use self::{
-    file::{PolicyError, PolicyErrors, duration},
+    file::{PolicyError, PolicyErrors},
     hours::Hours,
+    identity::{PolicyIdentity, sha256},
     schema::schema,
 };
 use crate::{

@@ -5,10 +5,11 @@ use serde_json::{Map, Value, json};
 use super::{
     Limits, STATUSES,
     file::{ACCESS_TYPES, CONDITIONS, EXEMPTION, Field, LIMITS, MAX_COUNT, POLICY, REQUIREMENTS},
-    file::{DOCUMENT_ARNS, DOCUMENTS, MAX_DIGITS, RULE, TARGETS, TRIP_ABOVE},
+    file::{DOCUMENT_ARNS, DOCUMENTS, RULE, TARGETS, TRIP_ABOVE},
 };
 use crate::{
     alphabet::VISIBLE,
+    duration::MAX_DIGITS,
     pattern::{OWNER_ARNS, OWNERS},
 };
 
