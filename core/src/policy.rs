@@ -1,9 +1,14 @@
 //! The policy: rules, exemptions and limits, valid by construction. `Policy::parse` reads one.
 
+mod conditions;
+mod error;
 mod file;
+mod grammar;
 mod hours;
 mod identity;
 mod lint;
+mod reader;
+mod reason;
 mod schema;
 mod yaml;
 
@@ -13,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use regex_lite::Regex;
 
 pub use self::{
-    file::{PolicyError, PolicyErrors},
+    error::{PolicyError, PolicyErrors},
     hours::Hours,
     identity::{PolicyIdentity, sha256},
     schema::schema,

@@ -4,8 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Limits, STATUSES,
-    file::{ACCESS_TYPES, CONDITIONS, EXEMPTION, Field, LIMITS, MAX_COUNT, POLICY, REQUIREMENTS},
-    file::{DOCUMENT_ARNS, DOCUMENTS, RULE, TARGETS, TRIP_ABOVE},
+    grammar::{
+        ACCESS_TYPES, CIRCUIT_BREAKER, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, EXEMPTION, LIMITS,
+        MAX_COUNT, POLICY, REQUIREMENTS, RULE, TARGETS,
+    },
 };
 use crate::{
     alphabet::VISIBLE,
@@ -19,7 +21,12 @@ use crate::{
 /// as ids that repeat, is left to the reader.
 #[must_use]
 pub fn schema() -> Value {
-    let mut schema = object("A policy of session-reaper.", &POLICY, &["version"]);
+    let mut schema = object(
+        "A policy of session-reaper.",
+        POLICY,
+        [version, tag_keys, rules, exemptions, limits, untagged, paused],
+        &["version"],
+    );
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("$schema".into(), "http://json-schema.org/draft-07/schema#".into());
         schema.insert("title".into(), "session-reaper policy".into());
@@ -27,9 +34,18 @@ pub fn schema() -> Value {
     schema
 }
 
-fn object(description: &str, fields: &[Field], required: &[&str]) -> Value {
-    let properties: Map<_, _> =
-        fields.iter().map(|(name, schema)| ((*name).to_owned(), schema())).collect();
+/// What a key's value may be.
+type Form = fn() -> Value;
+
+/// An object with these keys, each with its form.
+fn object<const N: usize>(
+    description: &str,
+    keys: [&str; N],
+    forms: [Form; N],
+    required: &[&str],
+) -> Value {
+    let forms = keys.into_iter().zip(forms);
+    let properties: Map<_, _> = forms.map(|(key, form)| (key.to_owned(), form())).collect();
     json!({
         "description": description,
         "type": "object",
@@ -40,8 +56,8 @@ fn object(description: &str, fields: &[Field], required: &[&str]) -> Value {
 }
 
 /// An object with one or more of these properties.
-fn some_of(description: &str, fields: &[Field]) -> Value {
-    let mut schema = object(description, fields, &[]);
+fn some_of<const N: usize>(description: &str, keys: [&str; N], forms: [Form; N]) -> Value {
+    let mut schema = object(description, keys, forms, &[]);
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("minProperties".into(), 1.into());
     }
@@ -79,11 +95,11 @@ fn count(description: &str, low: u32, high: u32, default: u32) -> Value {
     })
 }
 
-pub(super) fn version() -> Value {
+fn version() -> Value {
     json!({"description": "The version of the policy language.", "const": 1})
 }
 
-pub(super) fn tag_keys() -> Value {
+fn tag_keys() -> Value {
     json!({
         "description": "The tag keys that conditions may use, so that a typo is an error.",
         "type": "array",
@@ -98,8 +114,13 @@ pub(super) fn tag_keys() -> Value {
     })
 }
 
-pub(super) fn rules() -> Value {
-    let mut rule = object("What sessions must be like. All rules apply.", &RULE, &["id", "when"]);
+fn rules() -> Value {
+    let mut rule = object(
+        "What sessions must be like. All rules apply.",
+        RULE,
+        [id, description, when, unless, require, forbid],
+        &["id", "when"],
+    );
     if let Some(rule) = rule.as_object_mut() {
         let either = json!([{"required": ["require"]}, {"required": ["forbid"]}]);
         rule.insert("oneOf".into(), either);
@@ -108,17 +129,22 @@ pub(super) fn rules() -> Value {
     json!({"description": description, "type": "array", "items": rule})
 }
 
-pub(super) fn exemptions() -> Value {
-    let item = object("Sessions that no rule touches.", &EXEMPTION, &["id", "when"]);
+fn exemptions() -> Value {
+    let item = object(
+        "Sessions that no rule touches.",
+        EXEMPTION,
+        [id, description, when, until],
+        &["id", "when"],
+    );
     let description = "They outrank every rule.";
     json!({"description": description, "type": "array", "items": item, "minItems": 1})
 }
 
-pub(super) fn limits() -> Value {
-    object("How much one sweep may do.", &LIMITS, &[])
+fn limits() -> Value {
+    object("How much one sweep may do.", LIMITS, [max_terminations, circuit_breaker], &[])
 }
 
-pub(super) fn untagged() -> Value {
+fn untagged() -> Value {
     json!({
         "description": "What to think of a target that the tag look-up does not return.",
         "enum": ["unknown", "no-tags"],
@@ -126,12 +152,12 @@ pub(super) fn untagged() -> Value {
     })
 }
 
-pub(super) fn paused() -> Value {
+fn paused() -> Value {
     let description = "Whether everybody is held, whatever the mode.";
     json!({"description": description, "type": "boolean", "default": false})
 }
 
-pub(super) fn id() -> Value {
+fn id() -> Value {
     json!({
         "description": "Names it in reports, logs and metrics. Rules and exemptions share the names.",
         "type": "string",
@@ -139,23 +165,23 @@ pub(super) fn id() -> Value {
     })
 }
 
-pub(super) fn description() -> Value {
+fn description() -> Value {
     json!({"description": "For people.", "type": "string"})
 }
 
-pub(super) fn when() -> Value {
+fn when() -> Value {
     condition("What it is about: `all`, or conditions that must all hold.")
 }
 
-pub(super) fn unless() -> Value {
+fn unless() -> Value {
     condition("What it is not about all the same: `all`, or conditions that must all hold.")
 }
 
 /// `all`, or an object: told apart by their types, not by `anyOf`, so that editors name a key that is
 /// misspelt. Each keyword is about one of the types.
 fn condition(description: &str) -> Value {
-    let fields = CONDITIONS.map(|(name, schema, _)| (name, schema));
-    let mut schema = some_of(description, &fields);
+    let forms: [Form; _] = [owner, target, target_tags, document, status, access_type, reason];
+    let mut schema = some_of(description, CONDITIONS, forms);
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("type".into(), json!(["string", "object"]));
         schema.insert("pattern".into(), whole("all").into());
@@ -164,16 +190,16 @@ fn condition(description: &str) -> Value {
     schema
 }
 
-pub(super) fn require() -> Value {
-    let fields = REQUIREMENTS.map(|(name, schema, _)| (name, schema));
-    some_of("What a session must fulfil, if the rule is about it.", &fields)
+fn require() -> Value {
+    let forms: [Form; _] = [max_age, owner, target_tags, document, access_type, reason, hours];
+    some_of("What a session must fulfil, if the rule is about it.", REQUIREMENTS, forms)
 }
 
-pub(super) fn forbid() -> Value {
+fn forbid() -> Value {
     json!({"description": "There must be no such session.", "const": true})
 }
 
-pub(super) fn until() -> Value {
+fn until() -> Value {
     json!({
         "description": "From this instant on the exemption exempts nobody.",
         "type": "string",
@@ -184,26 +210,31 @@ pub(super) fn until() -> Value {
     })
 }
 
-pub(super) fn max_terminations() -> Value {
+fn max_terminations() -> Value {
     let default = Limits::default().max_terminations;
     count("Terminations per sweep; the rest is held until its turn.", 1, MAX_COUNT, default)
 }
 
-pub(super) fn circuit_breaker() -> Value {
-    object("The circuit breaker: holds everybody when too many sessions violate.", &TRIP_ABOVE, &[])
+fn circuit_breaker() -> Value {
+    object(
+        "The circuit breaker: holds everybody when too many sessions violate.",
+        CIRCUIT_BREAKER,
+        [max_percent, min_violations],
+        &[],
+    )
 }
 
-pub(super) fn max_percent() -> Value {
+fn max_percent() -> Value {
     let default = Limits::default().max_percent;
     count("It trips above this share of the evaluated sessions, in per cent …", 0, 100, default)
 }
 
-pub(super) fn min_violations() -> Value {
+fn min_violations() -> Value {
     let default = Limits::default().min_violations;
     count("… and from this number of violators on.", 1, MAX_COUNT, default)
 }
 
-pub(super) fn owner() -> Value {
+fn owner() -> Value {
     one_or_more(
         "Who started the session: `role/NAME[/SESSION-NAME]`, `permission-set/NAME[/USER]`, \
          `user/NAME`, `user/PATH/NAME`, `federated-user/NAME`, `root`, or a whole `arn:…`; globs.",
@@ -241,12 +272,12 @@ fn arn_form() -> String {
     format!("arn:(?!(.*:)?role/)({few}|{part}*:({iam}|{sts}|{other_service}))")
 }
 
-pub(super) fn target() -> Value {
+fn target() -> Value {
     let description = "What the session runs on: `i-…`, `mi-…`, `ecs:CLUSTER_TASK_RUNTIME`; globs.";
     one_or_more(description, &text(&format!("{}+", TARGETS.glob_class())))
 }
 
-pub(super) fn target_tags() -> Value {
+fn target_tags() -> Value {
     json!({
         "description": "The target's tags, all of these keys; a value is a glob or a list of them.",
         "type": "object",
@@ -255,27 +286,27 @@ pub(super) fn target_tags() -> Value {
     })
 }
 
-pub(super) fn document() -> Value {
+fn document() -> Value {
     let (name, arn) = (DOCUMENTS.glob_class(), DOCUMENT_ARNS.glob_class());
     let form = format!(r"{name}+|(arn:|\*){arn}*");
     one_or_more("The session document's name, or its ARN; globs.", &text(&form))
 }
 
-pub(super) fn status() -> Value {
+fn status() -> Value {
     one_or_more("The session's status.", &json!({"enum": STATUSES}))
 }
 
-pub(super) fn access_type() -> Value {
+fn access_type() -> Value {
     one_or_more("Standard, or just-in-time access.", &json!({"enum": ACCESS_TYPES}))
 }
 
-pub(super) fn reason() -> Value {
+fn reason() -> Value {
     // Not `format: regex`, which is another language: it has no `(?i)`.
     let item = text(&format!("{VISIBLE}*"));
     one_or_more("A regular expression that finds something in what the user typed.", &item)
 }
 
-pub(super) fn max_age() -> Value {
+fn max_age() -> Value {
     json!({
         "description": "How old the session may be: `90s`, `30m`, `8h`, `1d`, `1h30m`.",
         "type": "string",
@@ -286,7 +317,7 @@ pub(super) fn max_age() -> Value {
     })
 }
 
-pub(super) fn hours() -> Value {
+fn hours() -> Value {
     let (day, time) = ("(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", format!("{HOUR}:[0-5][0-9]"));
     let days = format!("{day}(?:-{day})?(?:,{day}(?:-{day})?)*");
     one_or_more(
