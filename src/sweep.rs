@@ -27,8 +27,8 @@ use crate::{
 use reaper_core::{
     evaluate::evaluate,
     plan::{Action, DeferReason, Evaluated, Plan, Step, oldest_first, plan},
-    policy::Policy,
-    report::{Coverage, Mode, Outcome, OutcomeRecord, PolicyIdentity, Report, Row, SweepRecord},
+    policy::{Policy, PolicyIdentity},
+    report::{Coverage, Mode, Outcome, OutcomeRecord, Report, Row, SweepRecord},
     session::{Reading, Record, State},
     target::{Scope, Tags, Unknown},
 };

@@ -4,6 +4,7 @@
 //!
 //! | | |
 //! |---|---|
+//! | [`arn`], [`duration`] | Amazon Resource Names, and durations such as `1h30m` |
 //! | [`session`], [`target`] | what AWS tells: a session, its target's ARN and tags |
 //! | [`pattern`], [`truth`], [`policy`] | what the policy says, in three-valued logic |
 //! | [`evaluate`] | one session, one instant, one verdict |
@@ -11,6 +12,9 @@
 //! | [`report`], [`metrics`] | what was done: reply, rows, CloudWatch metrics |
 //! | [`printable`] | texts that anybody may have written, made safe to show |
 
+mod alphabet;
+pub mod arn;
+pub mod duration;
 pub mod session;
 pub mod target;
 pub mod pattern;

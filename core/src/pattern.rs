@@ -4,6 +4,11 @@ use std::{cell::LazyCell, fmt, str::FromStr};
 
 use wildmatch::WildMatch;
 
+use crate::{
+    alphabet::{Names, stray},
+    arn::Arn,
+};
+
 /// A glob as IAM has it: `*` is any run of characters, `/` and `:` included, `?` is one.
 /// Case-sensitive; nothing escapes.
 #[derive(Clone, Debug)]
@@ -35,6 +40,12 @@ impl fmt::Display for Glob {
         self.whole.fmt(f)
     }
 }
+
+/// IAM's names: of roles, users, permission sets and sessions. The `/` is between them.
+pub(crate) const OWNERS: Names = Names { what: "owner", punctuation: "+=,.@_/-" };
+
+/// The same within an ARN.
+pub(crate) const OWNER_ARNS: Names = Names { what: "owner", punctuation: "+=,.@_/:-" };
 
 /// Whom a policy means. Each variant is one line of the policy reference.
 #[derive(Clone, Debug)]
@@ -83,17 +94,14 @@ enum Principal<'a> {
 impl<'a> Principal<'a> {
     /// Lenient about a missing `arn:`, as one of AWS's own examples shows it.
     fn of(owner: &'a str) -> Self {
-        let arn = owner.strip_prefix("arn:").unwrap_or(owner);
-        // By bytes, which is faster: this runs for every pattern and session.
-        let mut parts = arn.as_bytes().splitn(5, |it| *it == b':').skip(1);
-        let service = parts.next();
-        let resource = parts.nth(2).map_or(arn.len(), |it| arn.len() - it.len());
-        let resource = arn.get(resource..).unwrap_or_default();
-        match (service, resource.split_once('/')) {
-            (Some(b"iam"), None) if resource == "root" => Self::Root,
-            (Some(b"iam"), Some(("user", name))) => Self::User(name),
-            (Some(b"sts"), Some(("federated-user", name))) => Self::FederatedUser(name),
-            (Some(b"sts"), Some(("assumed-role", rest))) => match rest.split_once('/') {
+        let Some(arn) = Arn::fields(owner.strip_prefix("arn:").unwrap_or(owner)) else {
+            return Self::Other;
+        };
+        match (arn.service, arn.resource.split_once('/')) {
+            ("iam", None) if arn.resource == "root" => Self::Root,
+            ("iam", Some(("user", name))) => Self::User(name),
+            ("sts", Some(("federated-user", name))) => Self::FederatedUser(name),
+            ("sts", Some(("assumed-role", rest))) => match rest.split_once('/') {
                 Some((name, session)) => Self::Role { name, session },
                 None => Self::Other,
             },
@@ -171,12 +179,14 @@ impl FromStr for OwnerPattern {
         if text == "root" {
             return Ok(Self::Root);
         }
-        if text.contains(char::is_whitespace) {
-            return Err(format!("`{text}` matches nobody: an owner has no white space"));
+        let is_arn = text.starts_with("arn:");
+        let names = if is_arn { &OWNER_ARNS } else { &OWNERS };
+        if let Some(why) = stray(text, names) {
+            return Err(why);
         }
-        if text.starts_with("arn:") {
+        if is_arn {
             return match never_an_owner(text) {
-                Some(why) => Err(format!("`{text}` matches nobody: {why}")),
+                Some(why) => Err(format!("`{text}` matches no owner: {why}")),
                 None => Ok(Self::Arn(Glob::new(text))),
             };
         }
@@ -185,6 +195,18 @@ impl FromStr for OwnerPattern {
             None => (Glob::new(text), None),
         };
         let (kind, name) = text.split_once('/').unwrap_or((text, ""));
+        if kind == "role" && name.starts_with("aws-reserved/") {
+            return Err(format!(
+                "`{text}` has a role's path, which is no part of an owner; write \
+                 `permission-set/NAME`, or `role/AWSReservedSSO_NAME_*`"
+            ));
+        }
+        if kind == "role" && (name.starts_with("service-role/") || 1 < name.matches('/').count()) {
+            return Err(format!(
+                "`{text}` has a role's path, which is no part of an owner; write `role/NAME` or \
+                 `role/NAME/SESSION-NAME`"
+            ));
+        }
         let max_slashes = match kind {
             "user" => usize::MAX,
             "federated-user" => 0,
@@ -200,13 +222,6 @@ impl FromStr for OwnerPattern {
                 "federated-user" => format!("`{text}` must be `federated-user/NAME`"),
                 _ => unclear(text),
             });
-        }
-        if kind == "role"
-            && (name.starts_with("service-role/") || name.starts_with("aws-reserved/"))
-        {
-            return Err(format!(
-                "`{text}` has a role's path, which is no part of an owner; write `role/NAME`"
-            ));
         }
         match kind {
             "federated-user" => Ok(Self::FederatedUser(Glob::new(name))),
@@ -226,6 +241,8 @@ impl FromStr for OwnerPattern {
 }
 
 /// Why no owner's ARN can match this glob, if that is plain to see.
+///
+/// The JSON Schema says the same as a regular expression.
 fn never_an_owner(arn: &str) -> Option<&'static str> {
     if arn.contains(":role/") {
         return Some(
@@ -234,27 +251,46 @@ fn never_an_owner(arn: &str) -> Option<&'static str> {
         );
     }
     let is_glob = |it: &str| it.contains(['*', '?']);
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let [_, _, service, _, _, resource] = parts.as_slice() else {
+    let Some(Arn { service, region, account, resource, .. }) = Arn::parse(arn) else {
+        // A `*` may stand for several of the parts.
         let whole = "an ARN is `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`";
         return (!is_glob(arn)).then_some(whole);
     };
     let (kind, name) = resource.split_once('/').unwrap_or((resource, ""));
-    if is_glob(service) || is_glob(kind) {
-        return None;
-    }
-    match (*service, kind, name) {
-        ("sts", "assumed-role", name) if !is_glob(name) && name.matches('/').count() != 1 => Some(
-            "an assumed role's ARN has its name, without a path, and a session name; write `…:assumed-role/NAME/*`",
-        ),
-        ("iam", "user", "") | ("sts", "federated-user", "") => Some("the name is missing"),
-        ("iam", "root", "")
-        | ("iam", "user", _)
-        | ("sts", "assumed-role" | "federated-user", _) => None,
+    let has_name = resource.contains('/');
+    let why = match (service, kind) {
+        ("sts", "assumed-role") if !is_glob(name) => match name.split_once('/') {
+            Some((role, session))
+                if !role.is_empty() && !session.is_empty() && !session.contains('/') =>
+            {
+                None
+            }
+            _ => Some(
+                "an assumed role's ARN has its name, without a path, and a session name; write \
+                 `…:assumed-role/NAME/*`",
+            ),
+        },
+        ("iam", "user") | ("sts", "federated-user") if name.is_empty() => {
+            Some("the name is missing")
+        }
+        ("iam", "root") if !has_name => None,
+        ("iam", "user") | ("sts", "assumed-role" | "federated-user") => None,
+        (service, _) if is_glob(service) => None,
+        ("iam" | "sts", kind) if is_glob(kind) => None,
         _ => Some(
             "an owner is `arn:…:iam::…:user/…`, `arn:…:iam::…:root`, `arn:…:sts::…:assumed-role/…` \
              or `arn:…:sts::…:federated-user/…`",
         ),
+    };
+    let is_account = |it: u8| it.is_ascii_digit() || b"*?".contains(&it);
+    if why.is_some() {
+        why
+    } else if !region.bytes().all(|it| it == b'*') {
+        Some("an owner's ARN has no Region; write `arn:aws:sts::ACCOUNT:…`")
+    } else if !account.bytes().all(is_account) || (!is_glob(account) && account.len() != 12) {
+        Some("an account has 12 digits; write `*` for any")
+    } else {
+        None
     }
 }
 
@@ -268,6 +304,7 @@ fn unclear(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::printable::printable;
 
     #[test]
     #[rustfmt::skip]
@@ -365,8 +402,18 @@ mod tests {
         let (whole, owners) = ("an ARN is `arn:PARTITION", "an owner is `arn:…:iam::…:user/…`");
         let table = [
             ("alice", kinds), ("*", kinds), ("", kinds), ("group/x", kinds), ("group/x/y/z", kinds), ("Root", kinds),
-            ("role", role), ("role/", role), ("role//x", role), ("role/a/b/c", role),
+            ("role", role), ("role/", role), ("role//x", role), ("role/a/b/c", path),
             ("role/service-role/BreakGlass", path), ("role/aws-reserved/BreakGlass", path),
+            ("role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Ops_2b03e7d876722882", "write `permission-set/NAME`"),
+            ("role/aws-reserved/sso.amazonaws.com/eu-west-1/AWSReservedSSO_Ops_2b03e7d876722882", "write `permission-set/NAME`"),
+            ("role/{sre,ops}-*", "it has `{`; write alternatives as a list"),
+            ("role/sre-[0-9]*", "it has `[`"), ("role/(a|b)", "it has `(`"), ("role/a–b", "it has `–`"),
+            ("role/a\u{200b}b", "it has U+200B"), ("role/a\n", "it has a line end"), ("user/x/störung", "it has `ö`"),
+            ("arn:aws:sts::*:assumed-role/{sre,ops}-*", "it has `{`"), ("user/a:b", "it has `:`"),
+            ("arn:aws:sts:eu-west-1:123456789012:assumed-role/x/y", "no Region"),
+            ("arn:aws:sts::12345:assumed-role/x/y", "12 digits"),
+            ("arn:aws:sts::abc*:assumed-role/x/y", "12 digits"),
+            ("arn:aws:iam::123456789012:root/", owners), ("arn:aws:ec2::*:*", owners),
             ("user/", "must be `user/NAME` or"), ("user/a//b", "must be `user/NAME` or"),
             ("permission-set/a/b/c", "must be `permission-set/NAME` or"),
             ("federated-user", "must be `federated-user/NAME`"),
@@ -382,11 +429,12 @@ mod tests {
             ("arn:aws:iam::123456789012:user/", "the name is missing"),
             ("arn:aws:sts::123456789012:federated-user/", "the name is missing"),
             ("arn:aws:iam::123456789012", whole), ("arn:", whole),
-            ("role/x ", "no white space"), (" user/x", "no white space"),
+            ("role/x ", "it has white space"), (" user/x", "it has white space"),
         ];
         for (text, part) in table {
             let err = text.parse::<OwnerPattern>().expect_err(text);
-            assert!(err.contains(&format!("`{text}`")) && err.contains(part), "{err}");
+            let quoted = format!("`{}`", printable(text));
+            assert!(err.contains(&quoted) && err.contains(part), "{err}");
         }
     }
 }

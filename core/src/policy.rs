@@ -1,9 +1,15 @@
 //! The policy: rules, exemptions and limits, valid by construction. `Policy::parse` reads one.
 
 mod changes;
+mod conditions;
+mod error;
 mod file;
+mod grammar;
 mod hours;
+mod identity;
 mod lint;
+mod reader;
+mod reason;
 mod schema;
 mod yaml;
 
@@ -12,9 +18,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use regex_lite::Regex;
 
+pub(crate) use self::grammar::ACCESS_TYPES;
 pub use self::{
-    file::{PolicyError, PolicyErrors, duration},
+    error::{PolicyError, PolicyErrors},
     hours::Hours,
+    identity::{PolicyIdentity, sha256},
     schema::schema,
 };
 use crate::{
@@ -23,9 +31,6 @@ use crate::{
     target::{Tags, Unknown},
     truth::Truth,
 };
-
-/// What a condition may ask of a session's access type.
-pub(crate) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
 
 /// What a condition may ask of a session's status: all that AWS's model of the API has.
 pub(crate) const STATUSES: [&str; 6] =

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     evaluate::Verdict,
     plan::{Action, DeferReason, Step},
+    policy::PolicyIdentity,
     session::{Record, Session},
     target::{Scope, Tags, Unknown},
 };
@@ -240,17 +241,6 @@ impl Row {
             ..Self::default()
         }
     }
-}
-
-/// Which policy a sweep evaluated by.
-#[derive(Clone, Debug, Serialize)]
-pub struct PolicyIdentity {
-    /// Where it was read: a parameter's name, a file's path, or the environment variable.
-    pub source: String,
-    /// The parameter's version.
-    pub version: Option<i64>,
-    /// SHA-256 of the text, in hexadecimal.
-    pub sha256: String,
 }
 
 /// How much of the account's sessions a sweep saw.
@@ -563,18 +553,13 @@ fn hash_of_ids(settled: &[OutcomeRecord], not_evaluated: &[(Record, &str)]) -> S
     hex::encode(hash.finalize())
 }
 
-/// SHA-256 of a text, in hexadecimal.
-#[must_use]
-pub fn sha256(text: &str) -> String {
-    hex::encode(Sha256::digest(text))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use jiff::SignedDuration;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::policy::sha256;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -618,7 +603,7 @@ pub(crate) mod tests {
             scope: Scope::from_arn("arn:aws:lambda:eu-west-1:123456789012:function:f"),
             started_at: NOW,
             duration: std::time::Duration::from_millis(1_500),
-            policy: PolicyIdentity { source: "p".into(), version: None, sha256: sha256("abc") },
+            policy: PolicyIdentity::new("p", None, "abc"),
             coverage: Coverage { complete: true, problem: None, pages: 15 },
             calls: 16,
             circuit_breaker_open: true,
@@ -786,8 +771,6 @@ pub(crate) mod tests {
 
     #[test]
     fn hashes_are_sha_256() {
-        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(sha256("abc"), abc);
         let mut findings = findings();
         findings.settled.truncate(2);
         findings.not_evaluated.truncate(1);

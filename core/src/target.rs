@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use crate::arn::Arn;
+
 /// The account and Region that a sweep works on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Scope {
@@ -17,13 +19,10 @@ impl Scope {
     /// Reads the scope from an ARN, such as a Lambda function's own.
     #[must_use]
     pub fn from_arn(arn: &str) -> Option<Self> {
-        let mut parts = arn.splitn(6, ':');
-        let (prefix, partition) = (parts.next()?, parts.next()?);
-        let (_service, region, account) = (parts.next()?, parts.next()?, parts.next()?);
-        parts.next()?;
-        let is_arn = prefix == "arn" && !partition.is_empty() && !region.is_empty();
+        let Arn { partition, region, account, .. } = Arn::parse(arn)?;
+        let is_whole = !partition.is_empty() && !region.is_empty();
         let is_account = account.len() == 12 && account.bytes().all(|it| it.is_ascii_digit());
-        (is_arn && is_account).then(|| Self {
+        (is_whole && is_account).then(|| Self {
             partition: partition.into(),
             region: region.into(),
             account: account.into(),
@@ -52,7 +51,8 @@ impl Scope {
             (is_plain(id) && [8, 17].contains(&id.len()), "ec2", format!("instance/{target}"))
         };
         let Self { partition, region, account } = self;
-        is_valid.then(|| format!("arn:{partition}:{service}:{region}:{account}:{resource}"))
+        let arn = Arn { partition, service, region, account, resource: &resource };
+        is_valid.then(|| arn.to_string())
     }
 }
 

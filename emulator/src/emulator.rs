@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, header::DATE};
 use jiff::{SignedDuration, Timestamp};
+use reaper_core::arn::Arn;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -385,7 +386,7 @@ impl Emulator {
             }
             Operation::GetCallerIdentity => {
                 let arn = world.caller(caller);
-                let account = arn.split(':').nth(4).unwrap_or(&world.account);
+                let account = Arn::parse(&arn).map_or(&*world.account, |it| it.account);
                 let identity = json!({"Arn": arn, "UserId": user_id(&arn), "Account": account});
                 return Ok(wire::query_response(&call.operation, &identity));
             }

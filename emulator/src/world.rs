@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use reaper_core::arn::Arn;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -117,18 +118,19 @@ impl World {
     /// The ARN of whoever has this access key.
     pub(crate) fn caller(&self, access_key: &str) -> String {
         let Self { account, partition, .. } = self;
-        let emulator = || format!("arn:{partition}:sts::{account}:assumed-role/emulator/emulator");
-        self.callers.get(access_key).cloned().unwrap_or_else(emulator)
+        let resource = "assumed-role/emulator/emulator";
+        let emulator = Arn { partition, service: "sts", region: "", account, resource };
+        self.callers.get(access_key).cloned().unwrap_or_else(|| emulator.to_string())
     }
 
     /// A role's session, as `AssumeRole` starts one: its access key, and its ARN.
     ///
     /// Anybody may assume any role; a fault can deny it.
     pub(crate) fn assume(&mut self, role: &str, session: &str) -> Option<(String, String)> {
-        let (head, name) = role.split_once(":role/")?;
-        let (partition, account) = head.strip_prefix("arn:")?.split_once(":iam::")?;
-        let name = name.rsplit('/').next()?; // Without its path.
-        let arn = format!("arn:{partition}:sts::{account}:assumed-role/{name}/{session}");
+        let role = Arn::parse(role).filter(|it| it.service == "iam")?;
+        let name = role.resource.strip_prefix("role/")?.rsplit('/').next()?; // Without its path.
+        let resource = format!("assumed-role/{name}/{session}");
+        let arn = Arn { service: "sts", resource: &resource, ..role }.to_string();
         let access_key = format!("ASIAEMULATOR{:08}", self.callers.len());
         self.callers.insert(access_key.clone(), arn.clone());
         Some((access_key, arn))
@@ -260,7 +262,7 @@ impl World {
             None if target.starts_with("mi-") => ("ssm", format!("managed-instance/{target}")),
             None => ("ec2", format!("instance/{target}")),
         };
-        format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+        Arn { partition, service, region, account, resource: &resource }.to_string()
     }
 }
 

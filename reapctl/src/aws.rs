@@ -16,7 +16,7 @@ use aws_sdk_sts::{
 };
 use awscli::{Login, Problem, Settings, of_profile};
 use jiff::Timestamp;
-use reaper_core::{policy::Policy, report::Mode, target::Scope};
+use reaper_core::{arn::Arn, policy::Policy, report::Mode, target::Scope};
 use session_reaper::{
     Budget,
     aws::{Ssm, remediation, sources},
@@ -205,9 +205,9 @@ impl Connection {
 
 fn scope(identity: &GetCallerIdentityOutput, region: &Region) -> Result<Scope, String> {
     let account = identity.account().ok_or("AWS did not tell the account")?;
-    let mut parts = identity.arn().unwrap_or_default().split(':').skip(1);
+    let arn = identity.arn().and_then(Arn::parse);
     Ok(Scope {
-        partition: parts.next().unwrap_or("aws").into(),
+        partition: arn.map_or("aws", |it| it.partition).into(),
         region: region.to_string(),
         account: account.into(),
     })

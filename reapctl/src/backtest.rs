@@ -13,9 +13,10 @@ use anyhow::{Context, bail};
 use comfy_table::Table;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
+    duration,
     evaluate::{Verdict, evaluate},
     pattern::short_owner,
-    policy::{Policy, duration},
+    policy::Policy,
     session::{Reading, Session, State},
     target::{Tags, Unknown},
 };
@@ -69,7 +70,7 @@ pub(crate) struct Args {
 }
 
 fn period(text: &str) -> Result<SignedDuration, String> {
-    let parsed = duration(text).or_else(|| text.parse().ok());
+    let parsed = duration::parse(text).or_else(|| text.parse().ok());
     let parsed = parsed.filter(|it: &SignedDuration| *it >= SignedDuration::from_mins(1));
     parsed.ok_or_else(|| "write a duration of a minute or more, such as `5m`".into())
 }

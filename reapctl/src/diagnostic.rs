@@ -12,7 +12,7 @@ pub(crate) fn render(name: &str, policy: &str, error: &PolicyError) -> String {
     let message = printable_lines(&error.message);
     let title = Level::ERROR.primary_title(&message);
     let text = shown(policy);
-    let group = match error.span.clone().or_else(|| line(policy, error.line)) {
+    let group = match error.span.clone().or_else(|| rest_of_line(policy, error)) {
         Some(span) => {
             let place = AnnotationKind::Primary.span(span);
             let source = Snippet::source(&text).path(name);
@@ -34,9 +34,12 @@ fn shown(text: &str) -> String {
     text.chars().map(replace).collect()
 }
 
-/// The bytes of a line, by its number from 1.
-fn line(text: &str, number: u64) -> Option<Range<usize>> {
-    let index = usize::try_from(number).ok()?.checked_sub(1)?;
-    let start = text.split_inclusive('\n').take(index).map(str::len).sum::<usize>();
-    Some(start..start + text.lines().nth(index)?.len())
+/// The bytes from an error's column to the end of its line, for errors of YAML tell no more.
+fn rest_of_line(policy: &str, error: &PolicyError) -> Option<Range<usize>> {
+    let index = usize::try_from(error.line).ok()?.checked_sub(1)?;
+    let start = policy.split_inclusive('\n').take(index).map(str::len).sum::<usize>();
+    let line = policy.lines().nth(index)?;
+    let before = usize::try_from(error.column).ok()?.saturating_sub(1);
+    let at = line.char_indices().nth(before).map_or(line.len(), |(at, _)| at);
+    Some(start + at..start + line.len())
 }

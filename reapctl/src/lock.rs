@@ -16,9 +16,10 @@ use std::{
 use anyhow::bail;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
+    duration,
     pattern::{OwnerPattern, short_owner},
     plan::Step,
-    policy::{Condition, Demand, Limits, Policy, Rule, Test, duration},
+    policy::{Condition, Demand, Limits, Policy, Rule, Test},
     report::{Failure, Mode},
     session::Record,
     target::Unknown,
@@ -99,7 +100,7 @@ const LAST_LOOK: Duration = Duration::from_mins(3);
 const MAX_PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
 fn patience(text: &str) -> Result<SignedDuration, String> {
-    let parsed = duration(text).or_else(|| text.parse().ok());
+    let parsed = duration::parse(text).or_else(|| text.parse().ok());
     let parsed = parsed.filter(|it: &SignedDuration| it.is_positive() && *it <= MAX_PATIENCE);
     parsed.ok_or_else(|| "write a duration such as `10m`, of a day at most".into())
 }

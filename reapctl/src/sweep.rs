@@ -13,8 +13,8 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use reaper_core::{
     plan::{Action, DeferReason},
-    policy::Policy,
-    report::{Mode, PolicyIdentity, Report, sha256},
+    policy::{Policy, PolicyIdentity},
+    report::{Mode, Report},
 };
 use session_reaper::{
     aws::Ssm,
@@ -125,7 +125,7 @@ impl Loaded {
     fn new(file: File, version: Option<i64>) -> anyhow::Result<Self> {
         let policy = file.policy()?;
         let File { name, text } = file;
-        let identity = PolicyIdentity { source: name.clone(), version, sha256: sha256(&text) };
+        let identity = PolicyIdentity::new(&*name, version, &text);
         Ok(Self { policy, source: PolicySource::Inline { name, text }, identity })
     }
 }

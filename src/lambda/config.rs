@@ -6,7 +6,7 @@ use serde_json::Map;
 use tracing::level_filters::LevelFilter;
 
 use crate::{sinks::log::LogSettings, sweep::source::PolicySource};
-use reaper_core::{policy::duration, report::Mode};
+use reaper_core::{duration, report::Mode};
 
 /// How the function works.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +64,7 @@ impl Config {
         let concurrency = reader.read("REAPER_CONCURRENCY", 8, |it| number(it, 1..=1_000));
         let deadline_margin =
             reader.read("REAPER_DEADLINE_MARGIN", Duration::from_secs(10), |it| {
-                let parsed = duration(it).and_then(|it| Duration::try_from(it).ok());
+                let parsed = duration::parse(it).and_then(|it| Duration::try_from(it).ok());
                 parsed.ok_or_else(|| format!("write a duration such as `10s` or `1m`, not `{it}`"))
             });
         for name in variables.keys().filter(|it| it.starts_with("REAPER_")) {

@@ -6,10 +6,7 @@ use crate::{
     Budget,
     aws::{CallError, Ssm},
 };
-use reaper_core::{
-    policy::{Policy, PolicyErrors},
-    report::{PolicyIdentity, sha256},
-};
+use reaper_core::policy::{Policy, PolicyErrors, PolicyIdentity};
 
 /// Where the policy is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -90,7 +87,7 @@ impl PolicySource {
         };
         let source = self.to_string();
         match Policy::parse(&text) {
-            Ok(policy) => Ok((policy, PolicyIdentity { source, version, sha256: sha256(&text) })),
+            Ok(policy) => Ok((policy, PolicyIdentity::new(source, version, &text))),
             Err(errors) => Err(PolicyUnusable::Invalid { source_name: source, errors }),
         }
     }

@@ -217,7 +217,8 @@ impl Test {
             Self::Owner(roles) => format!("owner: {}", list(roles.iter().map(|it| it.yaml()))),
             Self::Reason(beginning) => format!("reason: '^{beginning}'"),
             Self::Status(name) => format!("status: {name}"),
-            Self::Target(beginning) => format!("target: '{beginning}*'"),
+            // A pattern on targets has no white space.
+            Self::Target(beginning) => format!("target: '{}*'", beginning.replace(' ', "?")),
             Self::Tag(key, values) => format!("target_tags: {{ \"{key}\": {} }}", list(values)),
         }
     }

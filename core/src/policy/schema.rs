@@ -3,9 +3,16 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    ACCESS_TYPES, Limits, STATUSES,
-    file::{ASSUME, CONDITIONS, EXEMPTION, Field, LIMITS, MAX_COUNT, POLICY, REQUIREMENTS},
-    file::{RULE, TRIP_ABOVE},
+    Limits, STATUSES,
+    grammar::{
+        ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, EXEMPTION,
+        LIMITS, MAX_COUNT, POLICY, REQUIREMENTS, RULE, TARGETS,
+    },
+};
+use crate::{
+    alphabet::VISIBLE,
+    duration::MAX_DIGITS,
+    pattern::{OWNER_ARNS, OWNERS},
 };
 
 /// The JSON Schema (draft 7) of a policy.
@@ -14,7 +21,12 @@ use super::{
 /// as ids that repeat, is left to the reader.
 #[must_use]
 pub fn schema() -> Value {
-    let mut schema = object("A policy of session-reaper.", &POLICY, &["version"]);
+    let mut schema = object(
+        "A policy of session-reaper.",
+        POLICY,
+        [version, tag_keys, rules, exemptions, limits, assume, paused],
+        &["version"],
+    );
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("$schema".into(), "http://json-schema.org/draft-07/schema#".into());
         schema.insert("title".into(), "session-reaper policy".into());
@@ -22,9 +34,18 @@ pub fn schema() -> Value {
     schema
 }
 
-fn object(description: &str, fields: &[Field], required: &[&str]) -> Value {
-    let properties: Map<_, _> =
-        fields.iter().map(|(name, schema)| ((*name).to_owned(), schema())).collect();
+/// What a key's value may be.
+type Form = fn() -> Value;
+
+/// An object with these keys, each with its form.
+fn object<const N: usize>(
+    description: &str,
+    keys: [&str; N],
+    forms: [Form; N],
+    required: &[&str],
+) -> Value {
+    let forms = keys.into_iter().zip(forms);
+    let properties: Map<_, _> = forms.map(|(key, form)| (key.to_owned(), form())).collect();
     json!({
         "description": description,
         "type": "object",
@@ -35,8 +56,8 @@ fn object(description: &str, fields: &[Field], required: &[&str]) -> Value {
 }
 
 /// An object with one or more of these properties.
-fn some_of(description: &str, fields: &[Field]) -> Value {
-    let mut schema = object(description, fields, &[]);
+fn some_of<const N: usize>(description: &str, keys: [&str; N], forms: [Form; N]) -> Value {
+    let mut schema = object(description, keys, forms, &[]);
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("minProperties".into(), 1.into());
     }
@@ -50,9 +71,19 @@ fn one_or_more(description: &str, item: &Value) -> Value {
     })
 }
 
-fn text(pattern: &str) -> Value {
-    json!({"type": "string", "pattern": pattern})
+/// A text that is wholly of this form, of ECMA-262 without flags.
+///
+/// To Python, `$` also stands before a line end that ends the text.
+fn text(form: &str) -> Value {
+    json!({"type": "string", "pattern": whole(form)})
 }
+
+fn whole(form: &str) -> String {
+    format!(r"^(?:{form})$(?!\n)")
+}
+
+/// The hours of a day.
+const HOUR: &str = "(?:[01][0-9]|2[0-3])";
 
 fn count(description: &str, low: u32, high: u32, default: u32) -> Value {
     json!({
@@ -64,22 +95,32 @@ fn count(description: &str, low: u32, high: u32, default: u32) -> Value {
     })
 }
 
-pub(super) fn version() -> Value {
+fn version() -> Value {
     json!({"description": "The version of the policy language.", "const": 1})
 }
 
-pub(super) fn tag_keys() -> Value {
+fn tag_keys() -> Value {
     json!({
         "description": "The tag keys that conditions may use, so that a typo is an error.",
         "type": "array",
-        "items": {"type": "string", "minLength": 1, "maxLength": 128},
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 128,
+            "pattern": whole(&format!("{VISIBLE}*")),
+        },
         "minItems": 1,
         "uniqueItems": true,
     })
 }
 
-pub(super) fn rules() -> Value {
-    let mut rule = object("What sessions must be like. All rules apply.", &RULE, &["id", "when"]);
+fn rules() -> Value {
+    let mut rule = object(
+        "What sessions must be like. All rules apply.",
+        RULE,
+        [id, description, when, unless, require, forbid],
+        &["id", "when"],
+    );
     if let Some(rule) = rule.as_object_mut() {
         let either = json!([{"required": ["require"]}, {"required": ["forbid"]}]);
         rule.insert("oneOf".into(), either);
@@ -88,184 +129,284 @@ pub(super) fn rules() -> Value {
     json!({"description": description, "type": "array", "items": rule})
 }
 
-pub(super) fn exemptions() -> Value {
-    let item = object("Sessions that no rule touches.", &EXEMPTION, &["id", "when"]);
+fn exemptions() -> Value {
+    let item = object(
+        "Sessions that no rule touches.",
+        EXEMPTION,
+        [id, description, when, until],
+        &["id", "when"],
+    );
     let description = "They outrank every rule.";
     json!({"description": description, "type": "array", "items": item, "minItems": 1})
 }
 
-pub(super) fn limits() -> Value {
-    object("How much one sweep may do.", &LIMITS, &[])
+fn limits() -> Value {
+    object("How much one sweep may do.", LIMITS, [max_terminations, circuit_breaker], &[])
 }
 
-pub(super) fn assume() -> Value {
-    object("What to assume of what AWS does not return; without this, it is unknown.", &ASSUME, &[])
+fn assume() -> Value {
+    object(
+        "What to assume of what AWS does not return; without this, it is unknown.",
+        ASSUME,
+        [assumed_none, assumed_document, assumed_access_type, assumed_none],
+        &[],
+    )
 }
 
-pub(super) fn assume_none() -> Value {
+fn assumed_none() -> Value {
     json!({"description": "That there are none, or unknown.", "enum": ["none", "unknown"]})
 }
 
-pub(super) fn assume_document() -> Value {
-    json!({
-        "description": "The name of the document, or unknown.",
-        "type": "string",
-        "pattern": "^[A-Za-z0-9_.-]+$",
-    })
+fn assumed_document() -> Value {
+    let mut schema = text(&format!("[A-Za-z0-9{}]+", DOCUMENTS.punctuation));
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("description".into(), "The name of the document, or unknown.".into());
+    }
+    schema
 }
 
-pub(super) fn assume_access_type() -> Value {
+fn assumed_access_type() -> Value {
     json!({
         "description": "The access type, or unknown.",
         "enum": ACCESS_TYPES.into_iter().chain(["unknown"]).collect::<Vec<_>>(),
     })
 }
 
-pub(super) fn paused() -> Value {
+fn paused() -> Value {
     let description = "Whether everybody is held, whatever the mode.";
     json!({"description": description, "type": "boolean", "default": false})
 }
 
-pub(super) fn id() -> Value {
+fn id() -> Value {
     json!({
         "description": "Names it in reports, logs and metrics. Rules and exemptions share the names.",
         "type": "string",
-        "pattern": "^[A-Za-z0-9._-]{1,64}$",
+        "pattern": whole("[A-Za-z0-9._-]{1,64}"),
     })
 }
 
-pub(super) fn description() -> Value {
+fn description() -> Value {
     json!({"description": "For people.", "type": "string"})
 }
 
-pub(super) fn when() -> Value {
+fn when() -> Value {
     condition("What it is about: `all`, or conditions that must all hold.")
 }
 
-pub(super) fn unless() -> Value {
+fn unless() -> Value {
     condition("What it is not about all the same: `all`, or conditions that must all hold.")
 }
 
+/// `all`, or an object: told apart by their types, not by `anyOf`, so that editors name a key that is
+/// misspelt. Each keyword is about one of the types.
 fn condition(description: &str) -> Value {
-    let fields = CONDITIONS.map(|(name, schema, _)| (name, schema));
-    json!({"anyOf": [{"const": "all"}, some_of(description, &fields)], "description": description})
+    let forms: [Form; _] = [owner, target, target_tags, document, status, access_type, reason];
+    let mut schema = some_of(description, CONDITIONS, forms);
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("type".into(), json!(["string", "object"]));
+        schema.insert("pattern".into(), whole("all").into());
+        schema.insert("examples".into(), json!(["all"]));
+    }
+    schema
 }
 
-pub(super) fn require() -> Value {
-    let fields = REQUIREMENTS.map(|(name, schema, _)| (name, schema));
-    some_of("What a session must fulfil, if the rule is about it.", &fields)
+fn require() -> Value {
+    let forms: [Form; _] = [max_age, owner, target_tags, document, access_type, reason, hours];
+    some_of("What a session must fulfil, if the rule is about it.", REQUIREMENTS, forms)
 }
 
-pub(super) fn forbid() -> Value {
+fn forbid() -> Value {
     json!({"description": "There must be no such session.", "const": true})
 }
 
-pub(super) fn until() -> Value {
+fn until() -> Value {
     json!({
         "description": "From this instant on the exemption exempts nobody.",
         "type": "string",
         "format": "date-time",
-        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}.*([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)$",
+        "pattern": whole(&format!(
+            r"[0-9]{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T{HOUR}:[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,9}})?(Z|[+-]{HOUR}:[0-5][0-9])"
+        )),
     })
 }
 
-pub(super) fn max_terminations() -> Value {
+fn max_terminations() -> Value {
     let default = Limits::default().max_terminations;
     count("Terminations per sweep; the rest is held until its turn.", 1, MAX_COUNT, default)
 }
 
-pub(super) fn circuit_breaker() -> Value {
-    object("The circuit breaker: holds everybody when too many sessions violate.", &TRIP_ABOVE, &[])
-}
-
-pub(super) fn max_percent() -> Value {
-    let default = Limits::default().max_percent;
-    count(
-        "It opens above this share: the violators among the violators and the compliant, in per cent …",
-        0,
-        100,
-        default,
+fn circuit_breaker() -> Value {
+    object(
+        "The circuit breaker: holds everybody when too many sessions violate.",
+        CIRCUIT_BREAKER,
+        [max_percent, min_violations],
+        &[],
     )
 }
 
-pub(super) fn min_violations() -> Value {
+fn max_percent() -> Value {
+    let default = Limits::default().max_percent;
+    count("It trips above this share of the evaluated sessions, in per cent …", 0, 100, default)
+}
+
+fn min_violations() -> Value {
     let default = Limits::default().min_violations;
     count("… and from this number of violators on.", 1, MAX_COUNT, default)
 }
 
-pub(super) fn owner() -> Value {
-    let (name, pair) = (r"[^/\s]+", r"[^/\s]+(/[^/\s]+)?");
-    let forms = [
-        "root".to_owned(),
-        r"arn:\S+".to_owned(),
-        format!("role/{pair}"),
-        format!("permission-set/{pair}"),
-        format!("user/{name}(/{name})*"),
-        format!("federated-user/{name}"),
-    ];
+fn owner() -> Value {
     one_or_more(
         "Who started the session: `role/NAME[/SESSION-NAME]`, `permission-set/NAME[/USER]`, \
          `user/NAME`, `user/PATH/NAME`, `federated-user/NAME`, `root`, or a whole `arn:…`; globs.",
-        &text(&format!("^({})$", forms.join("|"))),
+        &json!({
+            "type": "string",
+            "if": {"pattern": "^arn:"},
+            "then": {"pattern": whole(&arn_form())},
+            "else": {"pattern": whole(&owner_form())},
+        }),
     )
 }
 
-pub(super) fn target() -> Value {
-    let description = "What the session runs on: `i-…`, `mi-…`, `ecs:CLUSTER_TASK_RUNTIME`; globs.";
-    one_or_more(description, &json!({"type": "string", "minLength": 1}))
+fn owner_form() -> String {
+    let name = format!("{}+", OWNERS.glob_class().replace('/', ""));
+    let pair = format!("{name}(/{name})?");
+    // A role's path is no part of an owner.
+    let role = format!("(?!aws-reserved/|service-role/){pair}");
+    format!("root|role/{role}|permission-set/{pair}|user/{name}(/{name})*|federated-user/{name}")
 }
 
-pub(super) fn target_tags() -> Value {
+/// The ARNs that the reader takes.
+fn arn_form() -> String {
+    let any = OWNER_ARNS.glob_class();
+    let (part, kind) = (any.replace(':', ""), any.replace('/', ""));
+    let name = any.replace(['/', '*', '?'], "");
+    let with_glob = |class: &str| format!("{class}*[*?]{class}*");
+    // With fewer colons than an ARN has, a wildcard stands for some of them.
+    let few = format!("(?=[^:]*(:[^:]*){{0,3}}$){}", with_glob(&any));
+    let account = "([0-9]{12}|[0-9*?]*[*?][0-9*?]*)";
+    let assumed = format!("assumed-role/({name}+/{name}+|{})", with_glob(&any));
+    let other_kind = format!("{}(/{any}*)?", with_glob(&kind));
+    let iam = format!(r"iam:\**:{account}:(root|user/{any}+|{other_kind})");
+    let sts = format!(r"sts:\**:{account}:({assumed}|federated-user/{any}+|{other_kind})");
+    let other_service = format!(r"{}:\**:{account}:{any}*", with_glob(&part));
+    format!("arn:(?!(.*:)?role/)({few}|{part}*:({iam}|{sts}|{other_service}))")
+}
+
+fn target() -> Value {
+    let description = "What the session runs on: `i-…`, `mi-…`, `ecs:CLUSTER_TASK_RUNTIME`; globs.";
+    one_or_more(description, &text(&format!("{}+", TARGETS.glob_class())))
+}
+
+fn target_tags() -> Value {
     json!({
         "description": "The target's tags, all of these keys; a value is a glob or a list of them.",
         "type": "object",
         "minProperties": 1,
-        "additionalProperties": one_or_more("The tag's value.", &json!({"type": "string"})),
+        "additionalProperties": one_or_more("The tag's value.", &text(&format!("{VISIBLE}*"))),
     })
 }
 
-pub(super) fn document() -> Value {
-    one_or_more("The session document's name; globs.", &text("^[A-Za-z0-9_.*?-]+$"))
+fn document() -> Value {
+    let (name, arn) = (DOCUMENTS.glob_class(), DOCUMENT_ARNS.glob_class());
+    let form = format!(r"{name}+|(arn:|\*){arn}*");
+    one_or_more("The session document's name, or its ARN; globs.", &text(&form))
 }
 
-pub(super) fn status() -> Value {
+fn status() -> Value {
     one_or_more("The session's status.", &json!({"enum": STATUSES}))
 }
 
-pub(super) fn access_type() -> Value {
+fn access_type() -> Value {
     one_or_more("Standard, or just-in-time access.", &json!({"enum": ACCESS_TYPES}))
 }
 
-pub(super) fn reason() -> Value {
-    let item = json!({"type": "string", "format": "regex"});
+fn reason() -> Value {
+    // Not `format: regex`, which is another language: it has no `(?i)`.
+    let item = text(&format!("{VISIBLE}*"));
     one_or_more("A regular expression that finds something in what the user typed.", &item)
 }
 
-pub(super) fn max_age() -> Value {
+fn max_age() -> Value {
     json!({
         "description": "How old the session may be: `90s`, `30m`, `8h`, `1d`, `1h30m`.",
         "type": "string",
-        "pattern": "^(?=.*[1-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$",
+        "pattern": whole(&format!(
+            "(?=.*[1-9]){}",
+            ["d", "h", "m", "s"].map(|it| format!("([0-9]{{1,{MAX_DIGITS}}}{it})?")).concat()
+        )),
     })
 }
 
-pub(super) fn hours() -> Value {
-    let (day, time) = ("(Mon|Tue|Wed|Thu|Fri|Sat|Sun)", "([01][0-9]|2[0-3]):[0-5][0-9]");
-    let days = format!("{day}(-{day})?(,{day}(-{day})?)*");
+fn hours() -> Value {
+    let (day, time) = ("(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", format!("{HOUR}:[0-5][0-9]"));
+    let days = format!("{day}(?:-{day})?(?:,{day}(?:-{day})?)*");
     one_or_more(
         "When such a session may be open, by the wall clock: `Mon-Fri 08:00-18:30 Europe/Berlin`.",
-        &text(&format!(r"^\s*{days}\s+{time}-({time}|24:00)\s+\S+\s*$")),
+        // A range ends at another time than it begins.
+        &text(&format!(
+            r"\s*{days}\s+(?!([0-9:]+)-\1(?![0-9:])){time}-({time}|24:00)\s+(?!Factory\b)\S+\s*"
+        )),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use regex_lite::Regex;
+
     use super::*;
+    use crate::pattern::OwnerPattern;
 
     #[test]
     fn the_schema_is_the_one_that_editors_are_given() {
         let committed = include_str!("../../../policies/policy.schema.json");
         let committed: Value = serde_json::from_str(committed).expect("JSON");
         assert_eq!(schema(), committed);
+    }
+
+    /// As the reader of owners does, on every text of a few parts.
+    #[test]
+    fn owners_are_the_readers() {
+        // The tests' engine has no look-ahead: what it is for here, by hand.
+        let regex = |form: &str| Regex::new(&format!("^(?:{form})$")).expect(form);
+        let arn = arn_form();
+        let (start, few, full) = match arn.split_once("(?!(.*:)?role/)") {
+            Some((start, rest)) => {
+                let (few, full) = rest.split_once('|').expect("two forms");
+                let (_, few) = few.split_once("$)").expect("a look-ahead");
+                (start, regex(few), regex(full.strip_suffix(')').expect("a group")))
+            }
+            None => panic!("{arn}"),
+        };
+        let short = regex(&owner_form().replace("(?!aws-reserved/|service-role/)", ""));
+        let is_legal = |text: &str| match text.strip_prefix(start) {
+            Some(_) if text.contains(":role/") => false,
+            Some(rest) if rest.matches(':').count() < 4 => few.is_match(rest),
+            Some(rest) => full.is_match(rest),
+            None => {
+                let has_path = ["role/aws-reserved/", "role/service-role/"];
+                short.is_match(text) && !has_path.iter().any(|it| text.starts_with(it))
+            }
+        };
+        let parts = [
+            ["arn:", ""].as_slice(),
+            &["aws:", "a*:", "role/", "user/", "*", ""],
+            &["iam:", "sts:", "?:", "ec2:", "x/", "aws-reserved/", "root"],
+            &[":", "*:", "eu-west-1:", ""],
+            &["123456789012:", "123:", "*:", "12?:", ""],
+            &["root", "user", "role", "assumed-role", "federated-user", "*", "us*"],
+            &["", "/", "/a", "/a/b", "/a/b/c", "/a*", "//", "/{", "/a/*", "/a:b/c"],
+        ];
+        let mut texts = vec![String::new()];
+        for part in parts {
+            texts = texts
+                .iter()
+                .flat_map(|it| part.iter().map(move |end| format!("{it}{end}")))
+                .collect();
+        }
+        let n_legal = texts.iter().filter(|it| is_legal(it)).count();
+        assert!(1_000 < n_legal && n_legal < texts.len() - 1_000, "{n_legal}");
+        for text in texts {
+            assert_eq!(is_legal(&text), text.parse::<OwnerPattern>().is_ok(), "{text}");
+        }
     }
 }

