@@ -221,18 +221,7 @@ impl Emulator {
                 .map(|_| wire::response(200, "application/x-amz-json-1.1", body)),
             Some(FaultKind::CutOff) => self.carry_out(call, |_| {}).map(wire::cut_off),
             Some(FaultKind::Deny) => Err(ApiError::access_denied(call)),
-            Some(FaultKind::DuplicateRows) => self.alter(index, call, |page| {
-                if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
-                    rows.extend(rows.clone());
-                }
-                let tags = page.get_mut("ResourceTagMappingList").and_then(Value::as_array_mut);
-                if let Some(mappings) = tags {
-                    let without_tags = mappings
-                        .iter()
-                        .map(|it| json!({"ResourceARN": it["ResourceARN"], "Tags": []}));
-                    mappings.extend(without_tags.collect::<Vec<_>>());
-                }
-            }),
+            Some(FaultKind::DuplicateRows) => self.alter(index, call, duplicate_rows),
             Some(FaultKind::EmptyPage) => {
                 let token = call.body.get("NextToken").and_then(Value::as_str);
                 let token = same_place(token, self.state().calls.len());
@@ -459,6 +448,18 @@ impl Emulator {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every session of the page, and every target's tags, a second time; these without tags.
+fn duplicate_rows(page: &mut Value) {
+    if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
+        rows.extend(rows.clone());
+    }
+    if let Some(rows) = page.get_mut("ResourceTagMappingList").and_then(Value::as_array_mut) {
+        let without_tags = |it: &Value| json!({"ResourceARN": it["ResourceARN"], "Tags": []});
+        let again: Vec<_> = rows.iter().map(without_tags).collect();
+        rows.extend(again);
     }
 }
 

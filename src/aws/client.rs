@@ -49,10 +49,11 @@ pub struct Parameter {
 /// What `GetResources` returned.
 #[derive(Debug)]
 pub struct TaggedResources {
-    /// The tags by ARN; `None` where the answer lacks them or a key, or names the ARN twice
-    /// with other tags.
+    /// The tags by ARN; `None` where the answer lacks them or a key, names a key twice, or
+    /// names the ARN twice with other tags.
     pub tags: BTreeMap<String, Option<BTreeMap<String, String>>>,
-    /// Whether an ARN that is not there has nothing to say; else there were further pages.
+    /// Whether an ARN that is not there has nothing to say; else there were further pages, or rows
+    /// that name no ARN, or one that was not asked for.
     pub is_all: bool,
 }
 
@@ -186,22 +187,27 @@ impl Ssm {
         arns: Vec<String>,
         budget: Budget,
     ) -> Result<TaggedResources, CallError> {
-        let request = self.tagging.get_resources().set_resource_arn_list(Some(arns));
+        let request = self.tagging.get_resources().set_resource_arn_list(Some(arns.clone()));
         let (answer, _time) = self
             .get_resources
             .call(budget, || request.clone().send(), |it| it.resource_tag_mapping_list.is_some())
             .await?;
         let mappings = answer.resource_tag_mapping_list.unwrap_or_default();
+        let is_asked = |arn: &String| arns.contains(arn);
         let is_all = answer.pagination_token.is_none_or(|it| it.is_empty())
-            && mappings.iter().all(|it| it.resource_arn.is_some());
+            && mappings.iter().all(|it| it.resource_arn.as_ref().is_some_and(is_asked));
         let mut tags = BTreeMap::new();
         for mapping in mappings {
             let Some(arn) = mapping.resource_arn else { continue };
-            let told = mapping.tags.filter(|tags| tags.iter().all(|it| !it.key.is_empty()));
-            let told = told.map(|it| it.into_iter().map(|it| (it.key, it.value)).collect());
+            let told = mapping.tags.and_then(|tags| {
+                let n = tags.len();
+                let by_key: BTreeMap<_, _> =
+                    tags.into_iter().map(|it| (it.key, it.value)).collect();
+                (by_key.len() == n && !by_key.contains_key("")).then_some(by_key)
+            });
             // An answer that names a resource twice, otherwise, does not say which is true.
             let contradict = |known: &mut Option<_>| {
-                *known = known.take().filter(|it| Some(it) == told.as_ref())
+                *known = known.take().filter(|it| Some(it) == told.as_ref());
             };
             tags.entry(arn).and_modify(contradict).or_insert_with(|| told.clone());
         }

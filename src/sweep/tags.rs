@@ -13,7 +13,7 @@ use reaper_core::{
 
 /// What is known of each of these targets' tags, and what went wrong on the way.
 ///
-/// Only the policy's tag keys are kept. A look-up that fails, or whose answer names a target twice,
+/// Only the policy's tag keys are kept. A look-up that fails, or whose answer contradicts itself,
 /// leaves its targets unknown, whatever the policy assumes of those that are not returned.
 pub async fn look_up(
     ssm: &Ssm,

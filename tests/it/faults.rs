@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reaper_core::report::{Failure, Outcomes, Report};
+use jiff::SignedDuration;
+use reaper_core::report::{Failure, Mode, Outcomes, Report};
 use session_manager_emulator::{
     Behaviour, Call, Fault, FaultKind, Fleet, OnTerminate, Seed, ToEnded,
 };
@@ -401,6 +402,36 @@ async fn an_answer_that_says_there_is_more_leaves_the_rest_unknown() {
     let report = stage.sweep().await;
     assert_eq!(report.verdicts.undetermined, 6);
     assert_eq!(row(&report, "v-5h")["unknown"], "tags_lookup_failed");
+}
+
+/// A target is exempt by a tag; the answer names the key or the ARN twice, or another ARN only.
+#[tokio::test(start_paused = true)]
+async fn tags_that_contradict_themselves_are_unknown() {
+    let seen = Stage::new(Wire::InProcess, fleet(0));
+    let report = seen.sweep().await;
+    let target = row(&report, "x-tag")["target"].to_string().replace('"', "");
+    let arn = format!("arn:aws:ec2:eu-central-1:123456789012:instance/{target}");
+    assert!(seen.calls(TAGS)[0].body["ResourceARNList"].to_string().contains(&arn));
+
+    let mapping = |arn: &str, values: &[&str]| {
+        let tag = |value: &&str| serde_json::json!({"Key": "reaper:exempt", "Value": value});
+        serde_json::json!({"ResourceARN": arn, "Tags": values.iter().map(tag).collect::<Vec<_>>()})
+    };
+    let another = format!("{arn}0");
+    for (mappings, unknown) in [
+        (vec![mapping(&arn, &["true", "false"])], "tags_lookup_failed"),
+        (vec![mapping(&arn, &["false", "true"])], "tags_lookup_failed"),
+        (vec![mapping(&arn, &["true"]), mapping(&arn, &[])], "tags_lookup_failed"),
+        (vec![mapping(&arn, &[]), mapping(&arn, &["true"])], "tags_lookup_failed"),
+        (vec![mapping(&another, &["true"])], "tags_lookup_failed"),
+        (vec![mapping(&another, &["false"])], "tags_lookup_failed"),
+    ] {
+        let body = serde_json::json!({"PaginationToken": "", "ResourceTagMappingList": mappings})
+            .to_string();
+        let fault = Fault::new(TAGS, 1, FaultKind::Body(body)).always();
+        let report = Stage::with_faults(Wire::InProcess, 0, vec![fault]).sweep().await;
+        assert_eq!(row(&report, "x-tag")["unknown"], unknown, "{mappings:?}");
+    }
 }
 
 // The terminations.
@@ -989,4 +1020,39 @@ fn violators_on_targets_of_their_own(n: usize) -> Fleet {
         });
     }
     fleet
+}
+
+/// A fleet whose evaluation takes longer than there is time: 256 completions for each session, all of
+/// which agree. The oldest are evaluated; the others stay undetermined, and the sweep is over in time.
+#[tokio::test]
+async fn evaluation_stops_in_time() {
+    const N_SESSIONS: usize = 3_000;
+    let tags = "target_tags: { a: [x, y], b: [x, y], c: [x, y], d: [x, y] }";
+    let mut policy = "version: 1\ntag_keys: [a, b, c, d]\nrules:\n".to_owned();
+    for i in 0..20 {
+        policy += &format!(
+            "  - {{ id: in-{i}, when: {{ {tags} }}, require: {{ max_age: 1h }} }}\n\
+             \x20 - {{ id: out-{i}, when: all, unless: {{ {tags} }}, require: {{ max_age: 1h }} }}\n"
+        );
+    }
+    let seed = |i: usize| Seed {
+        id: Some(format!("o-{i}")),
+        owner: Some("arn:aws:iam::123456789012:user/a".into()),
+        target: Some(format!("i-{i:017x}")),
+        age: Some(SignedDuration::from_hours(2)),
+        ..Seed::default()
+    };
+    let fleet = Fleet { sessions: (0..N_SESSIONS).map(seed).collect(), ..Fleet::default() };
+    let stage = Stage {
+        mode: Mode::DryRun,
+        policy: inline(&policy),
+        deadline: Duration::from_secs(18),
+        ..Stage::new(Wire::InProcess, fleet)
+    };
+    let began = std::time::Instant::now();
+    let report = stage.sweep().await;
+    assert!(began.elapsed() < Duration::from_secs(13), "{:?}", began.elapsed());
+    let it = report.verdicts;
+    assert_eq!((it.seen, it.violation + it.undetermined), (N_SESSIONS, N_SESSIONS));
+    assert!(0 < it.violation && 0 < it.undetermined, "{it:?}");
 }

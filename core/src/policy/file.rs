@@ -186,15 +186,15 @@ impl Reader {
 
     fn assume(&mut self, node: &Node) -> Option<Assume> {
         let [tags, document, access_type, reason] = self.fields("`assume`", node, ASSUME)?;
-        let none = |text: &str| (text == "none").then_some(());
-        let name = |text: &str| DOCUMENTS.is_name(text).then(|| text.into());
+        let as_none = |text: &str| (text == "none").then_some(());
+        let as_name = |text: &str| DOCUMENTS.is_name(text).then(|| text.into());
         let known = |text: &str| ACCESS_TYPES.into_iter().find(|it| *it == text);
         let document_form = "the name of a document, such as `SSM-SessionManagerRunShell`,";
         let assume = (
-            self.assumed("tags", "`none`", tags, none),
-            self.assumed("document", document_form, document, name),
+            self.assumed("tags", "`none`", tags, as_none),
+            self.assumed("document", document_form, document, as_name),
             self.assumed("access_type", "`Standard`, `JustInTime`", access_type, known),
-            self.assumed("reason", "`none`", reason, none),
+            self.assumed("reason", "`none`", reason, as_none),
         );
         let (tags, document, access_type, reason) = (assume.0?, assume.1?, assume.2?, assume.3?);
         Some(Assume { access_type, document, reason, tags })

@@ -73,7 +73,7 @@ impl Hours {
         // A clock that is set back shows a time twice.
         let instants = on_clock.flat_map(|it| {
             let it = self.zone.to_ambiguous_timestamp(it);
-            [it.clone().earlier().ok(), it.later().ok()]
+            [it.earlier().ok(), it.later().ok()]
         });
         let changed = self.zone.following(after).next().map(|it| it.timestamp());
         instants.chain([changed]).flatten().filter(|it| after < *it).min()

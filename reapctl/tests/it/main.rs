@@ -325,7 +325,9 @@ async fn explain_finds_the_session_and_its_tags_by_its_id() {
         (
             "ravi@example.com-0m1r4t6y9w2zaq7d3n8hfx2k5v",
             vec![],
-            "verdict: undetermined (tags_not_returned): everybody-twelve-hours, production-one-hour\n",
+            "verdict: undetermined (tags_not_returned): everybody-twelve-hours, production-one-hour\n\
+             AWS did not return the target's tags; tag it, or, if that means that it has none, \
+             write `assume: { tags: none }`\n",
         ),
     ] {
         let output = explain(id, &arguments).await;
@@ -844,7 +846,7 @@ async fn explain_marks_only_the_unknown_that_decides() {
     let session = &write(
         "unknown.json",
         r#"{ "SessionId": "x-1", "Owner": "arn:aws:iam::123456789012:user/x",
-             "Target": "i-0123456789abcdef0", "StartDate": 1772430000.0 }"#,
+             "Target": "i-0123456789abcdef0", "StartDate": 1772430000.0, "DocumentName": "Bar" }"#,
     );
     let output = reapctl(&["explain", "--policy", policy, "--from", session], &[]).await;
     let marked: Vec<_> = output.stdout.lines().filter(|it| it.starts_with(" >")).collect();
@@ -970,7 +972,7 @@ async fn a_backtest_blames_no_rule_of_which_nobody_knows_whether_it_is_violated(
 
 #[tokio::test]
 async fn a_timeline_says_of_which_kinds_it_leaves_out_sessions() {
-    let ended = format!("jo {TARGET}");
+    let ended = format!("jo {TARGET}, document: Z");
     let unknown = format!("an {TARGET}, document: X");
     let lived = format!("al {TARGET}, document: Y");
     let mut sessions = vec![ended.as_str(); 402];
