@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use reaper_core::policy::{Policy, schema};
 use serde_json::Value;
-use session_manager_emulator::FaultKind;
+use session_manager_emulator::{FaultKind, Fleet};
 
 use crate::wire::variants;
 
@@ -127,6 +127,79 @@ fn the_table_of_faults_has_each() {
     for fault in variants::<FaultKind>() {
         assert!(document.contains(&format!("`{fault}`")), "{fault}");
     }
+}
+
+/// The emulator's guide: its fleet is valid, and its table has every fault.
+#[test]
+fn emulator() {
+    let path = "docs/emulator.md";
+    let fleets = policies(path);
+    assert_eq!(fleets.len(), 1);
+    for fleet in fleets {
+        Fleet::parse(&fleet).unwrap_or_else(|err| panic!("{path}: {err}"));
+    }
+    let document = text(path);
+    let (_, faults) = document.split_once("## Faults").expect("a section");
+    for fault in variants::<FaultKind>() {
+        let is_named =
+            [format!("`{fault}`"), format!("{{ {fault}: ")].iter().any(|it| faults.contains(it));
+        assert!(is_named, "{fault}");
+    }
+}
+
+/// A link inside the repository leads to a file, and to a heading of it.
+#[test]
+fn links() {
+    fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                pages(&path, found);
+            } else if path.extension().is_some_and(|it| it == "md") {
+                found.push(path);
+            }
+        }
+    }
+    /// As GitHub makes a fragment of a heading.
+    fn fragment(heading: &str) -> String {
+        let kept = |it: &char| it.is_alphanumeric() || "-_ ".contains(*it);
+        heading
+            .to_lowercase()
+            .chars()
+            .filter(kept)
+            .map(|it| if it == ' ' { '-' } else { it })
+            .collect()
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents: Vec<_> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(|it| root.join(it))
+        .into();
+    pages(&root.join("docs"), &mut documents);
+    let mut n_links = 0;
+    for page in documents {
+        let text = fs::read_to_string(&page).expect("text");
+        for link in text.split("](").skip(1).filter_map(|it| it.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.with_file_name(path) };
+            assert!(target.exists(), "{}: {link}", page.display());
+            let has_heading = |text: &str| {
+                let lines = text.lines().filter(|it| it.starts_with('#'));
+                let mut headings =
+                    lines.filter_map(|it| it.trim_start_matches('#').strip_prefix(' '));
+                headings.any(|it| fragment(it) == heading)
+            };
+            assert!(
+                heading.is_empty() || fs::read_to_string(&target).is_ok_and(|it| has_heading(&it)),
+                "{}: {link}",
+                page.display(),
+            );
+            n_links += 1;
+        }
+    }
+    assert!(40 < n_links, "{n_links}");
 }
 
 #[test]
