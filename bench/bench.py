@@ -62,7 +62,7 @@ ARGUMENTS = parser.parse_args()
 
 @contextlib.contextmanager
 def emulator(sessions, latency_ms=0, quota=0, tls=()):
-    """An emulator; its address, and, when it has ended, what it was asked."""
+    """An emulator; its address, and, after it has exited, the calls that it received."""
     command = [ARGUMENTS.emulator, *map(str, [sessions, latency_ms, quota]), *tls]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     record = {}
@@ -140,15 +140,15 @@ def sweep(name, subject, sessions, latency_ms, quota, **options):
     with emulator(sessions, latency_ms, quota) as (url, record):
         used = subject({**AWS, "AWS_ENDPOINT_URL": url}, bool(quota), **options)
     violators = sessions // 10
-    ended = violators - record["violators_alive"]
+    terminated = violators - record["violators_alive"]
     wrongly = sessions - violators - record["others_alive"]
     print(
         f"{name}: {sessions} sessions, {latency_ms} ms, quota {quota}: {used['wall_s']:.2f} s, CPU"
-        f" {used['cpu_s']:.2f} s, {used['peak_mib']:.0f} MiB, {ended} of {violators} ended",
+        f" {used['cpu_s']:.2f} s, {used['peak_mib']:.0f} MiB, {terminated} of {violators} terminated",
         flush=True,
     )
     where = {"name": name, "sessions": sessions, "latency_ms": latency_ms, "quota": quota}
-    return {**where, **used, **record, "violators": violators, "ended": ended, "wrongly": wrongly}
+    return {**where, **used, **record, "violators": violators, "terminated": terminated, "wrongly": wrongly}
 
 
 def sweeps():
@@ -327,7 +327,7 @@ def evaluating():
     units = {"item": 1, "Kitem": 1e3, "Mitem": 1e6}
     found = {}
     for line in text.splitlines():
-        if match := re.search(r"[├╰]─ (judge_\w+)", line):
+        if match := re.search(r"[├╰]─ (evaluate_\w+)", line):
             name = match[1]
         elif match := re.search(r"[├╰]─ (\d+) ", line):
             case = match[1]
