@@ -1,4 +1,4 @@
-//! One emulated account: takes a call, plays the faults, carries it out, and records it.
+//! One emulated account: receives a call, applies faults, carries it out, and records it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -37,18 +37,17 @@ pub struct Reset;
 pub struct Call {
     /// When it arrived, since the start of the emulator.
     pub at: Duration,
-    /// Such as `DescribeSessions`; empty if it is not one of the emulator's.
+    /// Such as `DescribeSessions`; empty if the emulator does not implement it.
     pub operation: String,
-    /// The ARN of whoever signed it.
+    /// The ARN of the caller that signed it.
     pub caller: String,
-    /// The request's body; that of the query protocol as an object.
+    /// The request's body; a body of the query protocol is converted to an object.
     pub body: Value,
     /// The answer's HTTP status; `None` if there was none, or not yet.
     pub status: Option<u16>,
-    /// The code of the error that was answered.
+    /// The error code of the answer.
     pub error: Option<String>,
-    /// The fault that struck it: one that changed nothing, as where there was nothing to change, did
-    /// not.
+    /// The fault that was applied to it, if it changed anything.
     pub struck_by: Option<FaultKind>,
 }
 
@@ -64,13 +63,13 @@ struct State {
     behaviour: Behaviour,
     calls: Vec<Call>,
     faults: Vec<Fault>,
-    /// Arrivals within the last second, by operation.
+    /// When calls arrived within the last second, by operation.
     recent: BTreeMap<String, VecDeque<Instant>>,
     world: World,
 }
 
 impl Emulator {
-    /// Seeds an account; its ages count from this instant.
+    /// Creates an account from a fleet; ages count from this instant.
     #[must_use]
     pub fn new(fleet: Fleet) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the emulator's day begins today")]
@@ -86,13 +85,13 @@ impl Emulator {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The emulator's time: that of its start, and what the runtime's clock has gone on since.
+    /// The emulator's time: that of its start, plus the time that has passed on the runtime's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.epoch + self.shared.origin.elapsed()
     }
 
-    /// Every call so far, in the order in which they arrived.
+    /// Every call so far, in the order of arrival.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
@@ -110,27 +109,27 @@ impl Emulator {
         self.state().world.set_parameter(name.into(), value.into());
     }
 
-    /// From now on these go wrong, and nothing else; their counts begin anew.
+    /// Replaces all faults; their counts start at zero.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         self.state().faults = faults;
     }
 
-    /// The tags of a target from now on, as a fleet has it; none if it has never had any.
+    /// Replaces a target's tags. The target is written as in a fleet.
     pub fn set_tags(&self, target: &str, tags: Option<BTreeMap<String, String>>) {
         self.state().world.set_tags(target, tags);
     }
 
-    /// A session starts; its ages count from this instant.
+    /// Starts a session; ages count from this instant.
     pub fn start(&self, seed: Seed) {
         self.state().world.start(seed, self.now());
     }
 
-    /// A session has another status from now on, as when its client goes away.
+    /// Changes a session's status, for example because its client has disconnected.
     pub fn set_status(&self, id: &str, status: &str) {
         self.state().world.set_status(id, status);
     }
 
-    /// A session ends though nobody called `TerminateSession`.
+    /// Ends a session without a call of `TerminateSession`.
     pub fn end(&self, id: &str) {
         self.state().world.end(id, self.now());
     }
@@ -138,7 +137,7 @@ impl Emulator {
     /// Answers one call.
     ///
     /// # Errors
-    /// If the connection is to be closed instead.
+    /// If the connection must be closed instead.
     pub async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Reset> {
         let call = wire::Call::read(&request);
         let index = self.arrived(&call);
@@ -165,7 +164,7 @@ impl Emulator {
         Ok(response)
     }
 
-    /// Records a call, also one whose caller will not wait for the answer; its place in the record.
+    /// Records a call, also if its caller will not wait for the answer. Returns its index.
     fn arrived(&self, call: &wire::Call) -> usize {
         let mut state = self.state();
         let caller = state.world.caller(call.access_key.as_deref().unwrap_or_default());
@@ -189,12 +188,12 @@ impl Emulator {
         }
     }
 
-    /// The first fault that is due strikes.
+    /// The first fault that is due is applied.
     fn apply(&self, call: &wire::Call) -> Option<FaultKind> {
         let mut state = self.state();
         let mut struck = None;
         for fault in &mut state.faults {
-            // Every fault counts the call, also those behind the one that strikes.
+            // Every fault counts the call, also those after the one that is applied.
             if fault.is_due(&call.operation, call.session()) && struck.is_none() {
                 struck = Some(fault.apply());
             }
@@ -275,7 +274,7 @@ impl Emulator {
                 })
             }
             Some(FaultKind::Slow(duration)) => {
-                // The caller may be gone by then: it takes effect all the same.
+                // The call takes effect even if the caller has gone by then.
                 let (emulator, call) = (self.clone(), call.clone());
                 let answer = tokio::spawn(async move {
                     sleep(duration).await;
@@ -305,7 +304,8 @@ impl Emulator {
         })
     }
 
-    /// Carries a call out and alters its answer, which strikes it only if that changes anything.
+    /// Carries a call out and alters its answer. The fault counts as applied only if this changes the
+    /// answer.
     fn alter(
         &self,
         index: usize,
@@ -324,7 +324,7 @@ impl Emulator {
         response
     }
 
-    /// Some of the rows before the page that this call asks for; none if it asks for no page.
+    /// Some of the rows before the requested page; none if the call does not request a page.
     fn rows_before(&self, call: &wire::Call) -> Vec<Value> {
         let Ok(Operation::DescribeSessions(query)) = Operation::read(call) else {
             return Vec::new();
@@ -356,7 +356,7 @@ impl Emulator {
                     let message = format!("{role} is invalid");
                     return Err(ApiError::new(400, "ValidationException", &message));
                 };
-                // By the real clock, for it is the client's that they are held to.
+                // By the real clock, because the client compares it with its own.
                 #[expect(clippy::disallowed_methods, reason = "credentials end in real time")]
                 let expires_at = Timestamp::now() + lasts;
                 let result = json!({
@@ -416,7 +416,7 @@ impl Emulator {
         Ok(wire::json_response(200, &body))
     }
 
-    /// Whether the call exceeds the quota: more calls within any one second than it allows.
+    /// Whether the call exceeds the quota of calls within a second.
     fn is_throttled(&self, operation: &str) -> bool {
         let mut state = self.state();
         let Some(quota) = state.behaviour.quota else { return false };
@@ -437,7 +437,7 @@ impl Emulator {
     }
 }
 
-/// Takes a field out of the rows of sessions or tags, and out of each tag.
+/// Removes a field from the rows of sessions or tags, and from each tag.
 fn drop_field(answer: &mut Value, field: &str) {
     for list in ["Sessions", "ResourceTagMappingList"] {
         let rows = answer.get_mut(list).and_then(Value::as_array_mut);
@@ -451,14 +451,14 @@ fn drop_field(answer: &mut Value, field: &str) {
     }
 }
 
-/// The same rows in another order: one for each nonce.
+/// The rows in another order, which depends on the nonce.
 fn shuffled(rows: impl Iterator<Item = Value>, nonce: usize) -> Vec<Value> {
     let mut rows: Vec<_> = rows.enumerate().collect();
     rows.sort_by_key(|(i, _)| scattered(i + nonce));
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-/// The unique id of a caller; that of a role's session ends with the session's name.
+/// The unique id of a caller. That of a role's session ends with the session's name.
 fn user_id(arn: &str) -> String {
     match arn.rsplit_once('/') {
         Some((head, session)) if head.contains(":assumed-role/") => {

@@ -1,4 +1,4 @@
-//! Faults as data: which call goes wrong, and how.
+//! Faults as data: which calls go wrong, and how.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::seed::Seed;
 
-/// Something that goes wrong with some calls.
+/// A fault of some calls.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
@@ -15,15 +15,15 @@ pub struct Fault {
     /// Only calls that name this session.
     #[serde(default)]
     pub session: Option<String>,
-    /// So many calls pass before.
+    /// The number of calls that pass before the first fault.
     #[serde(default)]
     pub skip: usize,
-    /// So many calls it strikes; for ever if absent.
+    /// The number of calls that it applies to; all if absent.
     #[serde(default)]
     pub times: Option<usize>,
     /// What happens.
     pub play: FaultKind,
-    /// Calls so far that it might have struck.
+    /// The number of calls so far that it could have applied to.
     #[serde(skip)]
     n_calls: usize,
 }
@@ -32,19 +32,19 @@ pub struct Fault {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// A session appears before the call is carried out.
+    /// A session starts before the call is carried out.
     Appear(Box<Seed>),
-    /// The call is carried out, and answered by 200 with this body instead.
+    /// The call is carried out, and answered with 200 and this body.
     Body(String),
-    /// The call is carried out, and the connection closed in the middle of the answer's body.
+    /// The call is carried out, and the connection is closed in the middle of the answer's body.
     CutOff,
     /// `AccessDeniedException`.
     Deny,
-    /// Every row of the page stands there twice.
+    /// Every row of the page is repeated.
     DuplicateRows,
-    /// A page without rows, though with a token that leads to them; of tags, without such a token.
+    /// A page without rows. Of sessions, it has a token that leads to them; of tags, it has none.
     EmptyPage,
-    /// The last page has a token that is empty.
+    /// The last page has an empty token.
     EmptyToken,
     /// Any error.
     Error {
@@ -59,25 +59,25 @@ pub enum FaultKind {
     DropField(String),
     /// 500 `InternalServerError`.
     InternalError,
-    /// 400 `InvalidNextToken`. AWS's model has no error of its own for a token that has expired.
+    /// 400 `InvalidNextToken`. AWS's model has no separate error for an expired token.
     InvalidToken,
-    /// No resource is there, though a token says that there are more.
+    /// No resources are returned, but a token says that there are more.
     MoreTags,
-    /// The page's token is the one that led to it.
+    /// The page's token is the one that was sent in the request.
     RepeatToken,
-    /// The call is carried out, and the connection reset without an answer.
+    /// The call is carried out, and the connection is reset without an answer.
     ResetAfter,
-    /// The connection is reset, and nothing done.
+    /// The connection is reset, and the call is not carried out.
     ResetBefore,
-    /// The rows of the page in another order, behind some that the page before it had.
+    /// The rows of the page in another order, after some rows of the previous page.
     ShufflePage,
-    /// The answer takes this long; what the call does, it does at the end.
+    /// The answer takes this long, and the call takes effect at the end.
     Slow(#[serde(deserialize_with = "crate::seed::duration")] Duration),
-    /// The answer takes this long; what the call does, it does at once.
+    /// The answer takes this long, and the call takes effect at once.
     SlowAfter(#[serde(deserialize_with = "crate::seed::duration")] Duration),
     /// 400 `ThrottlingException`.
     Throttle,
-    /// The call is carried out, and half of the answer's body sent, as if it were all of it.
+    /// The call is carried out, and half of the answer's body is sent as if it were complete.
     Truncated,
     /// 503, with a body that is not AWS's.
     Unavailable,
@@ -86,20 +86,20 @@ pub enum FaultKind {
 }
 
 impl Fault {
-    /// A fault of one operation that strikes so many times, from the first call on.
+    /// A fault of one operation that applies to so many calls, from the first one.
     #[must_use]
     pub fn new(operation: &str, times: usize, play: FaultKind) -> Self {
         let operation = operation.into();
         Self { operation, session: None, skip: 0, times: Some(times), play, n_calls: 0 }
     }
 
-    /// The same, for ever.
+    /// The same, for all calls.
     #[must_use]
     pub fn always(self) -> Self {
         Self { times: None, ..self }
     }
 
-    /// The same, after so many calls that pass.
+    /// The same, after so many calls have passed.
     #[must_use]
     pub fn after(self, skip: usize) -> Self {
         Self { skip, ..self }
@@ -111,7 +111,7 @@ impl Fault {
         Self { session: Some(id.into()), ..self }
     }
 
-    /// Whether the fault would apply this call. Counts the calls that it is about.
+    /// Whether the fault applies to this call. Counts the calls that it could apply to.
     pub(crate) fn is_due(&mut self, operation: &str, session: Option<&str>) -> bool {
         let is_it = |it: &String| session == Some(it.as_str());
         if self.operation != operation || !self.session.as_ref().is_none_or(is_it) {
@@ -121,7 +121,7 @@ impl Fault {
         self.skip < self.n_calls && self.times != Some(0)
     }
 
-    /// Strikes once.
+    /// Applies once.
     pub(crate) fn apply(&mut self) -> FaultKind {
         if let Some(times) = &mut self.times {
             *times -= 1;
