@@ -4,8 +4,15 @@ use std::{cell::LazyCell, fmt, str::FromStr};
 
 use wildmatch::WildMatch;
 
-/// A glob as IAM has it: `*` is any run of characters, `/` and `:` included, `?` is one.
-/// Case-sensitive; nothing escapes.
+/// A glob as in IAM policies: `*` matches any number of characters, including `/` and `:`; `?` matches
+/// one. It is case-sensitive, and has no escape character.
+///
+/// ```
+/// use reaper_core::pattern::Glob;
+///
+/// assert!(Glob::new("sre-*").is_match("sre-oncall"));
+/// assert!(!Glob::new("sre-?").is_match("sre-oncall"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Glob {
     /// What stands before the first wildcard. Nearly everybody whom a glob does not mean fails here,
