@@ -59,7 +59,7 @@ def main():
         of_package = bill(package, texts[folder])
         text = json.dumps(of_package, indent=1) + "\n"
         for place in [pathlib.Path.cwd(), pathlib.Path.home()]:
-            assert str(place) not in text, f"{package}: {place} is nobody's business"
+            assert str(place) not in text, f"{package}: {place} is a path of this machine"
         path = into / f"{package}.cdx.json"
         path.write_text(text, encoding="utf-8")
         print(f"{path}: {len(of_package['components'])} crates")

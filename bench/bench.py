@@ -46,8 +46,8 @@ AWS = {
     "NO_PROXY": "127.0.0.1,localhost",
     "PATH": f"{BIN}:{os.environ['PATH']}",
 }
-QUOTA = 6  # AWS's.
-RATE = 5  # Ours, unless it is told otherwise.
+QUOTA = 6  # AWS's quota.
+RATE = 5  # session-reaper's default.
 CONCURRENCY = 8
 PAGE = 200
 UNBOUNDED = "10000"  # Calls a second where there is no quota.
@@ -62,7 +62,7 @@ ARGUMENTS = parser.parse_args()
 
 @contextlib.contextmanager
 def emulator(sessions, latency_ms=0, quota=0, tls=()):
-    """An emulator; its address, and, when it has ended, what it was asked."""
+    """An emulator; its address, and, after it has exited, the calls that it received."""
     command = [ARGUMENTS.emulator, *map(str, [sessions, latency_ms, quota]), *tls]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     record = {}
@@ -140,19 +140,19 @@ def sweep(name, subject, sessions, latency_ms, quota, **options):
     with emulator(sessions, latency_ms, quota) as (url, record):
         used = subject({**AWS, "AWS_ENDPOINT_URL": url}, bool(quota), **options)
     violators = sessions // 10
-    ended = violators - record["violators_alive"]
+    terminated = violators - record["violators_alive"]
     wrongly = sessions - violators - record["others_alive"]
     print(
         f"{name}: {sessions} sessions, {latency_ms} ms, quota {quota}: {used['wall_s']:.2f} s, CPU"
-        f" {used['cpu_s']:.2f} s, {used['peak_mib']:.0f} MiB, {ended} of {violators} ended",
+        f" {used['cpu_s']:.2f} s, {used['peak_mib']:.0f} MiB, {terminated} of {violators} terminated",
         flush=True,
     )
     where = {"name": name, "sessions": sessions, "latency_ms": latency_ms, "quota": quota}
-    return {**where, **used, **record, "violators": violators, "ended": ended, "wrongly": wrongly}
+    return {**where, **used, **record, "violators": violators, "terminated": terminated, "wrongly": wrongly}
 
 
 def sweeps():
-    """The matrix. What costs minutes and tells nothing new is run once, or not at all."""
+    """The matrix. Runs that take minutes without new information run once, or not at all."""
     sizes = [100, 1_000] if ARGUMENTS.quick else [100, 1_000, 10_000, 100_000]
     results = []
     for repeat in range(1 if ARGUMENTS.quick else 3):
@@ -181,7 +181,7 @@ def sweeps():
 
 
 def limits(results):
-    """What the physical limits are, and how far from them session-reaper is."""
+    """The physical limits, and how far session-reaper is from them."""
     latency_ms, sessions = 30, 1_000 if ARGUMENTS.quick else 10_000
     with emulator(0, latency_ms) as (url, _record):
         round_trips = [round_trip(url) for _ in range(20)]
@@ -244,7 +244,7 @@ def round_trip(url):
 
 
 def cold_starts():
-    """From the start of the process to the first reply, over TLS, with a real bundle of roots."""
+    """From the start of the process to the first reply, over TLS, with a full bundle of root certificates."""
     also = dict(it.split("=", 1) for it in ARGUMENTS.also)
     policy = (ROOT / "policies/starter.yaml").read_text(encoding="utf-8")
     subjects = {
@@ -302,7 +302,7 @@ def zipped(path):
 
 
 def command_lines():
-    """Ten sessions: what an operator waits for."""
+    """Command lines with ten sessions."""
     commands = {
         "aws ssm describe-sessions": [BIN / "aws", "ssm", "describe-sessions", "--state", "Active"],
         "reapctl --help": [ARGUMENTS.reapctl, "--help"],
@@ -320,14 +320,14 @@ def command_lines():
 
 
 def evaluating():
-    """What the evaluator's own benchmark says: sessions a second and core."""
+    """The evaluator's own benchmark: sessions per second and core."""
     command = ["cargo", "bench", "--locked", "--manifest-path", ROOT / "oracle/Cargo.toml"]
     command += ["--target-dir", ROOT / "target/oracle", "--bench", "policy", "--", "evaluate"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     units = {"item": 1, "Kitem": 1e3, "Mitem": 1e6}
     found = {}
     for line in text.splitlines():
-        if match := re.search(r"[├╰]─ (judge_\w+)", line):
+        if match := re.search(r"[├╰]─ (evaluate_\w+)", line):
             name = match[1]
         elif match := re.search(r"[├╰]─ (\d+) ", line):
             case = match[1]

@@ -1,4 +1,4 @@
-"""A Lambda function in Python that makes one call, and as little of a runtime as there can be."""
+"""A Lambda function in Python that makes one call, with a minimal runtime."""
 
 import http.client
 import json

@@ -40,14 +40,14 @@ KINDS = [
 
 
 def rules(limit):
-    """Twenty, and how many may be ended."""
+    """Twenty rules, and the limit on terminations."""
     kinds = [KINDS[i % len(KINDS)].replace("LIMIT", limit) for i in range(20)]
     listed = "".join(f"  - {{ id: rule-{i}, {kind} }}\n" for i, kind in enumerate(kinds))
     return f"version: 1\ntag_keys: [env]\nlimits: {{ max_terminations: 1000 }}\nrules:\n{listed}"
 
 
-NOBODY = rules("1d")
-# Every tenth session is older than that, and every target's tags decide.
+NO_VIOLATION = rules("1d")
+# Every tenth session is older than 12 hours, and the tags of every target decide.
 EVERY_TENTH = rules("12h") + (
     "  - { id: look-up, when: { target_tags: { env: prod } }, require: { max_age: 30m } }\n"
 )
@@ -55,7 +55,7 @@ EVERY_TENTH = rules("12h") + (
 
 @contextlib.contextmanager
 def emulator(sessions):
-    """So many sessions, one in ten of them too old; its address."""
+    """Starts an emulator with so many sessions, one in ten of them too old; yields its address."""
     targets = [f"i-{i:017x}" for i in range(sessions)]
     seeds = [
         {
@@ -81,7 +81,7 @@ def emulator(sessions):
 
 
 def instructions(sessions, policy, mode="dry-run", level="ERROR"):
-    """From the start of the process until it waits for its second event; and the reply."""
+    """Instructions from the start of the process until it waits for its second event, and the reply."""
     with tempfile.TemporaryDirectory() as folder, emulator(sessions) as url:
         out = pathlib.Path(folder, "out")
         valgrind = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}"]
@@ -104,9 +104,9 @@ def instructions(sessions, policy, mode="dry-run", level="ERROR"):
 
 def counted():
     start, _ = instructions(0, NO_RULES)
-    start_with_rules, _ = instructions(0, NOBODY)
+    start_with_rules, _ = instructions(0, NO_VIOLATION)
     listed, _ = instructions(SESSIONS, NO_RULES)
-    evaluated, _ = instructions(SESSIONS, NOBODY)
+    evaluated, _ = instructions(SESSIONS, NO_VIOLATION)
     sweep, reply = instructions(SESSIONS, EVERY_TENTH, "enforce", "INFO")
     assert reply["outcomes"]["terminated"] == SESSIONS // 10, reply
     parsed = start_with_rules - start
@@ -115,7 +115,7 @@ def counted():
         "parsing twenty rules": parsed,
         "listing a page of 200 sessions": (listed - start) // (SESSIONS // PAGE),
         "evaluating 200 sessions by twenty rules": (evaluated - listed - parsed) // (SESSIONS // PAGE),
-        "a sweep of 2,000 sessions that ends 200": sweep,
+        "a sweep of 2,000 sessions that terminates 200": sweep,
     }
 
 

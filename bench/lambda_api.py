@@ -26,7 +26,7 @@ class Api(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def handle_error(self, request, client_address):
-        pass  # A function that is ended closes its connections.
+        pass  # A function that is terminated closes its connections.
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -62,8 +62,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def high_water_kib(process):
-    """The most memory that a process that has not ended has had."""
-    with contextlib.suppress(OSError):  # It has just ended.
+    """The peak memory of a running process."""
+    with contextlib.suppress(OSError):  # It has just exited.
         status = pathlib.Path("/proc", str(process.pid), "status").read_text(encoding="utf-8")
         if match := re.search(r"VmHWM:\s+(\d+)", status):
             return int(match[1])

@@ -44,9 +44,9 @@ def median(runs, key):
     return statistics.median(it[key] for it in runs)
 
 
-def ended(runs):
-    worst = min(runs, key=lambda it: it["ended"] - it["wrongly"])
-    text = f"{worst['ended']:,} of {worst['violators']:,}"
+def terminated(runs):
+    worst = min(runs, key=lambda it: it["terminated"] - it["wrongly"])
+    text = f"{worst['terminated']:,} of {worst['violators']:,}"
     return text + (f", and {worst['wrongly']} others" if worst["wrongly"] else "")
 
 
@@ -77,9 +77,9 @@ def sweeps():
                 rows.append([
                     f"{sessions:,}", name, number(median(runs, "wall_s")), number(median(runs, "cpu_s")),
                     number(max(it["peak_mib"] for it in runs)), f"{calls:,.0f}",
-                    f"{median(runs, 'throttled'):,.0f}", ended(runs), len(runs),
+                    f"{median(runs, 'throttled'):,.0f}", terminated(runs), len(runs),
                 ])
-        header = ["sessions", "", "time, s", "CPU, s", "peak, MiB", "calls", "throttled", "violators ended, in the worst run", "runs"]
+        header = ["sessions", "", "time, s", "CPU, s", "peak, MiB", "calls", "throttled", "violators terminated, in the worst run", "runs"]
         parts += [f"**{title}**", table(header, rows)]
     return "\n\n".join(parts)
 
@@ -101,32 +101,32 @@ def cold():
 
 
 def goals():
-    """What the project holds itself to: goal, measured, whether it is met."""
+    """The goals: what is wanted, what was measured, and whether it is met."""
     cold, limits, found = RESULTS["cold"]["subjects"], RESULTS["limits"], groups()
     start = cold["session-reaper"]["wall_s"]
     careful_cpu = median(found[0, 0, 10_000, "boto3, careful"], "cpu_s")
     cpu = max(median(found[0, 0, 10_000, it], "cpu_s") for it in [OURS])
     peak = max(it["peak_mib"] for key, runs in found.items() if key[2:] == (100_000, OURS) for it in runs)
-    evaluated = RESULTS["evaluating"]["judge_sessions 1000"]["fastest"]
+    evaluated = RESULTS["evaluating"]["evaluate_sessions 1000"]["fastest"]
     lines = RESULTS["command_lines"]
     aws = lines["aws ssm describe-sessions"]["wall_s"]
     of_limit = [it["seconds"] / it["limit"] for it in limits["latency"] if it["sessions"] == 10_000 and it["name"] == OURS]
     slowest = statistics.median(of_limit)
-    wrong = sum(it["wrongly"] + it["violators"] - it["ended"] for it in RESULTS["sweeps"] if it["name"] in [OURS, "reapctl sweep"])
+    wrong = sum(it["wrongly"] + it["violators"] - it["terminated"] for it in RESULTS["sweeps"] if it["name"] in [OURS, "reapctl sweep"])
     listed = [
-        ("violators that were left, and others that were ended, in all of our runs", "0", wrong, wrong == 0),
+        ("violators not terminated, and other sessions terminated, in all runs", "0", wrong, wrong == 0),
         ("calls beyond pages + violators + one verification", "0", limits["calls_beyond"], limits["calls_beyond"] == 0),
-        ("the same, where the tags of one target in ten matter", "0", limits["tags"]["calls"] - limits["tags"]["limit"], limits["tags"]["calls"] == limits["tags"]["limit"]),
+        ("the same, if the tags of one target in ten decide", "0", limits["tags"]["calls"] - limits["tags"]["limit"], limits["tags"]["calls"] == limits["tags"]["limit"]),
         ("with the quota: throttled calls", "0", limits["throttled"], limits["throttled"] == 0),
-        ("with the quota: time to end V violators, to V ÷ rate", "≤ 1.05", f"{limits['quota']:.3f}", limits["quota"] <= 1.05),
-        ("without it, 30 ms: time to end 1,000 of 10,000, to pages × L + ⌈V ÷ 8⌉ × L", "≤ 1.1", f"{slowest:.3f}", slowest <= 1.1),
+        ("with the quota: time to terminate V violators ÷ (V ÷ rate)", "≤ 1.05", f"{limits['quota']:.3f}", limits["quota"] <= 1.05),
+        ("without a quota, 30 ms: time to terminate 1,000 of 10,000 ÷ (pages × L + ⌈V ÷ 8⌉ × L)", "≤ 1.1", f"{slowest:.3f}", slowest <= 1.1),
         ("peak memory at 100,000 sessions", "≤ 64 MiB", f"{peak:.0f} MiB", peak <= 64),
-        ("CPU time of a sweep of 10,000, to the careful script's", "≤ 1/10", f"1/{careful_cpu / cpu:.1f}", 10 * cpu <= careful_cpu),
-        ("sessions evaluated a second and core, 20 rules", "≥ 1 million", f"{evaluated / 1e6:.2f} million", evaluated >= 1e6),
-        ("first reply over TLS, to the empty function with one call", "≤ 1.5", f"{start / cold['empty function with one call']['wall_s']:.2f}", start <= 1.5 * cold["empty function with one call"]["wall_s"]),
-        ("first reply over TLS, sooner than boto3's", "≥ 30 ×", f"{cold['boto3 function with one call']['wall_s'] / start:.0f} ×", 30 * start <= cold["boto3 function with one call"]["wall_s"]),
-        ("`reapctl --help`, to `aws ssm describe-sessions` of 10 sessions", "≥ 10 ×", f"{aws / lines['reapctl --help']['wall_s']:.0f} ×", 10 * lines["reapctl --help"]["wall_s"] <= aws),
-        ("`reapctl plan` of the same", "≥ 10 ×", f"{aws / lines['reapctl plan']['wall_s']:.0f} ×", 10 * lines["reapctl plan"]["wall_s"] <= aws),
+        ("CPU time of a sweep of 10,000 ÷ that of the careful script", "≤ 1/10", f"1/{careful_cpu / cpu:.1f}", 10 * cpu <= careful_cpu),
+        ("sessions evaluated per second and core, 20 rules", "≥ 1 million", f"{evaluated / 1e6:.2f} million", evaluated >= 1e6),
+        ("first reply over TLS ÷ that of the empty function with one call", "≤ 1.5", f"{start / cold['empty function with one call']['wall_s']:.2f}", start <= 1.5 * cold["empty function with one call"]["wall_s"]),
+        ("boto3's first reply over TLS ÷ first reply over TLS", "≥ 30 ×", f"{cold['boto3 function with one call']['wall_s'] / start:.0f} ×", 30 * start <= cold["boto3 function with one call"]["wall_s"]),
+        ("`aws ssm describe-sessions` of 10 sessions ÷ `reapctl --help`", "≥ 10 ×", f"{aws / lines['reapctl --help']['wall_s']:.0f} ×", 10 * lines["reapctl --help"]["wall_s"] <= aws),
+        ("the same ÷ `reapctl plan`", "≥ 10 ×", f"{aws / lines['reapctl plan']['wall_s']:.0f} ×", 10 * lines["reapctl plan"]["wall_s"] <= aws),
     ]
     rows = [[what, goal, value, "yes" if is_met else "**no**"] for what, goal, value, is_met in listed]
     return table(["", "goal", "measured", "met"], rows)
@@ -136,7 +136,7 @@ def evaluating():
     rows = []
     for name, it in RESULTS["evaluating"].items():
         kind, case = name.rsplit(" ", 1)
-        case = f"20 rules, {case} sessions" if kind == "judge_sessions" else f"{case} rules"
+        case = f"20 rules, {case} sessions" if kind == "evaluate_sessions" else f"{case} rules"
         rows.append([kind.replace("_", " "), case, number(it["fastest"] / 1e3), number(it["median"] / 1e3)])
     return table(["", "", "fastest, thousand/s", "median, thousand/s"], rows)
 

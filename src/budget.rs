@@ -1,10 +1,10 @@
-//! The time that a sweep, and each of its steps and calls, has.
+//! The time that a sweep, its steps and its calls may take.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The time that calls have.
+/// The time in which calls may start and must end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Budget {
     /// No attempt starts at or after this instant.
@@ -14,26 +14,26 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The time until so long before a deadline; the last attempt ends in half of the margin.
+    /// The time until `margin` before a deadline; attempts that have started may use half of the margin.
     #[must_use]
     pub fn until(deadline: Instant, margin: Duration) -> Self {
         let before = |margin| deadline.checked_sub(margin).unwrap_or_else(Instant::now);
         Self { last_start: before(margin), hard_stop: before(margin / 2) }
     }
 
-    /// The time until attempts may no longer start.
+    /// The time in which attempts may still start.
     #[must_use]
     pub fn remaining(self) -> Duration {
         self.last_start.saturating_duration_since(Instant::now())
     }
 
-    /// The first of so many equal parts of the time that remains. What starts in it may take longer.
+    /// The first of so many equal parts of the remaining time. Attempts that start in it may end later.
     #[must_use]
     pub fn first_of(self, parts: u32) -> Self {
         Self { last_start: Instant::now() + self.remaining() / parts, ..self }
     }
 
-    /// What is left when so much time is kept for later; attempts end within `grace`.
+    /// The time that is left if `time` is reserved for later; attempts end within `grace` after it.
     #[must_use]
     pub fn reserve(self, time: Duration, grace: Duration) -> Self {
         let last_start = self.last_start.checked_sub(time).unwrap_or_else(Instant::now);
@@ -51,7 +51,7 @@ mod tests {
         [it.last_start, it.hard_stop].map(|it| it.saturating_duration_since(now).as_secs())
     }
 
-    /// Each in virtual time, so that nothing passes between two lines.
+    /// In virtual time, so that no time passes between two lines.
     #[tokio::test(start_paused = true)]
     async fn arithmetic() {
         let now = Instant::now();
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(seconds(now, budget.reserve(50 * SECOND, 2 * SECOND)), [40, 42]);
     }
 
-    /// A deadline that is over leaves no time, and no panic.
+    /// After the deadline there is no time left, and no panic.
     #[tokio::test(start_paused = true)]
     async fn no_time() {
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! What only the Lambda function needs: its environment, its events, and the handler.
+//! The Lambda function: its environment, its events, and the handler.
 
 pub mod config;
 pub mod handler;

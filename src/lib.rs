@@ -1,9 +1,9 @@
-//! Keeps AWS Session Manager sessions within policy.
+//! Enforces a policy on the active sessions of AWS Session Manager.
 //!
-//! # Bird's-eye view
+//! # Overview
 //!
-//! Facts come in at one edge, a pure core turns them into a plan, one loop carries the plan out,
-//! and a report says honestly what happened. [`sweep::sweep`] is that sentence in code:
+//! A sweep reads the policy and the active sessions, evaluates and plans in a pure core, carries the
+//! plan out, verifies the result, and reports it. [`sweep::sweep`] does this:
 //!
 //! ```text
 //! event ─► policy ─► list ─► evaluate ─► (tags ─► evaluate again) ─► plan ─► act ─► verify ─► report
@@ -15,24 +15,26 @@
 //! | | |
 //! |---|---|
 //! | `reaper_core` | the pure core: sessions, the policy, its evaluation, the plan, the report |
-//! | [`aws`] | the one way to call AWS: one retry loop, one pacer an operation |
-//! | [`sweep`] | all of it, once: policy, list, tags, terminate, verify |
-//! | [`sinks`] | where the fields go: log lines, metrics |
-//! | [`lambda`] | what only the Lambda function needs: its environment, events and handler |
+//! | [`aws`] | calls to AWS: one retry loop, and one pacer per operation |
+//! | [`sweep`] | one sweep: policy, list, tags, terminate, verify |
+//! | [`sinks`] | where records go: log lines |
+//! | [`lambda`] | the Lambda function: its environment, events and handler |
 //!
 //! # Invariants
 //!
-//! 1. The pure core knows no async, clock, environment, SDK or logging: `now` is an argument.
-//! 2. What is not known is not ended: a missing field or an unread tag keeps its session alive where
-//!    it decides something.
+//! 1. The core has no async, clock, environment, SDK or logging. `now` is an argument.
+//! 2. If a fact that decides is unknown, the session is not terminated.
 //! 3. The whole plan exists, and is logged, before the first termination.
-//! 4. A dry run is a mode, not a code path: only `act` is left out.
-//! 5. An event says when to sweep: it may tighten the mode, and nothing else; an event that is not
-//!    known starts no sweep.
-//! 6. `terminated` means seen absent in a complete listing after AWS was asked to end it.
-//! 7. Ages are only as good as the clock: a sweep whose clock differs from AWS's by more than a minute
-//!    terminates nothing.
-//! 8. An error on one session is an outcome; only what fails the run as a whole is an error.
+//! 4. A dry run is a mode, not a separate code path: only the terminations are left out.
+//! 5. An event says when to sweep. It may turn an enforcing sweep into a dry run, and nothing else.
+//!    An event that is not known starts no sweep.
+//! 6. `terminated` means that AWS accepted the termination, and that the session is absent from a
+//!    complete listing afterwards.
+//! 7. Ages are only as good as the clock: a sweep whose clock differs from AWS's by more than a
+//!    minute terminates nothing.
+//! 8. A session that is `Terminating` is evaluated like any other, and stays `unconfirmed` while it
+//!    is listed.
+//! 9. An error on one session is an outcome. Only a failure of the sweep as a whole is an error.
 
 mod budget;
 pub mod aws;

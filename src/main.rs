@@ -7,7 +7,7 @@ use session_reaper::{
     sinks::log,
 };
 
-// A build setting that got lost would cost every cold start tens of milliseconds, and nobody would see.
+// Without this build setting, every cold start would take tens of milliseconds longer, unnoticed.
 const _: () = assert!(
     option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY").is_some(),
     "build in the repository, where .cargo/config.toml sets AWS_LC_SYS_NO_JITTER_ENTROPY"

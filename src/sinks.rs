@@ -1,3 +1,3 @@
-//! Where the fields of a sweep go.
+//! Where the records of a sweep go.
 
 pub mod log;

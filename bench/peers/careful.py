@@ -1,4 +1,4 @@
-"""The boto3 script that somebody took care of: whole pages, retries, 16 workers, no error ends it."""
+"""A careful boto3 script: full pages, retries, 16 workers, and errors do not stop it."""
 
 import concurrent.futures
 import datetime

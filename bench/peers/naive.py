@@ -1,4 +1,4 @@
-"""The boto3 script that is written first: the paginator, then one call after the other."""
+"""A simple boto3 script: the paginator, then one call after the other."""
 
 import datetime
 

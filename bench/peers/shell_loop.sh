@@ -1,5 +1,5 @@
 #!/bin/sh
-# What is pasted from one wiki into the next: list, filter by age, end one after the other.
+# The usual shell loop: list, filter by age, terminate one after the other.
 cutoff=$(date -u -d '12 hours ago' +%s)
 aws ssm describe-sessions --state Active \
     --query "Sessions[?StartDate<\`$cutoff\`].SessionId" --output text |

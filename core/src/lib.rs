@@ -1,16 +1,63 @@
-//! The pure core of `session-reaper`: no async, clock, environment, AWS SDK or logging.
+//! The pure core of `session-reaper`: sessions, the policy, its evaluation, the plan and the report.
 //!
-//! `now` is an argument everywhere. In reading order:
+//! It has no async runtime, AWS SDK or logging, and reads neither the clock nor the environment: `now`
+//! is an argument everywhere. In reading order:
 //!
 //! | | |
 //! |---|---|
 //! | [`arn`], [`duration`] | Amazon Resource Names, and durations such as `1h30m` |
-//! | [`session`], [`target`] | what AWS tells: a session, its target's ARN and tags |
-//! | [`pattern`], [`truth`], [`policy`] | what the policy says, in three-valued logic |
-//! | [`evaluate`] | one session, one instant, one verdict |
-//! | [`plan`] | verdicts to actions: order and limits |
+//! | [`session`], [`target`] | what AWS reports: a session, its target's ARN and tags |
+//! | [`pattern`], [`truth`], [`policy`] | the policy, and three-valued logic |
+//! | [`evaluate`] | one session at one instant: its verdict |
+//! | [`plan`] | from verdicts to actions: order and limits |
 //! | [`report`], [`metrics`] | what was done: reply, rows, CloudWatch metrics |
-//! | [`printable`] | texts that anybody may have written, made safe to show |
+//! | [`printable`] | makes text from users safe to show |
+//!
+//! # Example
+//!
+//! ```
+//! use jiff::Timestamp;
+//! use reaper_core::{
+//!     evaluate::evaluate,
+//!     plan::{Action, Evaluated, plan},
+//!     policy::Policy,
+//!     session::{Reading, Record},
+//!     target::{Tags, Unknown},
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = Policy::parse(
+//!     "
+//! version: 1
+//! rules:
+//!   - id: twelve-hours
+//!     when: all
+//!     require: { max_age: 12h }
+//! ",
+//! )?;
+//!
+//! // One row of `DescribeSessions`: any field may be absent.
+//! let record = Record {
+//!     id: Some("amara-0a1b2c3d4e5f60001".into()),
+//!     owner: Some("arn:aws:iam::123456789012:user/amara".into()),
+//!     target: Some("i-0aa00000000000de1".into()),
+//!     started_at: Some("2026-03-01T12:00:00Z".parse()?),
+//!     ..Record::default()
+//! };
+//! let now: Timestamp = "2026-03-02T12:00:00Z".parse()?;
+//! let Reading::Session(session) = record.read(now) else { panic!("a field is absent") };
+//!
+//! // The verdict does not depend on tags, so they need not be known.
+//! let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
+//! let verdict = evaluate(&policy, now, &session, &tags);
+//! assert_eq!(verdict.name(), "violation");
+//!
+//! let evaluated = Evaluated { session: Box::new(session), tags, verdict };
+//! let plan = plan(&policy, now, vec![evaluated]);
+//! assert_eq!(plan.steps[0].action, Action::Terminate);
+//! # Ok(())
+//! # }
+//! ```
 
 mod alphabet;
 pub mod arn;

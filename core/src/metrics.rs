@@ -1,18 +1,18 @@
-//! CloudWatch metrics of one sweep, as lines of the embedded metric format (EMF).
+//! CloudWatch metrics of one sweep, in the embedded metric format (EMF).
 
 use serde_json::{Map, Value, json};
 
 use crate::report::Report;
 
-/// Where the metrics appear in CloudWatch.
+/// The metrics' namespace in CloudWatch.
 const NAMESPACE: &str = "SessionReaper";
 
-/// The lines: one for the sweep, and one for each violated rule.
+/// One line for the sweep, and one for each violated rule.
 ///
-/// `now_ms` is the time of the metrics, in milliseconds since 1970; `remaining_ms` is what was left
-/// of the invocation's time, if that is known.
-/// Dimensions are account, Region and mode, and the rule's id; never a session, owner or target:
-/// each value of a dimension is billed as a metric of its own.
+/// `now_ms` is the time of the metrics, in milliseconds since 1970; `remaining_ms` is the rest of the
+/// invocation's time, if it is known.
+/// Dimensions are account, Region and mode, and the rule's id. Sessions, owners and targets are no
+/// dimensions, because CloudWatch charges for each value as a separate metric.
 #[must_use]
 pub fn lines(report: &Report, now_ms: i64, remaining_ms: Option<u64>) -> Vec<String> {
     let sweep = line(report, now_ms, None, &sweep(report, remaining_ms));

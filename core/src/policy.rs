@@ -235,10 +235,23 @@ impl<'a> Subject<'a> {
 }
 
 impl Policy {
-    /// Reads a policy from YAML, and so from JSON.
+    /// Parses a policy in YAML or JSON.
     ///
     /// # Errors
-    /// All that is wrong with the text, each with its place.
+    /// Everything that is wrong with the text, each error with its place.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use reaper_core::policy::Policy;
+    ///
+    /// let policy = "version: 1\nrules: [{ id: short, when: all, require: { max_age: 8h } }]";
+    /// assert_eq!(Policy::parse(policy)?.rules.len(), 1);
+    ///
+    /// let errors = Policy::parse("version: 1\nrulse: []").expect_err("a misspelt key");
+    /// assert_eq!(errors.0[0].line, 2);
+    /// # Ok::<(), reaper_core::policy::PolicyErrors>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, PolicyErrors> {
         file::parse(text)
     }

@@ -1,7 +1,10 @@
-//! Texts that anybody may have written. Whoever shows them may obey control and bidirectional
-//! characters, or take some for the end of a line; whoever reads them may stumble over half a character.
+//! Makes text from users safe to show and to read.
+//!
+//! Terminals and log viewers interpret control and bidirectional characters, and parsers reject JSON
+//! that contains half of a UTF-16 pair.
 
-/// Whether a terminal may obey the character instead of showing it: control and bidirectional ones.
+/// Whether a terminal may interpret the character instead of showing it: control and bidirectional
+/// characters.
 #[must_use]
 pub fn is_unsafe(it: char) -> bool {
     it.is_control()
@@ -9,7 +12,13 @@ pub fn is_unsafe(it: char) -> bool {
         || matches!(it, '\u{2066}'..='\u{2069}')
 }
 
-/// The text with every control and bidirectional character escaped, for a terminal obeys them.
+/// The text with every control and bidirectional character escaped.
+///
+/// ```
+/// use reaper_core::printable::printable;
+///
+/// assert_eq!(printable("red: \u{1b}[31m"), "red: \\u{1b}[31m");
+/// ```
 #[must_use]
 pub fn printable(text: &str) -> String {
     let escape = |it: char| match it {
@@ -19,13 +28,13 @@ pub fn printable(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// The same of a text that may have several lines.
+/// The same for a text that may have several lines: line feeds are kept.
 #[must_use]
 pub fn printable_lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// JSON that says the same, with those characters as `\u` escapes. Line ends are not in strings.
+/// The same JSON, with those characters as `\u` escapes. Line feeds between values are kept.
 #[must_use]
 pub fn printable_json(json: String) -> String {
     let is_escaped = |it: char| it != '\n' && is_unsafe(it);
@@ -40,12 +49,14 @@ pub fn printable_json(json: String) -> String {
     json.chars().map(escape).collect()
 }
 
-/// Makes every half of a UTF-16 pair, such as the escape `\ud800`, a `\ufffd`, which is as long.
+/// Replaces every half of a UTF-16 pair, such as the escape `\ud800`, by `\ufffd`, which has the same
+/// length.
 ///
-/// JSON may have it, and no parser here reads on behind it: one text would hide all others.
+/// JSON allows halves, but the parsers used here reject a text that has one: one session's text
+/// would make the whole page unreadable.
 pub fn mend_halves(json: &mut [u8]) {
     if !json.contains(&b'\\') {
-        return; // As nearly all that AWS sends: this is a fraction of an instruction for each byte.
+        return; // Almost all answers have no escapes, and this check is cheap.
     }
     let mut at = 0;
     while let Some(byte) = json.get(at) {
@@ -57,7 +68,7 @@ pub fn mend_halves(json: &mut [u8]) {
                 }
                 ESCAPE
             }
-            (b'\\', ..) => 2, // What is escaped may be a backslash.
+            (b'\\', ..) => 2, // The escaped character may be a backslash.
             _ => 1,
         };
     }

@@ -1,19 +1,26 @@
-//! Three-valued logic (Kleene's): what can be said about a session of which not all is known.
+//! Three-valued logic (Kleene's): true, false and unknown.
 
-/// True, false, or not known. `and` is the smaller of two.
+/// True, false, or unknown. Their order makes `and` the smaller of two.
+///
+/// ```
+/// use reaper_core::truth::Truth;
+///
+/// assert_eq!(Truth::all([Truth::True, Truth::Unknown]), Truth::Unknown);
+/// assert_eq!(Truth::all([Truth::False, Truth::Unknown]), Truth::False);
+/// assert_eq!(!Truth::Unknown, Truth::Unknown);
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Truth {
-    /// Known not to hold.
+    /// It does not hold.
     False,
-    /// It depends on something that is not known.
+    /// It depends on a fact that is not known.
     Unknown,
-    /// Known to hold.
+    /// It holds.
     True,
 }
 
 impl Truth {
-    /// Whether every one holds. An empty conjunction is true; what stands behind one that does not
-    /// hold is not asked.
+    /// Whether all of them hold; true if there are none. Stops at the first that is false.
     pub fn all(truths: impl IntoIterator<Item = Self>) -> Self {
         let mut least = Self::True;
         for truth in truths {

@@ -1,4 +1,4 @@
-//! An answer's body on its way: whole, or cut off in the middle.
+//! The body of an answer as it is sent: complete, or cut off in the middle.
 
 use std::{
     io, mem,
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Response, header::CONTENT_LENGTH};
 use hyper::body::{Body, Frame, SizeHint};
 
-/// A body that has this to send. If it is cut off, an error comes behind it.
+/// A body that sends these bytes, and then an error if it is cut off.
 #[derive(Debug)]
 pub(crate) struct Sent {
     rest: Option<Bytes>,
@@ -18,7 +18,7 @@ pub(crate) struct Sent {
     has_waited: bool,
 }
 
-/// Whether the body is shorter than the answer says.
+/// Whether the body is shorter than its `Content-Length`.
 pub(crate) fn is_cut_off(response: &Response<Bytes>) -> bool {
     let said = response.headers().get(CONTENT_LENGTH);
     let said: Option<usize> = said.and_then(|it| it.to_str().ok()?.parse().ok());
@@ -45,7 +45,7 @@ impl Body for Sent {
             return Poll::Ready(None);
         }
         if !mem::replace(&mut self.has_waited, true) {
-            cx.waker().wake_by_ref(); // What is sent leaves before the connection is closed.
+            cx.waker().wake_by_ref(); // So that the bytes are sent before the connection is closed.
             return Poll::Pending;
         }
         Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())))

@@ -1,4 +1,4 @@
-//! The emulator as the SDK's HTTP client: no socket, and time may be virtual.
+//! The emulator as an HTTP client for the SDK: without a socket, and usable in virtual time.
 
 use aws_smithy_runtime_api::client::{
     http::{
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Emulator {
-    /// An HTTP client for the SDK, every request of which this emulator answers.
+    /// An HTTP client for the SDK whose requests this emulator answers.
     #[must_use]
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(self.clone())

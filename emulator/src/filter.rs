@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::wire::epoch_seconds;
 
-/// One filter: a session passes that has the value.
+/// One filter: sessions with this value pass.
 pub(crate) struct Filter {
     pub(crate) key: Key,
     pub(crate) value: String,
@@ -43,7 +43,7 @@ impl Key {
 
 impl Filter {
     /// Whether a row of the listing passes. `InvokedAfter` includes its instant, `InvokedBefore`
-    /// does not; a session without an access type is a standard one.
+    /// does not. A session without an access type passes as `Standard`.
     pub(crate) fn passes(&self, row: &Value) -> bool {
         let Self { key, value } = self;
         let text = |name: &str| row.get(name).and_then(Value::as_str);

@@ -1,4 +1,4 @@
-//! The fleet: all that an emulator is seeded with, as data, so that it can stand in a file.
+//! A fleet: the initial state of an emulator, and how its API behaves, as a file contains it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,18 +22,18 @@ pub struct Fleet {
     pub region: String,
     /// The emulator's time at its start, such as `2026-03-02T12:00:00Z`; the real time if absent.
     pub now: Option<Timestamp>,
-    /// The ARNs that callers have, by access key: the owners of what they start. Anybody else is
+    /// ARNs of callers by access key: the owners of the sessions that they start. Other callers are
     /// `assumed-role/emulator/emulator`.
     pub callers: BTreeMap<String, String>,
-    /// The sessions at the start: active, or ended.
+    /// The sessions at the start, active or ended.
     pub sessions: Vec<Seed>,
-    /// Tags by target, as `Seed::target` has it. What is not here is untagged.
+    /// Tags by target, written as in `Seed::target`. Other targets are untagged.
     pub tags: BTreeMap<String, BTreeMap<String, String>>,
     /// Parameter Store.
     pub parameters: BTreeMap<String, String>,
     /// How the API behaves.
     pub behaviour: Behaviour,
-    /// What goes wrong, and when.
+    /// What goes wrong.
     pub faults: Vec<Fault>,
 }
 
@@ -61,13 +61,13 @@ pub struct Behaviour {
     /// How long a session is `Terminating`.
     #[serde(deserialize_with = "duration")]
     pub terminating_for: Duration,
-    /// What `TerminateSession` answers for a session that has ended, or was never there.
+    /// What `TerminateSession` answers for a session that has ended or never existed.
     pub to_ended: ToEnded,
-    /// Whether filters pick from all sessions or from the page that is already cut.
+    /// Whether filters are applied to all sessions or to each page.
     pub filters: Filters,
     /// The order of a listing.
     pub order: Order,
-    /// Calls per second that each operation allows; none if absent. AWS's quota is 6.
+    /// Calls per second that each operation allows; no quota if absent. AWS's quota is 6.
     pub quota: Option<usize>,
     /// Calls signed at a time further from the emulator's are refused, as AWS does from 5 minutes on;
     /// none if absent.
@@ -78,14 +78,14 @@ pub struct Behaviour {
     pub latency: Duration,
 }
 
-/// What `TerminateSession` answers for a session that has ended, or was never there.
+/// What `TerminateSession` answers for a session that has ended or never existed.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum ToEnded {
-    /// 200, as Cloud Custodian's maintainers report it.
+    /// 200, as reported by Cloud Custodian's maintainers.
     #[default]
     Ok,
-    /// `ValidationException`, as newer reports have it.
+    /// `ValidationException`, as in newer reports.
     ValidationException,
 }
 
@@ -93,10 +93,10 @@ pub enum ToEnded {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// The newest first, as in all of AWS's examples, though nobody promises it.
+    /// Newest first, as in all of AWS's examples; AWS does not document an order.
     #[default]
     NewestFirst,
-    /// Any other.
+    /// Another order.
     Shuffled,
 }
 
@@ -104,10 +104,10 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Filters {
-    /// After the page is cut, as AWS is reported to do: a page may be empty though more follow.
+    /// To each page, as AWS is reported to do: a page may be empty although more follow.
     #[default]
     AfterPaging,
-    /// Before: every page but the last is full.
+    /// To all sessions: every page except the last is full.
     BeforePaging,
 }
 
@@ -117,10 +117,10 @@ pub enum Filters {
 pub struct FleetError(#[from] serde_saphyr::Error);
 
 impl Fleet {
-    /// Reads a fleet from YAML, and so from JSON.
+    /// Parses a fleet from YAML or JSON.
     ///
     /// # Errors
-    /// The first thing that is wrong with it, with its place.
+    /// The first error, with its place.
     pub fn parse(text: &str) -> Result<Self, FleetError> {
         Ok(serde_saphyr::from_str(text)?)
     }

@@ -1,13 +1,13 @@
-//! The Session Manager API on loopback, and the faults it can play.
+//! The Session Manager API on loopback, with faults.
 //!
-//! One `Emulator` is one account in one Region. It speaks AWS's JSON 1.1 protocol as far as
-//! session-reaper and its users need it: `DescribeSessions`, `StartSession`, `TerminateSession`,
-//! `GetParameter`, Resource Groups Tagging's `GetResources`, and STS's `GetCallerIdentity` (in the
-//! query protocol).
-//! It is served on a socket (`serve`), or plugged into the SDK in process (`Emulator::http_client`),
-//! where time may be virtual: all its clocks are tokio's.
+//! One `Emulator` is one account in one Region. It implements what session-reaper and its users need:
+//! `DescribeSessions`, `StartSession`, `TerminateSession` and `GetParameter` of Systems Manager,
+//! `GetResources` of Resource Groups Tagging (all in JSON 1.1), and `GetCallerIdentity` and
+//! `AssumeRole` of STS (in the query protocol).
+//! It is served on a socket (`serve`), or used by the SDK in the same process
+//! (`Emulator::http_client`), also in virtual time: all its clocks are tokio's.
 //!
-//! It does not check signatures, only that there is one, and knows no IAM.
+//! It requires a signature but does not verify it, and it has no IAM. `docs/emulator.md` is the guide.
 
 mod body;
 mod client;

@@ -1,4 +1,4 @@
-//! What a request asks for, held to the constraints of AWS's model, in AWS's words.
+//! Parses requests, and refuses what AWS's model forbids with AWS's own errors.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     world::Query,
 };
 
-/// What a request asks for.
+/// A request.
 pub(crate) enum Operation {
     AssumeRole { role: String, session: String, lasts: Duration },
     DescribeSessions(Query),
@@ -21,14 +21,14 @@ pub(crate) enum Operation {
     TerminateSession { id: String },
 }
 
-/// What is wrong with a request: AWS tells all of it at once.
+/// What is wrong with a request. AWS reports all errors of one request together.
 #[derive(Default)]
 struct Violations(Vec<String>);
 
 const STATES: [&str; 2] = ["Active", "History"];
 
 impl Operation {
-    /// Reads a call, if AWS would accept it.
+    /// Parses a call that AWS would accept.
     pub(crate) fn read(call: &Call) -> Result<Self, ApiError> {
         if !call.is_signed() {
             let message = "Request is missing Authentication Token";
@@ -119,7 +119,8 @@ fn filters(value: Option<&Value>, wrong: &mut Violations) -> Result<Vec<Filter>,
     Ok(filters)
 }
 
-/// The session's name and the rest have one alphabet, but for what an external id has besides.
+/// Role session names and external ids have the same alphabet, except that external ids allow more
+/// characters.
 fn assume_role(body: &Map<String, Value>) -> Result<Operation, ApiError> {
     let mut wrong = Violations::default();
     let role = wrong.text(body, "RoleArn", 20, 2048, true)?.unwrap_or_default();
@@ -177,7 +178,7 @@ fn get_resources(body: &Map<String, Value>) -> Result<Operation, ApiError> {
 }
 
 impl Violations {
-    /// A text of the request's top level.
+    /// A string at the top level of the request.
     fn text(
         &mut self,
         body: &Map<String, Value>,
@@ -193,7 +194,7 @@ impl Violations {
         self.member(body, name, &at, (min, max), is_required)
     }
 
-    /// A text, at a path as AWS writes it.
+    /// A string, with its path as AWS writes it.
     fn member(
         &mut self,
         parent: &Map<String, Value>,
@@ -232,7 +233,7 @@ impl Violations {
         ));
     }
 
-    /// The operation, if nothing is wrong with it.
+    /// The operation, if there are no errors.
     fn none(self, operation: Operation) -> Result<Operation, ApiError> {
         let n = self.0.len();
         if n == 0 {
@@ -248,7 +249,7 @@ fn quoted(text: &str) -> String {
     format!("'{text}'")
 }
 
-/// A value of another type than the model's. The wording is that of other services' answers.
+/// A value of the wrong type. The message is that of other AWS services.
 fn mistaken(value: &Value, wanted: &str) -> ApiError {
     let actual = match value {
         Value::String(_) => "STRING_VALUE",
@@ -264,7 +265,7 @@ fn mistaken(value: &Value, wanted: &str) -> ApiError {
 }
 
 impl ApiError {
-    /// A body that does not have the model's shape.
+    /// A body with the wrong structure.
     fn serialization(message: &str) -> Self {
         if message.is_empty() {
             return Self::bare("SerializationException");
@@ -272,7 +273,7 @@ impl ApiError {
         Self::modelled(400, "SerializationException", message)
     }
 
-    /// An error without any message.
+    /// An error without a message.
     fn bare(code: &str) -> Self {
         Self { status: 400, code: code.into(), body: json!({"__type": code}) }
     }

@@ -1,11 +1,11 @@
-//! One session of a fleet, as a file has it.
+//! One session of a fleet.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// One session at the start. What is absent here is absent in the API's answer.
+/// One session at the start. A field that is absent here is absent from the API's answer.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Seed {
@@ -18,10 +18,10 @@ pub struct Seed {
     /// How long ago it started: `90s`, `3h`, `3w 2d`; negative for a start in the future.
     #[serde(deserialize_with = "age")]
     pub age: Option<SignedDuration>,
-    /// How long ago it ended: it is in the history, for 30 days from then on.
+    /// How long ago it ended. It stays in the history for 30 days from then.
     #[serde(deserialize_with = "age")]
     pub ended: Option<SignedDuration>,
-    /// `Status`; if absent, `Connected`, and `Terminated` for what has ended.
+    /// `Status`; if absent, `Connected`, or `Terminated` for a session that has ended.
     pub status: Option<String>,
     /// `DocumentName`.
     pub document: Option<String>,
@@ -42,9 +42,9 @@ pub enum OnTerminate {
     /// It is `Terminating` for a while, and then gone.
     #[default]
     Ends,
-    /// It stays `Terminating` for ever.
+    /// It stays `Terminating`.
     Lingers,
-    /// Nothing, though the call is answered by 200.
+    /// Nothing, although the answer is 200.
     Stays,
 }
 

@@ -1,4 +1,4 @@
-//! Any HTTP service on a socket; the emulator is one.
+//! Serves an HTTP service on a socket, such as the emulator.
 
 use std::{
     convert::Infallible,
@@ -20,7 +20,7 @@ use crate::{Emulator, Reset, body::sent};
 
 /// Serves a service on a listener, until the returned future is dropped.
 ///
-/// Where the service fails, the connection is reset without an answer.
+/// If the service fails, the connection is reset without an answer.
 pub async fn serve<S>(listener: TcpListener, service: S) -> Infallible
 where
     S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + 'static,
@@ -29,10 +29,10 @@ where
 {
     loop {
         let Ok((stream, _peer)) = listener.accept().await else {
-            tokio::task::yield_now().await; // The peer has already gone.
+            tokio::task::yield_now().await; // The peer has closed the connection.
             continue;
         };
-        let _ = stream.set_nodelay(true); // Only the speed depends on it.
+        let _ = stream.set_nodelay(true); // Affects only the speed.
         let service = service.clone();
         tokio::spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
@@ -48,7 +48,7 @@ where
             let Err(err) = Pin::new(&mut served).await else { return };
             let of_service = err.source().and_then(|it| it.downcast_ref::<io::Error>()?.get_ref());
             if of_service.is_some_and(<dyn Error + Send + Sync>::is::<S::Error>) {
-                // To close it with no time to linger is to reset it.
+                // Closing with a linger time of zero resets the connection.
                 let _ = served.into_parts().io.inner().set_zero_linger();
             }
         });

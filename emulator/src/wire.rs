@@ -1,4 +1,4 @@
-//! The protocol: how a call arrives, and how AWS words its answers and errors.
+//! The protocol: parses calls, and writes answers and errors as AWS does.
 
 use bytes::Bytes;
 use http::{
@@ -8,7 +8,7 @@ use http::{
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
-/// An error, as AWS words it.
+/// An error of AWS's.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: u16,
@@ -16,14 +16,14 @@ pub(crate) struct ApiError {
     pub(crate) body: Value,
 }
 
-/// A request, read as far as its protocol goes.
+/// A request whose protocol has been parsed, but not yet its content.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) operation: String,
     pub(crate) body: Value,
-    /// Whether it is in the query protocol, which STS speaks, and not in JSON 1.1.
+    /// Whether it uses STS's query protocol instead of JSON 1.1.
     pub(crate) is_query: bool,
-    /// The caller's, unless the request is not signed.
+    /// The caller's access key, if the request is signed.
     pub(crate) access_key: Option<String>,
     /// When it was signed.
     pub(crate) signed_at: Option<Timestamp>,
@@ -35,7 +35,7 @@ impl ApiError {
         Self { status, code: code.into(), body }
     }
 
-    /// Modelled errors spell their message's name with a capital.
+    /// Modelled errors write the name `Message` with a capital.
     pub(crate) fn modelled(status: u16, code: &str, message: &str) -> Self {
         let body = json!({"__type": code, "Message": message});
         Self { status, code: code.into(), body }
@@ -100,7 +100,7 @@ impl ApiError {
 }
 
 impl Call {
-    /// Reads the operation's name and the body: JSON 1.1, or the query protocol that STS speaks.
+    /// Parses the operation's name and the body, in JSON 1.1 or in STS's query protocol.
     pub(crate) fn read(request: &Request<Bytes>) -> Self {
         let header = |name: &str| request.headers().get(name).and_then(|it| it.to_str().ok());
         let access_key = header("authorization")
@@ -133,7 +133,7 @@ impl Call {
         Self { operation, body, is_query: target.is_empty(), access_key, signed_at }
     }
 
-    /// Whether there is a signature; nobody checks it.
+    /// Whether there is a signature. It is not verified.
     pub(crate) fn is_signed(&self) -> bool {
         self.access_key.is_some()
     }
@@ -165,7 +165,7 @@ pub(crate) fn json_response(status: u16, body: &Value) -> Response<Bytes> {
     response(status, "application/x-amz-json-1.1", body.to_string())
 }
 
-/// STS's answer, in XML: names and texts, and further ones within a name.
+/// An answer of STS's, in XML: elements with text or with further elements.
 pub(crate) fn query_response(operation: &str, result: &Value) -> Response<Bytes> {
     let result = xml(result);
     let body = format!(
@@ -177,7 +177,7 @@ pub(crate) fn query_response(operation: &str, result: &Value) -> Response<Bytes>
     response(200, "text/xml", body)
 }
 
-/// An error, in the protocol of the call. STS words and numbers some of them otherwise.
+/// An error in the protocol of the call. STS has other codes and statuses for some errors.
 pub(crate) fn error_response(call: &Call, error: &ApiError) -> Response<Bytes> {
     if !call.is_query {
         return json_response(error.status, &error.body);
@@ -217,15 +217,15 @@ const STS_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 const REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// What stands in for the token of a data channel: nobody listens there.
+/// Stands in for the token of a data channel, which does not exist.
 pub(crate) const TOKEN_VALUE: &str = "AAEAAemulator";
 
-/// Where a session's data channel would be.
+/// The URL of a session's data channel, which does not exist.
 pub(crate) fn stream_url(region: &str, id: &str) -> String {
     format!("wss://ssmmessages.{region}.amazonaws.com/v1/data-channel/{id}?role=publish_subscribe")
 }
 
-/// The first half of an answer that says how long the whole would be.
+/// The first half of an answer, with the `Content-Length` of the whole.
 pub(crate) fn cut_off(whole: Response<Bytes>) -> Response<Bytes> {
     let length = whole.body().len();
     let mut half = whole.map(|body| body.slice(..length / 2));
@@ -233,7 +233,7 @@ pub(crate) fn cut_off(whole: Response<Bytes>) -> Response<Bytes> {
     half
 }
 
-/// Any answer.
+/// An answer.
 pub(crate) fn response(status: u16, content_type: &'static str, body: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
@@ -244,7 +244,7 @@ pub(crate) fn response(status: u16, content_type: &'static str, body: String) ->
     response
 }
 
-/// Seconds since 1970 with milliseconds, as AWS's JSON has it.
+/// Seconds since 1970 with milliseconds, as in AWS's JSON.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of our time fit a double")]
 pub(crate) fn epoch_seconds(at: Timestamp) -> Value {
     json!(at.as_millisecond() as f64 / 1_000.0)

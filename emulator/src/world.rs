@@ -1,4 +1,4 @@
-//! The account's own truth: which sessions live, which have ended, what carries which tags.
+//! The state of the account: active and ended sessions, and tags.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,10 +20,10 @@ use crate::{
 /// How long ended sessions stay in the history.
 const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Rows that a page may have of the page before it.
+/// The most rows of the previous page that a page repeats.
 const MAX_REPEATED: usize = 20;
 
-/// Rows on a page unless the caller says so; AWS documents no default.
+/// Rows on a page if the caller does not say; AWS documents no default.
 const DEFAULT_PAGE_SIZE: usize = 50;
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) partition: String,
     pub(crate) region: String,
     callers: BTreeMap<String, String>,
-    /// In the order of a listing, backwards.
+    /// In the reverse order of a listing.
     sessions: BTreeMap<Position, Session>,
     /// The first session of each id.
     by_id: HashMap<String, Position>,
@@ -42,7 +42,7 @@ pub(crate) struct World {
     parameters: BTreeMap<String, (String, i64)>,
 }
 
-/// Where a session stands in a listing: its start, and a number for those of the same instant.
+/// A session's place in a listing: its start, and a number for sessions of the same instant.
 type Position = (i64, usize);
 
 #[derive(Debug)]
@@ -50,11 +50,11 @@ struct Session {
     seed: Seed,
     started_at: Option<Timestamp>,
     terminated_at: Option<Timestamp>,
-    /// When it was over, if it was over from the first.
+    /// When it ended, if it had ended from the beginning.
     over_at: Option<Timestamp>,
 }
 
-/// What `DescribeSessions` is asked for.
+/// A request of `DescribeSessions`.
 pub(crate) struct Query {
     pub(crate) is_history: bool,
     pub(crate) max_results: Option<usize>,
@@ -103,7 +103,7 @@ impl World {
         self.sessions.insert(position, Session { seed, started_at, terminated_at: None, over_at });
     }
 
-    /// Starts a session as `StartSession` does, with an id as AWS makes them; the id.
+    /// Starts a session as `StartSession` does, with an id like AWS's. Returns the id.
     pub(crate) fn start_for(&mut self, owner: String, seed: Seed, now: Timestamp) -> String {
         let name = owner.rsplit_once('/').map_or("root", |(_, name)| name);
         let id = format!(
@@ -115,7 +115,7 @@ impl World {
         id
     }
 
-    /// The ARN of whoever has this access key.
+    /// The ARN of the caller with this access key.
     pub(crate) fn caller(&self, access_key: &str) -> String {
         let Self { account, partition, .. } = self;
         let resource = "assumed-role/emulator/emulator";
@@ -123,9 +123,9 @@ impl World {
         self.callers.get(access_key).cloned().unwrap_or_else(|| emulator.to_string())
     }
 
-    /// A role's session, as `AssumeRole` starts one: its access key, and its ARN.
+    /// Starts a role session, as `AssumeRole` does. Returns its access key and ARN.
     ///
-    /// Anybody may assume any role; a fault can deny it.
+    /// Every caller may assume every role; a fault can deny it.
     pub(crate) fn assume(&mut self, role: &str, session: &str) -> Option<(String, String)> {
         let role = Arn::parse(role).filter(|it| it.service == "iam")?;
         let name = role.resource.strip_prefix("role/")?.rsplit('/').next()?; // Without its path.
@@ -136,7 +136,7 @@ impl World {
         Some((access_key, arn))
     }
 
-    /// Whether there was such a session.
+    /// Returns whether there was such a session.
     pub(crate) fn vanish(&mut self, id: &str) -> bool {
         let was_there = self.by_id.remove(id).is_some();
         self.sessions.retain(|_, it| it.seed.id.as_deref() != Some(id));
@@ -177,13 +177,13 @@ impl World {
         self.tags.get(arn)
     }
 
-    /// Ids of the sessions that a listing of the active ones would show.
+    /// Ids of the sessions that a listing of active sessions would show.
     pub(crate) fn active_ids(&self, now: Timestamp, terminating_for: Duration) -> Vec<String> {
         let is_active = |it: &&Session| it.ended_at(terminating_for).is_none_or(|at| now < at);
         self.sessions.values().filter(is_active).filter_map(|it| it.seed.id.clone()).collect()
     }
 
-    /// Ends a session; `false` if there is none to end.
+    /// Terminates a session; `false` if there is none.
     pub(crate) fn terminate(&mut self, id: &str, now: Timestamp) -> bool {
         let Some(session) = self.session(id) else { return false };
         if session.over_at.is_some() {
@@ -201,7 +201,7 @@ impl World {
         self.by_id.get(id).and_then(|it| self.sessions.get_mut(it))
     }
 
-    /// One page, newest first unless told otherwise, and the token of the next.
+    /// One page, newest first by default, and the token of the next page.
     pub(crate) fn page(
         &self,
         query: &Query,
@@ -231,7 +231,7 @@ impl World {
         Ok((rows.collect(), next))
     }
 
-    /// The last rows of the page before the one that is asked for, at most `MAX_REPEATED`.
+    /// The last rows of the page before the requested one, at most `MAX_REPEATED`.
     pub(crate) fn rows_before(
         &self,
         query: &Query,
@@ -250,7 +250,7 @@ impl World {
             .collect()
     }
 
-    /// The ARN of a target, as it stands in the fleet's tags.
+    /// The ARN of a target, which is written as in a fleet's tags.
     fn arn(&self, target: &str) -> String {
         let Self { account, partition, region, .. } = self;
         let (service, resource) = match target.strip_prefix("ecs:") {
@@ -267,7 +267,7 @@ impl World {
 }
 
 impl Session {
-    /// Whether the listing is of such sessions, whatever its filters pick from them.
+    /// Whether the session is in the requested state, before filters.
     fn is_asked_for(&self, query: &Query, now: Timestamp, terminating_for: Duration) -> bool {
         match self.ended_at(terminating_for) {
             Some(at) if at <= now => query.is_history && now.duration_since(at) <= HISTORY,
@@ -275,7 +275,7 @@ impl Session {
         }
     }
 
-    /// When the session is gone from the active ones.
+    /// When the session stops being active.
     fn ended_at(&self, terminating_for: Duration) -> Option<Timestamp> {
         if self.over_at.is_some() {
             return self.over_at;
@@ -323,17 +323,17 @@ impl Session {
     }
 }
 
-/// Fibonacci hashing: numbers that follow each other come far apart.
+/// Fibonacci hashing: consecutive numbers get distant results.
 pub(crate) fn scattered(number: usize) -> i64 {
     (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed()
 }
 
-/// A token: the position behind which the next page begins. Opaque to callers.
+/// A token: the position after which the next page begins. Opaque to callers.
 fn encode((at, number): Position) -> String {
     format!("AAEAA{:016x}{number:016x}", at.cast_unsigned())
 }
 
-/// Another token for the page that a token leads to; without one, for the first page.
+/// Another token for the same page; without a token, for the first page.
 pub(crate) fn same_place(token: Option<&str>, nonce: usize) -> String {
     let position = token.and_then(decode).unwrap_or((i64::MAX, usize::MAX));
     format!("{}-{nonce}", encode(position))

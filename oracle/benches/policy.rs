@@ -89,7 +89,7 @@ fn tags() -> Tags {
     Tags::Known(tags.into())
 }
 
-fn judge_all(bencher: Bencher<'_, '_>, rules: usize, n: usize, tags: &Tags) {
+fn evaluate_all(bencher: Bencher<'_, '_>, rules: usize, n: usize, tags: &Tags) {
     let (policy, sessions, now) = (policy(rules), sessions(n), now());
     bencher.counter(ItemsCount::new(n)).bench_local(|| {
         for session in &sessions {
@@ -107,25 +107,25 @@ fn parse(bencher: Bencher<'_, '_>, rules: usize) {
 
 /// A hundred sessions each; so are the next two.
 #[divan::bench(args = RULES)]
-fn judge_with_tags(bencher: Bencher<'_, '_>, rules: usize) {
-    judge_all(bencher, rules, 100, &tags());
+fn evaluate_with_tags(bencher: Bencher<'_, '_>, rules: usize) {
+    evaluate_all(bencher, rules, 100, &tags());
 }
 
 #[divan::bench(args = RULES)]
-fn judge_before_the_look_up(bencher: Bencher<'_, '_>, rules: usize) {
-    judge_all(bencher, rules, 100, &Tags::Unknown(Unknown::TagsNotLookedUp));
+fn evaluate_before_the_look_up(bencher: Bencher<'_, '_>, rules: usize) {
+    evaluate_all(bencher, rules, 100, &Tags::Unknown(Unknown::TagsNotLookedUp));
 }
 
 /// With all completions of the tags, at most 256.
 #[divan::bench(args = RULES)]
-fn judge_without_tags(bencher: Bencher<'_, '_>, rules: usize) {
-    judge_all(bencher, rules, 100, &Tags::Unknown(Unknown::TagsNotReturned));
+fn evaluate_without_tags(bencher: Bencher<'_, '_>, rules: usize) {
+    evaluate_all(bencher, rules, 100, &Tags::Unknown(Unknown::TagsNotReturned));
 }
 
 /// Twenty rules.
 #[divan::bench(args = SESSIONS)]
-fn judge_sessions(bencher: Bencher<'_, '_>, n: usize) {
-    judge_all(bencher, 20, n, &tags());
+fn evaluate_sessions(bencher: Bencher<'_, '_>, n: usize) {
+    evaluate_all(bencher, 20, n, &tags());
 }
 
 /// A glob with many ways to match, on an owner of so many characters that does not.

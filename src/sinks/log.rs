@@ -1,4 +1,5 @@
-//! Log lines and metrics, on standard output: one JSON object a line, flat, with Powertools' keys.
+//! Log lines and metrics on standard output: one flat JSON object per line, with the keys of Powertools
+//! for AWS Lambda.
 
 use std::{fmt, io::Write};
 
@@ -23,20 +24,20 @@ use tracing_subscriber::{
 
 use reaper_core::printable::printable_json;
 
-/// The field whose text is a JSON object, and whose fields stand in the line instead of it.
+/// The field whose value is a JSON object in text form. Its members are written in place of the field.
 const FIELDS: &str = "fields";
 
-/// What the targets of this crate's events and spans begin with.
+/// The prefix of the targets of this crate's events and spans.
 const OURS: &str = "session_reaper";
 
 /// How to log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// JSON, or text for people.
+    /// Whether lines are JSON; otherwise text.
     pub is_json: bool,
     /// The least severe level.
     pub level: LevelFilter,
-    /// `service` and `function_name`: in every JSON line.
+    /// Fields of every JSON line: `service` and `function_name`.
     pub common: Map<String, Value>,
 }
 
@@ -45,7 +46,7 @@ pub fn init(settings: LogSettings) {
     init_to(settings, std::io::stdout);
 }
 
-/// Starts logging to anything else.
+/// Starts logging to another writer.
 pub fn init_to<W>(settings: LogSettings, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -63,7 +64,7 @@ where
     }
 }
 
-/// Writes metrics: lines of the embedded metric format.
+/// Writes metrics, which are lines of the embedded metric format.
 ///
 /// # Errors
 /// If standard output cannot be written to.
@@ -75,14 +76,14 @@ pub fn write_metrics(lines: &[String]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The fields of a log line, as the text of the field `fields`.
+/// The fields of a log line as JSON, the value of the field `fields`.
 pub fn fields(fields: &impl Serialize) -> String {
     serde_json::to_string(fields).unwrap_or_default()
 }
 
-/// One JSON object a line, with the fields of this crate's spans around the event.
+/// Writes one JSON object per line, with the fields of this crate's spans around the event.
 ///
-/// Lambda reads `level` and an RFC 3339 `timestamp`; without them it would file every line as INFO.
+/// Lambda reads `level` and an RFC 3339 `timestamp`. Without them it takes every line for INFO.
 struct JsonLines<W> {
     writer: W,
     common: Members,
@@ -104,7 +105,7 @@ where
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
         let is_ours = |it: &Metadata<'_>| it.target().starts_with(OURS);
         let metadata = event.metadata();
-        #[expect(clippy::disallowed_methods, reason = "a log line tells when it was written")]
+        #[expect(clippy::disallowed_methods, reason = "a log line has its own time")]
         let now = Timestamp::now();
         let mut members = Members { takes_facts: is_ours(metadata), ..Members::default() };
         members.insert("level", &metadata.level().as_str());
@@ -118,14 +119,14 @@ where
         }
         event.record(&mut members);
         let text = members.text.strip_prefix(',').unwrap_or_default();
-        // There is nobody to tell that standard output is closed.
+        // If standard output is closed, the error cannot be reported anywhere.
         let line = printable_json(format!("{{{text}}}\n"));
         let _ = self.writer.make_writer_for(metadata).write_all(line.as_bytes());
     }
 }
 
-/// The members of a JSON object, each behind a comma. They are written but once: most of what a sweep
-/// costs besides its calls is its log.
+/// The members of a JSON object, each after a comma. Each value is serialized once, because the log is
+/// most of the cost of a sweep, apart from its calls.
 #[derive(Default)]
 struct Members {
     text: String,

@@ -1,9 +1,9 @@
-"""Draws the README's pictures, from the sample fleet at a fixed instant.
+"""Draws the pictures in docs/pictures, from the sample fleet at a fixed instant.
 
     python tests/browser/pictures.py target/debug/reapctl            # draws all of them
-    python tests/browser/pictures.py target/debug/reapctl --check    # are those of terminals true?
+    python tests/browser/pictures.py target/debug/reapctl --check    # compares those of terminals
 
-A browser's pictures differ with its fonts, so only those of terminals are compared.
+Pictures drawn by a browser differ with its fonts, so only those of terminals are compared.
 Needs faketime, chromium and its driver, and the packages of requirements.txt.
 """
 

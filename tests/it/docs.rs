@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use reaper_core::policy::{Policy, schema};
 use serde_json::Value;
-use session_manager_emulator::FaultKind;
+use session_manager_emulator::{FaultKind, Fleet};
 
 use crate::wire::variants;
 
@@ -113,7 +113,7 @@ fn every_test_that_is_named_exists() {
     for (module, test) in named {
         assert!(tests.get(module).is_some_and(|it| it.contains(test)), "{module}::{test}");
     }
-    for row in document.lines().skip_while(|it| !it.starts_with("| promise")).skip(2) {
+    for row in document.lines().skip_while(|it| !it.starts_with("| guarantee")).skip(2) {
         if row.is_empty() {
             break;
         }
@@ -129,10 +129,83 @@ fn the_table_of_faults_has_each() {
     }
 }
 
+/// The emulator's guide: its fleet is valid, and its table has every fault.
+#[test]
+fn emulator() {
+    let path = "docs/emulator.md";
+    let fleets = policies(path);
+    assert_eq!(fleets.len(), 1);
+    for fleet in fleets {
+        Fleet::parse(&fleet).unwrap_or_else(|err| panic!("{path}: {err}"));
+    }
+    let document = text(path);
+    let (_, faults) = document.split_once("## Faults").expect("a section");
+    for fault in variants::<FaultKind>() {
+        let is_named =
+            [format!("`{fault}`"), format!("{{ {fault}: ")].iter().any(|it| faults.contains(it));
+        assert!(is_named, "{fault}");
+    }
+}
+
+/// A link inside the repository leads to a file, and to a heading of it.
+#[test]
+fn links() {
+    fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                pages(&path, found);
+            } else if path.extension().is_some_and(|it| it == "md") {
+                found.push(path);
+            }
+        }
+    }
+    /// As GitHub makes a fragment of a heading.
+    fn fragment(heading: &str) -> String {
+        let kept = |it: &char| it.is_alphanumeric() || "-_ ".contains(*it);
+        heading
+            .to_lowercase()
+            .chars()
+            .filter(kept)
+            .map(|it| if it == ' ' { '-' } else { it })
+            .collect()
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents: Vec<_> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(|it| root.join(it))
+        .into();
+    pages(&root.join("docs"), &mut documents);
+    let mut n_links = 0;
+    for page in documents {
+        let text = fs::read_to_string(&page).expect("text");
+        for link in text.split("](").skip(1).filter_map(|it| it.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.with_file_name(path) };
+            assert!(target.exists(), "{}: {link}", page.display());
+            let has_heading = |text: &str| {
+                let lines = text.lines().filter(|it| it.starts_with('#'));
+                let mut headings =
+                    lines.filter_map(|it| it.trim_start_matches('#').strip_prefix(' '));
+                headings.any(|it| fragment(it) == heading)
+            };
+            assert!(
+                heading.is_empty() || fs::read_to_string(&target).is_ok_and(|it| has_heading(&it)),
+                "{}: {link}",
+                page.display(),
+            );
+            n_links += 1;
+        }
+    }
+    assert!(40 < n_links, "{n_links}");
+}
+
 #[test]
 fn what_the_way_out_is_said_to_be_is_what_is_said() {
     let (document, code) = (text("docs/reliability.md"), text("src/aws/advice.rs"));
-    let (_, section) = document.split_once("### The way out").expect("it");
+    let (_, section) = document.split_once("### Errors say what to do").expect("it");
     let code = code.split_whitespace().collect::<Vec<_>>().join(" ").replace("\\ ", "");
     let (section, _) = section.split_once("## Size").expect("it");
     let rows = section.lines().filter(|it| it.starts_with("| "));

@@ -1,8 +1,8 @@
-//! The emulator as the benchmark needs it: `bench-emulator SESSIONS LATENCY_MS QUOTA [CHAIN KEY]`.
+//! The emulator for the benchmark: `bench-emulator SESSIONS LATENCY_MS QUOTA [CHAIN KEY]`.
 //!
 //! One session in ten is 13 hours old, one in ten an hour, the others some minutes; the one in ten
 //! of an hour are on targets with tags. QUOTA 0 is none. With a chain and a key it speaks TLS.
-//! It prints its address; when its standard input ends, it prints what it was asked, and ends.
+//! It prints its address. When its standard input ends, it prints the calls that it received, and exits.
 
 use std::{collections::BTreeMap, error::Error, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -58,7 +58,7 @@ fn fleet(n: usize, behaviour: Behaviour) -> Fleet {
             _ => ("other", 5),
         };
         let target = format!("i-{i:017x}");
-        // Never a minute apart, so that nobody's age is near a limit.
+        // Less than a minute apart, so that no age is near a limit.
         let age = SignedDuration::from_mins(minutes)
             + SignedDuration::from_micros(i64::try_from(i).unwrap_or(0) * 500);
         if name == "tagged" {

@@ -1,4 +1,4 @@
-//! Office hours: on which weekdays, from when to when, by whose clock.
+//! Office hours: weekdays, a range of the wall clock, and a time zone.
 
 use std::{fmt, str::FromStr};
 
@@ -20,27 +20,36 @@ const DAYS: [(&str, Weekday); 7] = [
 
 /// A range of the wall clock on some weekdays: `Mon-Fri 08:00-18:30 Europe/Berlin`.
 ///
-/// The start is within, the end is not. A range over midnight (`22:00-06:00`) belongs to the day on
-/// which it starts. On the days on which clocks are changed it is the wall clock that counts.
+/// The start is included, the end is not. A range over midnight (`22:00-06:00`) belongs to the day on
+/// which it starts. When clocks are changed, the wall clock counts.
+///
+/// ```
+/// use reaper_core::policy::Hours;
+///
+/// let hours: Hours = "Mon-Fri 08:00-18:30 Europe/Berlin".parse()?;
+/// assert!(hours.contains("2026-03-02T17:29:59Z".parse()?)); // Monday, 18:29:59 in Berlin.
+/// assert!(!hours.contains("2026-03-02T17:30:00Z".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hours {
     days: Vec<Weekday>,
     start: Time,
-    /// `None`: midnight, at the end of the day.
+    /// `None` is midnight at the end of the day.
     end: Option<Time>,
     zone: TimeZone,
     text: String,
 }
 
 impl fmt::Display for Hours {
-    /// As the policy has it.
+    /// As written in the policy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
 impl Hours {
-    /// The instant by these hours' clock, such as `Mon 18:30 CET`.
+    /// The instant in these hours' time zone, such as `Mon 18:30 CET`.
     #[must_use]
     pub fn clock(&self, now: Timestamp) -> String {
         now.to_zoned(self.zone.clone()).strftime("%a %H:%M %Z").to_string()

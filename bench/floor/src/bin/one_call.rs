@@ -1,4 +1,4 @@
-//! A Lambda function that makes one call, as the SDK's own examples do.
+//! A Lambda function that makes one call, like the SDK's examples.
 
 use aws_config::BehaviorVersion;
 use aws_sdk_ssm::types::SessionState;
