@@ -19,9 +19,11 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp"
 python3 -m venv py
-py/bin/pip install --quiet --disable-pip-version-check jmespath==1.1.0 c7n==0.9.53 2>pip.log || { cat pip.log; exit 2; }
+py/bin/pip install --quiet --disable-pip-version-check jmespath==1.1.0 c7n==0.9.53 2>pip.log ||
+    { cat pip.log; exit 2; }
 npm install --silent --no-audit --no-fund --prefix js \
-    jmespath@0.16.0 @metrichor/jmespath@0.3.1 @jmespath-community/jmespath@1.3.0 >npm.log 2>&1 || { cat npm.log; exit 2; }
+    jmespath@0.16.0 @metrichor/jmespath@0.3.1 @jmespath-community/jmespath@1.3.0 >npm.log 2>&1 ||
+    { cat npm.log; exit 2; }
 
 cat >input.json <<'E'
 {
@@ -73,6 +75,7 @@ npm @jmespath-community/jmespath | Sessions[?max < `60`].id | thirty
 npm @jmespath-community/jmespath | Sessions[?max > `60`].id | ninety
 npm @jmespath-community/jmespath | Sessions[?!(max > `60`)].id | thirty absent
 E
-echo 'jmespath 1.1.0 and c7n 0.9.53 (PyPI); jmespath 0.16.0, @metrichor/jmespath 0.3.1, @jmespath-community/jmespath 1.3.0 (npm)'
+echo 'jmespath 1.1.0, c7n 0.9.53 (PyPI)'
+echo 'jmespath 0.16.0, @metrichor/jmespath 0.3.1, @jmespath-community/jmespath 1.3.0 (npm)'
 { py/bin/python run.py; node js/run.js; } | tee seen
 if diff expected seen >difference; then echo 'As described.'; else echo 'CHANGED:'; cat difference; exit 1; fi

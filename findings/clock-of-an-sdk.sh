@@ -15,11 +15,13 @@
 set -euo pipefail
 tmp=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$tmp"' EXIT
+export NO_PROXY=127.0.0.1
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$tmp"' EXIT
 cd "$tmp"
 python3 -m venv py
 py/bin/pip install --quiet --disable-pip-version-check boto3==1.44.8 2>pip.log || { cat pip.log; exit 2; }
-npm install --silent --no-audit --no-fund --prefix js @aws-sdk/client-ssm@3.1168.0 >npm.log 2>&1 || { cat npm.log; exit 2; }
+npm install --silent --no-audit --no-fund --prefix js @aws-sdk/client-ssm@3.1168.0 >npm.log 2>&1 ||
+    { cat npm.log; exit 2; }
 cat >server.py <<'E'
 import datetime, email.utils, http.server
 
@@ -69,7 +71,8 @@ E
 python3 server.py >port &
 server=$!
 for _ in $(seq 50); do [ -s port ] && break; sleep 0.1; done
-export AWS_ENDPOINT_URL="http://127.0.0.1:$(cat port)" AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 \
+port=$(cat port)
+export AWS_ENDPOINT_URL="http://127.0.0.1:$port" AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 \
     AWS_ACCESS_KEY_ID=example AWS_SECRET_ACCESS_KEY=example NODE_NO_WARNINGS=1 \
     AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_CONFIG_FILE=/dev/null
 unset AWS_PROFILE

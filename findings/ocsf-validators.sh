@@ -11,7 +11,8 @@
 #            `time` in seconds, where OCSF means milliseconds           accepted by both: the event is from January 1970
 # Matters: a green validator is no proof that a SIEM will file a termination as a logoff, or in this year.
 # Here:    a test of an OCSF event needs, besides a validator, assertions that `type_uid` is `class_uid` × 100 +
-#          `activity_id` and that `time` is a recent date in milliseconds. Own data goes into `unmapped`: both accept it.
+#          `activity_id` and that `time` is a recent date in milliseconds. Own data goes into `unmapped`,
+#          which both accept.
 #
 # Needs python3; about half a minute, most of it installation. Exit status 0: as described.
 set -euo pipefail
@@ -19,8 +20,8 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp"
 python3 -m venv py
-py/bin/pip install --quiet --disable-pip-version-check ocsf-json-schema==1.2.0 jsonschema==4.26.0 pydantic-ocsf==3.0.0 \
-    2>pip.log || { cat pip.log; exit 2; }
+py/bin/pip install --quiet --disable-pip-version-check \
+    ocsf-json-schema==1.2.0 jsonschema==4.26.0 pydantic-ocsf==3.0.0 2>pip.log || { cat pip.log; exit 2; }
 cat >run.py <<'E'
 import copy
 import jsonschema

@@ -16,7 +16,8 @@
 set -euo pipefail
 tmp=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$tmp"' EXIT
+export NO_PROXY=127.0.0.1
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$tmp"' EXIT
 cd "$tmp"
 python3 -m venv py
 py/bin/pip install --quiet --disable-pip-version-check c7n==0.9.53 2>pip.log || { cat pip.log; exit 2; }
@@ -62,7 +63,8 @@ E
 python3 server.py >port &
 server=$!
 for _ in $(seq 50); do [ -s port ] && break; sleep 0.1; done
-export AWS_ENDPOINT_URL="http://127.0.0.1:$(cat port)" AWS_ACCESS_KEY_ID=example AWS_SECRET_ACCESS_KEY=example \
+port=$(cat port)
+export AWS_ENDPOINT_URL="http://127.0.0.1:$port" AWS_ACCESS_KEY_ID=example AWS_SECRET_ACCESS_KEY=example \
     AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_CONFIG_FILE=/dev/null
 unset AWS_PROFILE
 cat >expected <<'E'

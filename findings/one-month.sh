@@ -85,7 +85,8 @@ parse-duration 1m 60
 parse-duration 1M 60
 parse-duration 1:30 1.03
 E
-echo 'Seconds read by humantime 2.4.0 (crates.io), pytimeparse 1.1.10, pytimeparse2 1.7.1, humanfriendly 10.0 (PyPI), ms 2.1.3, parse-duration 2.1.9 (npm)'
+echo 'Seconds read by humantime 2.4.0 (crates.io), ms 2.1.3, parse-duration 2.1.9 (npm)'
+echo 'and pytimeparse 1.1.10, pytimeparse2 1.7.1, humanfriendly 10.0 (PyPI)'
 { cargo run --quiet --manifest-path rust/Cargo.toml --target-dir rust/target
   py/bin/python run.py
   node js/run.mjs; } | tee seen

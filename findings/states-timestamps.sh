@@ -16,7 +16,8 @@
 set -euo pipefail
 tmp=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$tmp"' EXIT
+export NO_PROXY=127.0.0.1
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$tmp"' EXIT
 cd "$tmp"
 for name in moto ministack; do python3 -m venv $name; done
 moto/bin/pip install --quiet --disable-pip-version-check 'moto[stepfunctions]==5.2.5' boto3==1.44.8 2>pip.log ||
