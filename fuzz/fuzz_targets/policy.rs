@@ -50,9 +50,9 @@ fn use_policy(policy: &Policy) {
                 target: "i-0123456789abcdef0".into(),
                 started_at: now,
                 status: status.map(Into::into),
-                document: "SSM-SessionManagerRunShell".into(),
+                document: Some("SSM-SessionManagerRunShell".into()),
                 reason: reason.map(Into::into),
-                access_type: "Standard".into(),
+                access_type: Some("Standard".into()),
             };
             let verdict = evaluate(policy, now, &session, &tags);
             assert_eq!(verdict.rules().is_empty(), verdict.name() == "compliant");

@@ -75,9 +75,9 @@ fn sessions(n: usize) -> Vec<Session> {
         },
         started_at: now() - SignedDuration::from_mins(i64::try_from(i % 50 * 10).expect("few")),
         status: Some("Connected".into()),
-        document: "SSM-SessionManagerRunShell".into(),
+        document: Some("SSM-SessionManagerRunShell".into()),
         reason: i.is_multiple_of(3).then(|| "INC-12345: disk full on the build host".into()),
-        access_type: "Standard".into(),
+        access_type: Some("Standard".into()),
     };
     (0..n).map(session).collect()
 }

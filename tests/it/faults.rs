@@ -1028,13 +1028,14 @@ fn violators_on_targets_of_their_own(n: usize) -> Fleet {
 async fn evaluation_stops_in_time() {
     const N_SESSIONS: usize = 3_000;
     let tags = "target_tags: { a: [x, y], b: [x, y], c: [x, y], d: [x, y] }";
-    let mut policy = "version: 1\ntag_keys: [a, b, c, d]\nrules:\n".to_owned();
-    for i in 0..20 {
-        policy += &format!(
+    let pair = |i: usize| {
+        format!(
             "  - {{ id: in-{i}, when: {{ {tags} }}, require: {{ max_age: 1h }} }}\n\
              \x20 - {{ id: out-{i}, when: all, unless: {{ {tags} }}, require: {{ max_age: 1h }} }}\n"
-        );
-    }
+        )
+    };
+    let rules: String = (0..20).map(pair).collect();
+    let policy = format!("version: 1\ntag_keys: [a, b, c, d]\nrules:\n{rules}");
     let seed = |i: usize| Seed {
         id: Some(format!("o-{i}")),
         owner: Some("arn:aws:iam::123456789012:user/a".into()),
