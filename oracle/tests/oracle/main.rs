@@ -81,7 +81,12 @@ fn judge_one_policy(seed: u64, counts: &mut Counts) {
     let instants: Vec<i64> = ast.exemptions.iter().filter_map(|it| it.until).collect();
     let has_partial_documents = ast.tests().any(|test| match test {
         ast::Test::Document(globs) => globs.iter().any(|it| is_partial(it)),
-        _ => false,
+        ast::Test::AccessType(_)
+        | ast::Test::Owner(_)
+        | ast::Test::Reason(_)
+        | ast::Test::Status(_)
+        | ast::Test::Target(_)
+        | ast::Test::TargetTags(_) => false,
     });
     let is_partial = ast.tag_globs().iter().flatten().any(|it| is_partial(it));
     for _ in 0..SESSIONS {
