@@ -529,7 +529,7 @@ class Template(unittest.TestCase):
         # Each has been seen to fire, and the runbook has each.
         self.assertEqual(set().union(*expected.values()), alarms.keys())
         runbook = pathlib.Path("docs/operations.md").read_text(encoding="utf-8")
-        section = runbook.split("## When an alarm calls")[1].split("\n## ")[0]
+        section = runbook.split("## When an alarm fires")[1].split("\n## ")[0]
         described = re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)
         self.assertEqual(sorted(described), sorted(alarms))
 
