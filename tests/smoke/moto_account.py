@@ -213,7 +213,7 @@ class MotoAccount(unittest.TestCase):
         self.ssm.put_parameter(Name=PARAMETER, Type="String", Value=edited, Overwrite=True)
         _, report = self.sweep({})
         self.assertEqual(report["policy"]["version"], 2)
-        holds = {it["target"]: it.get("defer") for it in report["sessions"]}
+        holds = {it["target"]: it.get("deferred_by") for it in report["sessions"]}
         self.assertEqual(holds, {self.exempt: None, self.untagged: "paused"})
 
         self.ssm.delete_parameter(Name=PARAMETER)
