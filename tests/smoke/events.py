@@ -34,7 +34,7 @@ FLEET = {
 POLICY = """
 version: 1
 rules:
-  - { id: nobody-for-a-day, when: all, require: { max_age: 1d } }
+  - { id: no-older-than-a-day, when: all, require: { max_age: 1d } }
 limits: { max_terminations: 1, circuit_breaker: { max_percent: 100, min_violations: 1 } }
 """
 for name in [it for it in os.environ if it.startswith(("AWS_", "REAPER_"))]:

@@ -432,7 +432,7 @@ class Template(unittest.TestCase):
         policy = yaml_parse(TEMPLATE)["Resources"]["Policy"]
         # A change of anything here would overwrite the edited policies of those who upgrade.
         digest = hashlib.sha256(json.dumps(policy, sort_keys=True).encode()).hexdigest()
-        self.assertEqual(digest, "01cc350c90f6155a5597728f48362bdef1ce4ead0b4884bf22fac8eecd1a66c0")
+        self.assertEqual(digest, "942cf189f1c9e149b8d357bf0f8057d7e77066dddfea83914baa8a1ec81f3eca")
         self.assertEqual(self.when_gone(policy), ("RetainExceptOnCreate", "Retain"))
         text = policy["Properties"]["Value"]
         self.assertLessEqual(len(text.encode()), 4096)  # A standard parameter.

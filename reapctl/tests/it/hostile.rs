@@ -158,7 +158,7 @@ async fn nobody_deceives_by_what_he_typed() {
     let (table, counts) = output.stdout.split_once("\n\n").expect("a table, and the counts");
     assert_eq!(table.lines().count(), 1 + n, "a session is a line");
     assert!(counts.starts_with(&format!("{n} seen")), "{counts}");
-    let at = |line: &str| line.split_once(" everybody-twelve").map(|(before, _)| width(before));
+    let at = |line: &str| line.split_once(" no-older-than-12").map(|(before, _)| width(before));
     let columns: Vec<_> = table.lines().skip(1).map(at).collect();
     assert!(columns[0].is_some() && columns.iter().all(|it| *it == columns[0]), "{columns:?}");
 

@@ -325,7 +325,7 @@ async fn explain_finds_the_session_and_its_tags_by_its_id() {
         (
             "ravi@example.com-0m1r4t6y9w2zaq7d3n8hfx2k5v",
             vec![],
-            "verdict: undetermined (tags_not_returned): everybody-twelve-hours, production-one-hour\n\
+            "verdict: undetermined (tags_not_returned): no-older-than-12-hours, production-one-hour\n\
              AWS did not return the target's tags; tag it, or, if that means that it has none, \
              write `assume: { tags: none }`\n",
         ),
@@ -893,7 +893,7 @@ async fn a_backtest_says_whom_a_policy_would_have_ended_and_when() {
     let at = |it: &serde_json::Value| it.as_str().expect("text").parse::<Timestamp>().expect("one");
     for (id, rule, after, minutes) in [
         // Twelve hours after it started, at the next multiple of five minutes.
-        ("jonas-0a1b2c3d4e5f60022", Some("everybody-twelve-hours"), 12 * 60, 12 * 60),
+        ("jonas-0a1b2c3d4e5f60022", Some("no-older-than-12-hours"), 12 * 60, 12 * 60),
         ("amara-0a1b2c3d4e5f60023", None, 0, 0),
         ("nina-0a1b2c3d4e5f60024", Some("production-one-hour"), 60, 2 * 60),
         ("mei@example.com-9k5v0m1r4t6y9w2zaq7d3n8hfa", Some("production-sre-only"), 0, 60),
