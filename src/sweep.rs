@@ -45,11 +45,11 @@ pub struct SweepContext<'a> {
     pub scope: Option<&'a Scope>,
     /// Where the policy is.
     pub policy: &'a PolicySource,
-    /// Whether sessions are really ended.
+    /// Whether sessions are really terminated.
     pub mode: Mode,
     /// The instant at which ages are evaluated.
     pub now: Timestamp,
-    /// When `now` was read, by the clock that nobody sets.
+    /// When `now` was read, by the monotonic clock.
     pub read_at: Instant,
     /// The time that the sweep has.
     pub budget: Budget,
@@ -59,7 +59,7 @@ pub struct SweepContext<'a> {
     pub memory: usize,
 }
 
-/// What a sweep has seen, and what it is going to do. Nobody has been ended yet.
+/// What a sweep has seen, and what it is going to do. No session has been terminated yet.
 #[derive(Debug)]
 pub struct PlannedSweep {
     /// Every evaluated session, and what will be done about it.
@@ -70,7 +70,7 @@ pub struct PlannedSweep {
     pub coverage: Coverage,
     /// Why the listing is incomplete, if it is: as `coverage` says.
     pub problem: Option<ListingProblem>,
-    /// What is probably not meant in the policy, and what went wrong when tags were looked up.
+    /// What is probably a mistake in the policy, and what went wrong when tags were looked up.
     pub warnings: Vec<String>,
     /// What went wrong when tags were looked up: also among `warnings`.
     pub tag_problems: Vec<CallError>,
@@ -92,10 +92,10 @@ pub enum SweepError {
     Policy(#[from] PolicyUnusable),
 }
 
-/// What came of a sweep.
+/// The result of a sweep.
 #[derive(Debug)]
 pub struct SweepResult {
-    /// Every session, and what became of it.
+    /// Every session, and its outcome.
     pub findings: SweepRecord,
     /// The same, counted.
     pub report: Report,
@@ -103,8 +103,8 @@ pub struct SweepResult {
 
 /// Runs one sweep.
 ///
-/// An incomplete listing is evaluated and acted on all the same, for a violator seen is a violator:
-/// `Report::failure` tells.
+/// After an incomplete listing, the sessions that were seen are processed all the same, because a
+/// violator is one whatever else there is. `Report::failure` then says so.
 ///
 /// # Errors
 /// If there is no policy to evaluate by, or the clock is wrong. Then no session was terminated.
@@ -135,7 +135,7 @@ async fn survey(order: SweepContext<'_>) -> Result<PlannedSweep, SweepError> {
     Ok(survey)
 }
 
-/// The same, by a policy that has been read already, and whose warnings have been told.
+/// The same, by a policy that has been read already, and whose warnings have been logged.
 ///
 /// # Errors
 /// If the clock is wrong.
@@ -235,11 +235,12 @@ fn acting_time(order: SweepContext<'_>, listed_for: Duration) -> Budget {
     }
 }
 
-/// Evaluates a second time where tags decide, and tells what went wrong on the way: only the targets of
-/// those sessions are looked up.
+/// Evaluates a second time where tags decide, and returns what went wrong: only the targets of those
+/// sessions are looked up.
 ///
 /// The look-up takes at most half of the time to act in, and evaluating half of the rest, oldest
-/// session first: however slow they are, violators about whom the tags do not decide are terminated.
+/// session first: however slow they are, violators whose verdict does not depend on tags are
+/// terminated.
 /// A session for which there was no time stays undetermined.
 async fn evaluate_again(
     order: SweepContext<'_>,
@@ -272,7 +273,7 @@ async fn evaluate_again(
     (problems, Some(late).filter(|_| 0 < n_late))
 }
 
-/// Carries the plan out, as far as the mode allows, and finds out what became of it.
+/// Carries the plan out, as far as the mode allows, and finds out its outcomes.
 async fn settle(
     order: SweepContext<'_>,
     acting: Budget,

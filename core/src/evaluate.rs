@@ -24,7 +24,7 @@ pub enum Verdict {
         /// The first exemption, in policy order, that is known to hold.
         by: Arc<str>,
     },
-    /// It depends on what is not known.
+    /// It depends on something unknown.
     Undetermined {
         /// The rules that are, or may be, violated, in policy order.
         rules: Box<[Arc<str>]>,
@@ -78,8 +78,8 @@ impl Verdict {
 /// With V = some rule is violated and E = some exemption holds, each true, false or unknown:
 /// V false is compliant; else E true is exempt; V true and E false is a violation; anything else is
 /// undetermined. So with the tags unknown, a verdict other than undetermined is the one that any
-/// tags would lead to, but that it may name fewer rules, and that whoever is exempt may turn out to
-/// need no exemption.
+/// tags would lead to, except that it may name fewer rules, and that an exempt session may turn out
+/// to need no exemption.
 ///
 /// Kleene's logic looks at each test by itself, and so does not see that one of two rules is
 /// violated whatever the tags are, where the first is for `env: prod` and the second for all else.
@@ -129,7 +129,7 @@ pub fn evaluate(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags)
     agreed.unwrap_or_else(|| Verdict::Undetermined { rules: rules.collect(), unknown })
 }
 
-/// What is not known that the verdict hangs on: tags before all else, for they can be looked up.
+/// The unknown that the verdict depends on: tags first, because they can be looked up.
 fn unknown(
     possible: &[(&Rule, Truth)],
     exemptions: &[&Exemption],
@@ -181,7 +181,7 @@ impl Open {
     /// The verdict of all completions, if it is one.
     ///
     /// A violation names the rules that every completion violates, or else those that some do, and
-    /// what was not known. Rules whose tests cannot be told apart are left out: without them, what
+    /// what was not known. Rules whose tests cannot be completed are left out: without them, what
     /// is a violation stays one, but what is compliant need not.
     fn agreed(
         mut self,
@@ -191,7 +191,7 @@ impl Open {
         unknown: Unknown,
     ) -> Option<Verdict> {
         if self.is_violated {
-            return None; // It hangs on an exemption, and every condition can be met.
+            return None; // It depends on an exemption, and every condition can be met.
         }
         let n_rules = self.rules.len();
         self.rules.retain(|it| it.tests().all(can_be_completed));

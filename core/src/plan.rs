@@ -9,22 +9,22 @@ use crate::{evaluate::Verdict, policy::Policy, session::Session, target::Tags};
 /// What the plan does about one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// It is a violator, and it lives on for now.
+    /// It is a violator, and it is not terminated by this sweep.
     Defer(DeferReason),
     /// It is no violator.
     Leave,
-    /// It is ended, unless the sweep is a dry run.
+    /// It is terminated, unless the sweep is a dry run.
     Terminate,
 }
 
-/// Why a violator lives on.
+/// Why a violator is not terminated by this sweep.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeferReason {
     /// The circuit breaker has opened: too many violators for so few compliant sessions.
     CircuitBreaker,
     /// The sweep ran out of time.
     Deadline,
-    /// Somebody interrupted the sweep.
+    /// The sweep was interrupted.
     Interrupted,
     /// There are more violators than `max_terminations`, and it was the turn of others.
     Limit,
@@ -45,7 +45,7 @@ impl Action {
         }
     }
 
-    /// Why the session is held, if it is.
+    /// Why the session is deferred, if it is.
     #[must_use]
     pub fn deferred_by(self) -> Option<&'static str> {
         match self {
@@ -137,17 +137,18 @@ pub fn plan(policy: &Policy, now: Timestamp, evaluated: Vec<Evaluated>) -> Plan 
     Plan { steps: steps.collect(), circuit_breaker_open }
 }
 
-/// The order in which sessions are ended, and reported.
+/// The order in which sessions are terminated and reported.
 #[must_use]
 pub fn oldest_first(a: &Session, b: &Session) -> Ordering {
     (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
 }
 
-/// Whether the violator at this place, oldest first, is among those who are ended within the limit.
+/// Whether the violator at this place, oldest first, is among those terminated within the limit.
 ///
-/// Whom AWS does not end stays the oldest, and no sweep knows what came of the one before. So half of
-/// the limit is for the oldest, and the other half for a run of all others, round in a circle, that
-/// begins elsewhere in each minute: strides of the golden ratio leave nobody out for long.
+/// A session that AWS does not terminate stays the oldest, and no sweep knows the results of the one
+/// before. So half of the limit is for the oldest, and the other half for a run of the others, taken
+/// as a circle. The run begins elsewhere in each minute: strides of the golden ratio leave no session
+/// out for long.
 fn is_due(place: usize, n_violators: usize, limit: usize, now: Timestamp) -> bool {
     /// The golden ratio's fraction, in parts of 2³².
     const STRIDE: i64 = 2_654_435_769;
@@ -257,7 +258,7 @@ mod tests {
     #[rustfmt::skip]
     fn whose_turn_it_is() {
         let table = [
-            // violators, limit, minute: who is ended, oldest first
+            // violators, limit, minute: which are terminated, oldest first
             (3, 3, 1, "xxx"),
             (4, 3, 0, "xxx."),
             (4, 3, 1, "x.xx"),       // Of three, from 0.618 × 3 on.
@@ -282,7 +283,8 @@ mod tests {
         }
     }
 
-    /// However often sweeps take place: so many times the least that anybody could have to wait.
+    /// However often sweeps take place, no violator waits longer than seven times as many sweeps as
+    /// all need in turn.
     #[test]
     fn nobody_waits_for_ever_behind_those_who_never_end() {
         for (n_violators, limit) in

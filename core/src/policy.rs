@@ -49,35 +49,35 @@ pub struct Policy {
     pub limits: Limits,
     /// What to assume of what AWS does not return.
     pub assume: Assume,
-    /// Whether everybody is held, whatever the mode.
+    /// Whether every violator is deferred, whatever the mode.
     pub paused: bool,
 }
 
-/// What a session must be like, if the rule is about it.
+/// What a session in scope must fulfil.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Unique in the policy.
     pub id: Arc<str>,
     /// For people.
     pub description: Option<String>,
-    /// What the rule is about.
+    /// Which sessions are in scope.
     pub when: Condition,
-    /// What it is not about all the same.
+    /// Which of these are not in scope.
     pub unless: Option<Condition>,
-    /// What it asks of the sessions it is about.
+    /// What it requires of the sessions in scope.
     pub demand: Demand,
 }
 
-/// Sessions that no rule touches.
+/// Sessions that are not terminated, whatever rules they violate.
 #[derive(Clone, Debug)]
 pub struct Exemption {
     /// Unique in the policy.
     pub id: Arc<str>,
     /// For people.
     pub description: Option<String>,
-    /// Whom it exempts.
+    /// Which sessions it exempts.
     pub when: Condition,
-    /// When it ends: from this instant on it exempts nobody.
+    /// When it expires: from this instant on it no longer applies.
     pub until: Option<Timestamp>,
 }
 
@@ -120,7 +120,7 @@ pub enum Requirement {
     Hours(Vec<Hours>),
     /// The session is no older than this. The limit itself is allowed.
     MaxAge(SignedDuration),
-    /// What may stand in a condition may be asked for as well.
+    /// A test that a condition may have, too.
     Test(Test),
 }
 
@@ -181,9 +181,9 @@ pub struct Assume {
 /// did not return.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// As AWS told it.
+    /// As AWS returned it.
     pub session: &'a Session,
-    /// As AWS told them.
+    /// As AWS returned them.
     pub tags: &'a Tags,
     assume: &'a Assume,
 }
@@ -195,21 +195,21 @@ impl<'a> Subject<'a> {
         Self { session, tags, assume: &policy.assume }
     }
 
-    /// The access type, as AWS told it or as the policy assumes it.
+    /// The access type, as AWS returned it or as the policy assumes it.
     #[must_use]
     pub fn access_type(self) -> Option<&'a str> {
         let assumed = || self.assume.access_type.value().copied();
         self.session.access_type.as_deref().or_else(assumed)
     }
 
-    /// The document's name, as AWS told it or as the policy assumes it.
+    /// The document's name, as AWS returned it or as the policy assumes it.
     #[must_use]
     pub fn document(self) -> Option<&'a str> {
         let assumed = || self.assume.document.value().map(|name| &**name);
         self.session.document.as_deref().or_else(assumed)
     }
 
-    /// The reason, or `Some(None)` if AWS told none and the policy assumes that none was given.
+    /// The reason, or `Some(None)` if AWS returned none and the policy assumes that none was given.
     #[must_use]
     pub fn reason(self) -> Option<Option<&'a str>> {
         match self.session.reason.as_deref() {
@@ -256,7 +256,7 @@ impl Policy {
         file::parse(text)
     }
 
-    /// What is legal, and probably not what was meant.
+    /// What is valid, but probably a mistake.
     #[must_use]
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
         lint::warnings(self, now)
@@ -264,7 +264,7 @@ impl Policy {
 }
 
 impl Rule {
-    /// Whether the session is one that the rule is about and that does not fulfil its demand.
+    /// Whether the session is in scope of the rule, and does not fulfil what it requires.
     #[must_use]
     pub fn is_violated(&self, now: Timestamp, subject: Subject<'_>) -> Truth {
         let when = std::iter::once_with(|| self.when.holds(subject));
@@ -307,7 +307,7 @@ impl Rule {
         }
     }
 
-    /// The tests on which it hangs whether the rule, which may be violated, is.
+    /// The tests that decide whether the rule, which may be violated, is violated.
     pub(crate) fn open_tests(
         &self,
         now: Timestamp,
@@ -326,7 +326,7 @@ impl Rule {
         tests.filter(move |it| it.holds(subject) == Truth::Unknown)
     }
 
-    /// All that it asks of a session, but for its age and the hours.
+    /// Its tests of a session: all but age and hours.
     pub(crate) fn tests(&self) -> impl Iterator<Item = &Test> {
         let required = match &self.demand {
             Demand::Forbid => &[],
@@ -387,7 +387,7 @@ impl Requirement {
 }
 
 impl Test {
-    /// Whether it holds; unknown where it asks for what is not known.
+    /// Whether it holds; unknown if it depends on something unknown.
     #[must_use]
     pub fn holds(&self, subject: Subject<'_>) -> Truth {
         let known = |known: Option<bool>| known.map_or(Truth::Unknown, Truth::from);

@@ -20,14 +20,14 @@ const MAX_SESSIONS: usize = 1_000;
 /// The most bytes that the sessions of a reply may take: Lambda's replies end at 6 MB.
 const MAX_SESSIONS_BYTES: usize = 5_000_000;
 
-/// Whether sessions are really ended.
+/// Whether sessions are really terminated.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(into = "&str")]
 pub enum Mode {
-    /// All but the acting.
+    /// Everything except the terminations.
     #[default]
     DryRun,
-    /// Violators are ended.
+    /// Violators are terminated.
     Enforce,
 }
 
@@ -67,11 +67,11 @@ pub enum Outcome {
     /// It is gone, but not by this sweep, as far as is proved: AWS had not accepted the request, or
     /// the session had been `Terminating` before it.
     AlreadyGone,
-    /// AWS did not allow this function to end it.
+    /// AWS did not allow the termination.
     Denied,
-    /// AWS refused, and the session lives on.
+    /// AWS refused, and the session is still active.
     Failed,
-    /// A violator that the plan, or the deadline, kept.
+    /// A violator that the plan, or the deadline, deferred.
     Deferred,
     /// No violator: nothing was done.
     NoAction,
@@ -81,7 +81,7 @@ pub enum Outcome {
     Terminated,
     /// AWS throttled every attempt.
     Throttled,
-    /// It was asked to end, and its absence is not proved.
+    /// Its termination was requested, and its absence is not proved.
     Unconfirmed,
 }
 
@@ -119,16 +119,16 @@ impl Outcome {
     }
 }
 
-/// What became of one step of the plan.
+/// The outcome of one step of the plan.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OutcomeRecord {
     /// The step.
     pub step: Step,
     /// What really happened.
     pub outcome: Outcome,
-    /// The status in which the session was last listed after it had been asked to end.
+    /// The status in which the session was last listed after its termination was requested.
     pub last_status: Option<Arc<str>>,
-    /// What AWS answered instead of ending it, or why nobody knows whether it is gone.
+    /// AWS's error, or why it is not known whether the session is gone.
     pub error: Option<Arc<str>>,
 }
 
@@ -147,7 +147,7 @@ pub struct Row {
     /// The target's tags, as `KEY=VALUE`: they are looked up only where they decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
-    /// `DocumentName`, or the default document's.
+    /// `DocumentName`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<Arc<str>>,
     /// `Status`.
@@ -169,17 +169,16 @@ pub struct Row {
     /// What the plan does about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
-    /// Why it is held, if it is.
+    /// Why it is deferred, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deferred_by: Option<&'static str>,
     /// What really happened, once it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
-    /// The status in which it was last listed after it had been asked to end.
+    /// The status in which it was last listed after its termination was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_status: Option<Arc<str>>,
-    /// Why it was not evaluated, what AWS answered instead of ending it, or why nobody knows whether it is
-    /// gone.
+    /// Why it was not evaluated, AWS's error, or why it is not known whether the session is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Arc<str>>,
 }
@@ -289,9 +288,9 @@ pub struct Outcomes {
 /// What one sweep did. Serialised, it is the function's reply.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Whether sessions were really ended.
+    /// Whether sessions were really terminated.
     pub mode: Mode,
-    /// The account's 12 digits; absent if the function's ARN did not tell.
+    /// The account's 12 digits; absent if the function's ARN has none.
     pub account: Option<String>,
     /// The Region's code; likewise.
     pub region: Option<String>,
@@ -309,8 +308,8 @@ pub struct Report {
     pub verdicts: Verdicts,
     /// Evaluated sessions by outcome.
     pub outcomes: Outcomes,
-    /// Violations by rule; a session that violates several counts for each, and one of which nobody
-    /// knows which of several it violates for none.
+    /// Violations by rule. A session that violates several counts for each; a session of which it is
+    /// not known which of several it violates counts for none.
     pub rules: BTreeMap<Arc<str>, usize>,
     /// Violators that this sweep had no place or no time for: `deferred` by `limit` or `deadline`.
     pub backlog: usize,
@@ -320,7 +319,7 @@ pub struct Report {
     pub circuit_breaker_open: bool,
     /// Whether the policy is paused.
     pub paused: bool,
-    /// SHA-256, in hexadecimal, of the ids of the sessions seen, sorted, each ended by a newline.
+    /// SHA-256, in hexadecimal, of the ids of the sessions seen, sorted, each followed by a newline.
     pub sessions_sha256: String,
     /// Whether `sessions` lacks some.
     pub truncated: bool,
@@ -350,12 +349,12 @@ pub struct SweepRecord {
 /// Why a run as a whole has failed, though it did what it could.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Failure {
-    /// AWS let the function end nobody.
+    /// AWS allowed no termination.
     #[error("every termination was denied: {error}; {counts}")]
     AllDenied {
         /// What AWS said of the first.
         error: String,
-        /// What was done all the same.
+        /// What was done nevertheless.
         counts: String,
     },
     /// Not every session was seen.
@@ -363,7 +362,7 @@ pub enum Failure {
     ListingIncomplete {
         /// Why.
         problem: String,
-        /// What was done all the same.
+        /// What was done nevertheless.
         counts: String,
     },
 }
@@ -390,7 +389,7 @@ impl Report {
                 Verdict::Undetermined { .. } => verdicts.undetermined += 1,
                 Verdict::Violation { rules: violated, unknown } => {
                     verdicts.violation += 1;
-                    // Of which of several rules it is a violation, nobody knows.
+                    // It is not known which of several rules it violates.
                     for rule in violated.iter().filter(|_| unknown.is_none()) {
                         *rules.entry(Arc::clone(rule)).or_default() += 1;
                     }

@@ -10,7 +10,7 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// Which sessions `DescribeSessions` lists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// Those that live, also disconnected ones.
+    /// Those that are active, also disconnected ones.
     Active,
     /// Those that ended within the last 30 days.
     History,
@@ -134,7 +134,7 @@ impl Record {
         Reading::NotEvaluated(self, why)
     }
 
-    /// Whether two records that lack an id tell the same, but for what may change.
+    /// Whether two records that lack an id have the same fields, except those that may change.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         (&self.owner, &self.target, self.started_at)

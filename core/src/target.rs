@@ -79,9 +79,9 @@ pub enum Unknown {
     StatusNotReturned,
     /// The look-up failed, or there was no time for it.
     TagsLookupFailed,
-    /// The target is of a kind whose ARN cannot be told.
+    /// The target is of a kind whose ARN is not known.
     TagsNoArn,
-    /// Nobody has asked yet.
+    /// They have not been looked up yet.
     TagsNotLookedUp,
     /// The look-up did not return the target: it is untagged, new, stopped or gone.
     TagsNotReturned,

@@ -1,6 +1,6 @@
 //! What a failed call says: AWS's own words or the transport's, and the way out.
 //!
-//! Nothing is decided by these words: kinds of errors are told apart by code and type.
+//! Nothing is decided by these words: kinds of errors are distinguished by code and type.
 
 use std::error::Error;
 
@@ -46,7 +46,7 @@ where
     }
 }
 
-/// What to do about a refusal of this action, where its code tells.
+/// What to do about a refusal of this action, if its code shows it.
 #[must_use]
 pub fn remediation(code: &str, message: &str, action: &str) -> Option<String> {
     let advice = match code {
@@ -129,7 +129,7 @@ fn on_transport(err: &(dyn Error + 'static)) -> Option<&'static str> {
         ),
         ("corrupt message", "it does not speak TLS: check the endpoint's URL"),
         ("dns error", "the name is not known: check the Region, the endpoint's URL and DNS"),
-        ("Connection refused", "nobody listens there: check the endpoint's URL and any proxy"),
+        ("Connection refused", "nothing listens there: check the endpoint's URL and any proxy"),
     ];
     let found = advice.into_iter().find(|(word, _)| words.contains(word));
     found.map(|(_, advice)| advice)
@@ -150,7 +150,7 @@ fn chain(err: &(dyn Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    /// The resource is named where AWS names one, and a pattern by user name is told of where it
+    /// The resource is named where AWS names one. A pattern with a user name is mentioned where it
     /// cannot match: an assumed role has no user name.
     #[test]
     fn denials_name_the_resource() {

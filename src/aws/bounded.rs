@@ -1,5 +1,5 @@
-//! Bounds on answers: an endpoint that never stops sending must not take all memory, and what somebody
-//! typed must not make the rest of a page unreadable.
+//! Bounds on answers: an endpoint that never stops sending must not take all memory, and a text from
+//! one user must not make the rest of a page unreadable.
 
 use std::{error::Error, mem};
 
@@ -28,7 +28,7 @@ use reaper_core::printable::mend_halves;
 pub(super) const MAX_BYTES: usize = 4 << 20;
 
 /// JSON objects that an answer may have: twice the 5,101 of 100 resources with 50 tags each, which is
-/// the most that AWS sends; a page of 200 sessions has 401. Braces in texts, which anybody may have
+/// the most that AWS sends; a page of 200 sessions has 401. Braces in texts, which users may have
 /// typed, do not count. The smallest row takes the SDK half a kilobyte, and so all of them 5 MB; 4 MiB
 /// of such rows would take 730 MB.
 const MAX_OBJECTS: usize = 10_000;
@@ -61,7 +61,7 @@ impl HttpConnector for Bounded<SharedHttpConnector> {
     }
 }
 
-/// Refuses every answer of AWS's that has more objects, and mends what somebody typed.
+/// Refuses every answer of AWS's that has more objects, and mends texts from users.
 #[derive(Debug)]
 pub(super) struct ResponseGuard;
 
@@ -75,7 +75,7 @@ impl Intercept for ResponseGuard {
         "ResponseGuard"
     }
 
-    /// The body has not been read yet: what stands here in its place reads it.
+    /// The body has not been read yet: what is put in its place reads it.
     fn modify_before_deserialization(
         &self,
         context: &mut BeforeDeserializationInterceptorContextMut<'_>,
@@ -104,7 +104,7 @@ fn readable(mut answer: Vec<u8>) -> Result<Vec<u8>, TooManyObjects> {
     Ok(answer)
 }
 
-/// Objects at whatever depth: braces that do not stand in a text.
+/// Objects at whatever depth: braces that are not in a text.
 fn n_objects(json: &[u8]) -> usize {
     let (mut n, mut is_text) = (0, false);
     let mut bytes = json.iter();

@@ -57,14 +57,14 @@ impl Operation {
 
     /// The one loop that retries.
     ///
-    /// Throttled attempts are repeated until there is no more time, everybody backing off together;
+    /// Throttled attempts are repeated until there is no more time, all calls backing off together;
     /// attempts that AWS did not answer, or answered with a server error, a few times. Pauses have
     /// no jitter: the pacer keeps the attempts of this process apart.
     ///
     /// The SDK reads an empty body as an answer without any field. AWS's has the field that was asked
     /// for, though it be an empty list: what lacks it (`is_complete`) proves nothing, and is no answer.
     ///
-    /// Returns AWS's time as well, if the answer told it.
+    /// Returns AWS's time as well, if the answer has it.
     pub(super) async fn call<T, E, F>(
         &self,
         budget: Budget,

@@ -33,7 +33,7 @@ pub struct Page {
     pub records: Vec<Record>,
     /// What leads to the next page.
     pub next_token: Option<String>,
-    /// AWS's time, if the answer told it.
+    /// AWS's time, if the answer has it.
     pub time: Option<ServiceTime>,
 }
 
@@ -72,8 +72,8 @@ pub struct Ssm {
 impl Ssm {
     /// Calls AWS as configured, each operation at this pace.
     ///
-    /// The SDK would sign each attempt by the time that the answer before it told: one wrong `Date`
-    /// would spoil the next attempt, and a wrong clock would go unnoticed. That is off.
+    /// The SDK would sign each attempt with the time of the answer before it: one wrong `Date` would
+    /// invalidate the next attempt, and a wrong clock would not be noticed. This is turned off.
     #[must_use]
     pub fn new(config: &SdkConfig, calls_per_second: f64) -> Self {
         let config = config
@@ -112,7 +112,7 @@ impl Ssm {
         self.terminate_session.pacer.close();
     }
 
-    /// Whether somebody has stopped the terminations.
+    /// Whether the terminations have been stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.terminate_session.pacer.is_closed()
@@ -165,12 +165,12 @@ impl Ssm {
         })
     }
 
-    /// Ends a session for good: `TerminateSession`.
+    /// Terminates a session: `TerminateSession`.
     ///
     /// Success means that AWS accepted the request, not that the session is gone.
     ///
     /// # Errors
-    /// `InvalidState` if there was nothing left to end, or any other kind but `InvalidToken`.
+    /// `InvalidState` if there was nothing to terminate, or any other kind but `InvalidToken`.
     pub async fn terminate(&self, id: &str, budget: Budget) -> Result<(), CallError> {
         let request = self.systems_manager.terminate_session().session_id(id);
         self.terminate_session.call(budget, || request.clone().send(), |_| true).await?;

@@ -1,4 +1,4 @@
-//! The time that AWS tells with every answer.
+//! AWS's time, which every answer has.
 
 use std::cell::Cell;
 
@@ -41,7 +41,7 @@ impl ServiceTime {
     }
 }
 
-/// Reads the `Date` of every answer. That of one from a cache (`Age`) tells nothing.
+/// Reads the `Date` of every answer. That of an answer from a cache (`Age`) is ignored.
 #[derive(Debug)]
 pub(super) struct DateReader;
 
@@ -59,7 +59,7 @@ impl Intercept for DateReader {
         let headers = context.response().headers();
         let date = headers.get("date").filter(|_| headers.get("age").is_none());
         let date = date.and_then(|it| DateTime::from_str(it, Format::HttpDate).ok());
-        let _ = DATE.try_with(|it| it.set(date.and_then(instant))); // Without a call, nobody asks.
+        let _ = DATE.try_with(|it| it.set(date.and_then(instant))); // Outside a call: not needed.
         Ok(())
     }
 }

@@ -53,7 +53,7 @@ impl fmt::Display for CallErrorKind {
     }
 }
 
-/// AWS models few of the errors that it sends, so they are told apart by their codes.
+/// AWS models few of the errors that it sends, so they are distinguished by their codes.
 pub(super) fn kind<E: ProvideErrorMetadata>(err: &SdkError<E, HttpResponse>) -> CallErrorKind {
     match err {
         _ if is_unintelligible(err) => CallErrorKind::Unavailable,
@@ -129,7 +129,7 @@ mod tests {
         *,
     };
 
-    /// The SDK's lists hold for whatever status a code comes with; the other codes are those of AWS's
+    /// The SDK's lists apply whatever status a code comes with; the other codes are those of AWS's
     /// common errors and of the operations called.
     #[test]
     #[rustfmt::skip]

@@ -1,4 +1,4 @@
-//! Paces the calls of one operation, whoever makes them.
+//! Paces the calls of one operation, wherever they are made.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub struct Pacer {
 struct State {
     /// No call may start before.
     next: Instant,
-    /// How long the last throttled call has held everybody back.
+    /// How long all calls paused after the last throttled one.
     pause: Duration,
     /// When it did.
     paused_at: Instant,
@@ -64,7 +64,7 @@ impl Pacer {
         self.state().is_closed
     }
 
-    /// Waits for the turn of one call, and tells when it came; `None` if it does not come in time.
+    /// Waits for the turn of one call, and returns when it came; `None` if it does not come in time.
     pub async fn turn(&self, last_start: Instant) -> Option<Instant> {
         let _first = timeout_at(last_start, self.queue.lock()).await.ok()?;
         loop {
@@ -81,7 +81,7 @@ impl Pacer {
         }
     }
 
-    /// A call that started at this instant was throttled: everybody waits.
+    /// A call that started at this instant was throttled: all calls wait.
     ///
     /// Calls that were under way together count as one, for they met the same congestion.
     pub fn throttled(&self, started_at: Instant) {

@@ -4,13 +4,13 @@ use aws_sdk_ssm::types::{AccessType, Session, SessionStatus};
 use jiff::Timestamp;
 use reaper_core::session::{Interner, Record};
 
-/// AWS tells milliseconds, as a fraction that is not exact.
+/// AWS returns milliseconds, as a fraction that is not exact.
 pub(super) fn instant(at: aws_sdk_ssm::primitives::DateTime) -> Option<Timestamp> {
     let milliseconds = (at.as_nanos() + 500_000).div_euclid(1_000_000);
     Timestamp::from_millisecond(i64::try_from(milliseconds).ok()?).ok()
 }
 
-/// A field that is there and empty tells as little as one that is not.
+/// A field that is empty counts as absent.
 pub(super) fn record(session: &Session, common: &mut Interner) -> Record {
     let own = |text: Option<&str>| text.filter(|it| !it.is_empty()).map(Into::into);
     let mut shared = |text: Option<&str>| Some(common.share(text.filter(|it| !it.is_empty())?));

@@ -36,7 +36,7 @@ use reaper_core::{
     target::Scope,
 };
 
-/// What lives as long as the process.
+/// What is kept from one invocation to the next.
 #[derive(Debug)]
 pub struct App {
     config: Config,
@@ -50,16 +50,16 @@ pub enum RunError {
     /// The clock is wrong: no session was terminated.
     #[error(transparent)]
     Clock(#[from] ClockError),
-    /// The environment is not valid: nobody was ended.
+    /// The environment is not valid: no session was terminated.
     #[error("the function's configuration is not valid: {0}")]
     Config(ConfigErrors),
-    /// The event starts no sweep: nobody was ended.
+    /// The event starts no sweep: no session was terminated.
     #[error(transparent)]
     Event(#[from] EventError),
     /// The sweep did what it could.
     #[error(transparent)]
     Failure(#[from] Failure),
-    /// There is no policy to evaluate by: nobody was ended.
+    /// There is no policy to evaluate by: no session was terminated.
     #[error(transparent)]
     Policy(#[from] PolicyUnusable),
 }

@@ -49,14 +49,14 @@ pub enum Request {
     Direct(Option<Mode>),
     /// The time has come: an EventBridge rule, or EventBridge Scheduler without input.
     Schedule(Option<Mode>),
-    /// A session has started, or has been resumed, as CloudTrail tells.
+    /// A session has started, or has been resumed, as CloudTrail reports.
     Start(Option<Mode>),
 }
 
 /// Why an event starts no sweep.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum EventError {
-    /// A text that must hold an event holds no JSON.
+    /// A text that must be an event is no JSON.
     #[error("the event's `{0}` is no JSON: {1}")]
     Json(&'static str, String),
     /// It asks for more than the configuration allows.
@@ -92,7 +92,7 @@ pub enum EventError {
         /// Those that there are.
         known: &'static [&'static str],
     },
-    /// AWS, or somebody else, tells of something after which nobody need sweep.
+    /// It reports something after which no sweep is needed.
     #[error(
         "the event is {0}, which starts no sweep; these do: {{}}, a schedule of EventBridge, \
          CloudTrail's StartSession, ResumeSession and ECS ExecuteCommand, and SQS messages of these"
@@ -190,7 +190,7 @@ impl Request {
         }
     }
 
-    /// An event of EventBridge: a schedule, or a call that CloudTrail tells of.
+    /// An event of EventBridge: a schedule, or a call that CloudTrail reports.
     fn envelope(event: &Map<String, Value>) -> Result<Self, EventError> {
         check_keys(event, &ENVELOPE_KEYS)?;
         let text = |key: &str| match event.get(key) {
@@ -224,7 +224,7 @@ impl Request {
     }
 }
 
-/// An object that stands in an event, or that a text of it holds.
+/// An object in an event, or in a text of it.
 type Detail<'a> = std::borrow::Cow<'a, Map<String, Value>>;
 
 fn object<'a>(value: &'a Value, key: &'static str) -> Result<Detail<'a>, EventError> {
@@ -330,7 +330,7 @@ mod tests {
         }
     }
 
-    /// Schedules, and the calls that CloudTrail tells of; `mode` counts wherever it stands.
+    /// Schedules, and the calls that CloudTrail reports; `mode` counts wherever it is.
     #[test]
     fn envelopes() {
         let scheduled = |source: &str, detail: Value| json!({"detail-type": "Scheduled Event", "source": source, "detail": detail, "id": "x"});

@@ -30,9 +30,9 @@ pub enum ClockError {
         /// By so much it is ahead of AWS's; negative if it is behind.
         ahead: SignedDuration,
     },
-    /// No answer told AWS's time.
+    /// No answer has AWS's time.
     #[error(
-        "no answer has a `Date`, so nobody can tell whether the clock is right: no session was \
+        "no answer has a `Date`, so it is not known whether the clock is right: no session was \
          evaluated and none terminated (AWS always sends it: check the endpoint's URL and any proxy)"
     )]
     Unknown,

@@ -26,7 +26,7 @@ pub struct Census {
     /// The pages read: each session once, in the API's order, and every record without an id. Page by
     /// page, so that the memory of each is free as soon as it has been gone through.
     pub pages: Vec<Vec<Record>>,
-    /// AWS's time, as the pages' answers told it.
+    /// AWS's time, from the pages' answers.
     pub times: Vec<ServiceTime>,
     /// Why the listing did not reach its end; `None` if it is complete.
     pub problem: Option<ListingProblem>,

@@ -68,7 +68,7 @@ impl PolicySource {
     /// Reads and parses the policy.
     ///
     /// # Errors
-    /// If it cannot be read, or is no policy: then nobody may be ended.
+    /// If it cannot be read, or is no policy: then no session may be terminated.
     pub async fn load(
         &self,
         ssm: &Ssm,

@@ -1,4 +1,4 @@
-//! Asks AWS to end sessions: each on its own, so that an error on one never stops the rest.
+//! Requests terminations: each on its own, so that an error on one never stops the rest.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub enum Answer {
     Ambiguous,
     /// The credentials do not allow it.
     Denied,
-    /// There was nothing left to end, AWS says.
+    /// There was nothing to terminate, AWS says.
     InvalidState {
         /// Whether an attempt before may have taken effect.
         is_ambiguous: bool,
@@ -41,7 +41,7 @@ pub struct Requested {
     pub error: Option<Arc<str>>,
 }
 
-/// Asks AWS to end these sessions, in this order, so many at a time.
+/// Requests the termination of these sessions, in this order, so many at a time.
 ///
 /// Returns what was tried, and the steps for which there was no time.
 pub async fn act(
@@ -75,7 +75,7 @@ pub async fn act(
 }
 
 /// An attempt that may have taken effect makes the whole call ambiguous, unless AWS says in the end
-/// that there is nothing left to end.
+/// that there was nothing to terminate.
 fn answer(err: &CallError) -> Answer {
     match err.kind {
         CallErrorKind::InvalidState => Answer::InvalidState { is_ambiguous: err.is_ambiguous },

@@ -27,7 +27,7 @@ const PAUSES_S: [u64; 5] = [0, 1, 2, 4, 8];
 /// some never do.
 const PATIENT_PASSES: usize = 3;
 
-/// How one session was last seen after it had been asked to end.
+/// How one session was last seen after its termination was requested.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Sighting {
     /// Absent in a complete listing.
@@ -38,11 +38,12 @@ enum Sighting {
     Unseen,
 }
 
-/// Lists until every session asked to end is absent, or further passes promise nothing.
+/// Lists until every session whose termination was requested is absent, or further passes would show
+/// nothing new.
 ///
 /// Only a complete pass proves absence, and only if none of its rows that lack an id may be the
-/// session's: those that lacked it before the terminations (`not_evaluated`) are somebody else's.
-/// Why nobody knows whether a session is gone, if the last pass was not complete, is its error.
+/// session's: those that lacked it before the terminations (`not_evaluated`) are other sessions'.
+/// If the last pass was not complete, its problem is the error of a session that may not be gone.
 pub async fn verify(
     ssm: &Ssm,
     tried: Vec<Requested>,
@@ -102,7 +103,7 @@ pub async fn verify(
     watched.into_iter().map(settle).collect()
 }
 
-/// Whether another pass may tell more of a session.
+/// Whether another pass may show more of a session.
 fn may_change(tried: &Requested, sighting: &Sighting, n_passes: usize) -> bool {
     match (tried.answer, sighting) {
         (Answer::Denied | Answer::Throttled, _)
@@ -156,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// `terminated` needs a request that AWS accepted, and a session that was not on its way before.
+    /// `terminated` needs a request that AWS accepted, for a session that was not `Terminating`.
     #[test]
     #[rustfmt::skip]
     fn outcomes() {

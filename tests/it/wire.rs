@@ -369,7 +369,7 @@ async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
         (&[url(&elsewhere), trusted], ["not valid for name", "check the endpoint's URL"]),
         (&[url(&not_tls)], ["InvalidContentType", "it does not speak TLS"]),
         (&[url("http://ssm.nowhere.invalid")], ["dns error", "check the Region"]),
-        (&[url("http://127.0.0.1:1")], ["Connection refused", "nobody listens there"]),
+        (&[url("http://127.0.0.1:1")], ["Connection refused", "nothing listens there"]),
         (nobody, ["no credentials were found", "give the function a role"]),
     ];
     for (policy, operation, failure) in FIRST_CALLS {

@@ -1,4 +1,4 @@
-//! Every way in which what is not known of a session may turn out.
+//! Every combination of values that the unknown fields of a session may have.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use crate::{
 /// The most completions that are tried: beyond, what is not known stays so.
 const MAX_COMPLETIONS: usize = 256;
 
-/// What may be unknown, with every value that the tests can tell apart.
+/// What may be unknown, with every value that the tests can distinguish.
 enum Open<'a> {
     AccessType(Vec<Arc<str>>),
     Document(Vec<Arc<str>>),
@@ -36,7 +36,7 @@ impl Open<'_> {
     }
 }
 
-/// Whether every value that the test can tell apart can be named: of a tag or a document it may ask
+/// Whether every value that the test can distinguish can be named: of a tag or a document it may ask
 /// for a text, for `*` or for `?*`, and for no other pattern; a reason is asked for by patterns alone.
 pub(crate) fn can_be_completed(test: &Test) -> bool {
     let is_nameable = |it: &Glob| {
@@ -67,8 +67,8 @@ fn another(values: &BTreeSet<String>) -> String {
     values.iter().fold("x".to_owned(), |all, it| all + it)
 }
 
-/// The session and its tags, completed in every way that these tests, each of which is open, can tell
-/// apart, at most 256.
+/// The session and its tags, completed in every way that these tests, each of which is open, can
+/// distinguish, at most 256.
 ///
 /// `None` if there are more, or if a test cannot be completed.
 pub(crate) fn completions<'a>(
@@ -152,7 +152,7 @@ mod tests {
         target::Unknown,
     };
 
-    /// Of a session on a target whose tags AWS does not tell.
+    /// Of a session on a target whose tags AWS does not return.
     fn completions_of(when: &str, status: Option<&str>) -> Option<Vec<(Session, Tags)>> {
         let policy = format!(
             "version: 1\ntag_keys: [a, b, c, d]\nrules: [{{ id: r, when: {when}, forbid: true }}]\n"

@@ -1,4 +1,4 @@
-//! When a policy can change its mind about a session: at few instants, known beforehand.
+//! When the verdict on a session can change: at few instants, which can be computed.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -17,10 +17,10 @@ use super::{
 };
 use crate::alphabet::invisible;
 
-/// The longest policy: eight times what Parameter Store takes.
+/// The longest policy, in bytes: eight times the longest parameter of Parameter Store.
 const MAX_BYTES: usize = 1 << 16;
 
-/// The most errors that are told of at once.
+/// The most errors that are reported at once.
 const MAX_ERRORS: usize = 100;
 
 pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {

@@ -106,7 +106,7 @@ impl FromStr for Hours {
                 "write hours such as `Mon-Fri 08:00-18:30 Europe/Berlin`, not `{text}`"
             ));
         };
-        // The database has an entry for clocks that nobody has set: `Factory`.
+        // The database has an entry for clocks that have not been set: `Factory`.
         let is_zone = |it: &TimeZone| !it.is_unknown() && it.iana_name() != Some("Factory");
         let zone = TimeZone::get(zone).ok().filter(is_zone).ok_or_else(|| {
             format!("`{zone}` is no time zone; write one such as `Europe/Berlin` or `UTC`")

@@ -1,4 +1,4 @@
-//! Warnings: what is legal, and probably not what was meant.
+//! Warnings: what is valid, but probably a mistake.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,14 +12,16 @@ use super::{Assume, Assumed, Condition, Demand, Exemption, Policy, Requirement, 
 pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
     if policy.rules.is_empty() {
-        warnings.push("the policy has no rules, so no session is ever ended".into());
+        warnings.push("the policy has no rules, so no session is ever terminated".into());
     }
     for Exemption { id, when, until, .. } in &policy.exemptions {
         if let Some(until) = until.filter(|it| *it <= now) {
-            warnings.push(format!("the exemption `{id}` ended at {until}: it exempts nobody"));
+            warnings
+                .push(format!("the exemption `{id}` expired at {until}: it exempts no session"));
         } else if when.0.is_empty() {
             let end = until.map_or(String::new(), |it| format!(" before {it}"));
-            warnings.push(format!("the exemption `{id}` is for all: no session is ended{end}"));
+            warnings
+                .push(format!("the exemption `{id}` is for all: no session is terminated{end}"));
         }
     }
     warnings.extend(unsaid(policy));
@@ -50,7 +52,7 @@ fn unsaid(policy: &Policy) -> Vec<String> {
     let mut warn = |asks: bool, what: &str, key: &str, value: &str| {
         if asks {
             warnings.push(format!(
-                "{what}: there, whatever asks for it stays undetermined for ever; write \
+                "{what}: a verdict that depends on it is then undetermined; write \
                  `assume: {{ {key}: {value} }}`, or `assume: {{ {key}: unknown }}` if that is meant"
             ));
         }
@@ -75,7 +77,7 @@ fn unsaid(policy: &Policy) -> Vec<String> {
     );
     warn(
         *reason == Assumed::Unsaid && tests().any(|it| matches!(it, Test::Reason(_))),
-        "the policy asks for the reason, and AWS returns none of who gave none",
+        "the policy asks for the reason, and AWS returns none if the user gave none",
         "reason",
         "none",
     );
@@ -167,11 +169,11 @@ mod tests {
         check(&with("when: all"), &["`e` is for all"]);
         check(
             &with("when: all, until: 2027-01-01T00:00:00Z"),
-            &["no session is ended before 2027"],
+            &["no session is terminated before 2027"],
         );
         check(
             &with("when: {owner: root}, until: 2026-03-02T12:00:00Z"),
-            &["`e` ended at 2026-03-02"],
+            &["`e` expired at 2026-03-02"],
         );
         check(&with("when: {owner: root}, until: 2026-03-02T12:00:01Z"), &[]);
         for (when, expected, key, value) in [

@@ -173,7 +173,7 @@ fn assumed_access_type() -> Value {
 }
 
 fn paused() -> Value {
-    let description = "Whether everybody is held, whatever the mode.";
+    let description = "Whether every violator is deferred, whatever the mode.";
     json!({"description": description, "type": "boolean", "default": false})
 }
 
@@ -190,15 +190,15 @@ fn description() -> Value {
 }
 
 fn when() -> Value {
-    condition("What it is about: `all`, or conditions that must all hold.")
+    condition("Which sessions are in scope: `all`, or conditions that must all hold.")
 }
 
 fn unless() -> Value {
-    condition("What it is not about all the same: `all`, or conditions that must all hold.")
+    condition("Which of these are not in scope: `all`, or conditions that must all hold.")
 }
 
-/// `all`, or an object: told apart by their types, not by `anyOf`, so that editors name a key that is
-/// misspelt. Each keyword is about one of the types.
+/// `all`, or an object: distinguished by their types, not by `anyOf`, so that editors name a key that
+/// is misspelt. Each keyword is about one of the types.
 fn condition(description: &str) -> Value {
     let forms: [Form; _] = [owner, target, target_tags, document, status, access_type, reason];
     let mut schema = some_of(description, CONDITIONS, forms);
@@ -212,16 +212,16 @@ fn condition(description: &str) -> Value {
 
 fn require() -> Value {
     let forms: [Form; _] = [max_age, owner, target_tags, document, access_type, reason, hours];
-    some_of("What a session must fulfil, if the rule is about it.", REQUIREMENTS, forms)
+    some_of("What a session in scope must fulfil.", REQUIREMENTS, forms)
 }
 
 fn forbid() -> Value {
-    json!({"description": "There must be no such session.", "const": true})
+    json!({"description": "A session in scope is a violation.", "const": true})
 }
 
 fn until() -> Value {
     json!({
-        "description": "From this instant on the exemption exempts nobody.",
+        "description": "From this instant on the exemption no longer applies.",
         "type": "string",
         "format": "date-time",
         "pattern": whole(&format!(
@@ -232,12 +232,17 @@ fn until() -> Value {
 
 fn max_terminations() -> Value {
     let default = Limits::default().max_terminations;
-    count("Terminations per sweep; the rest is held until its turn.", 1, MAX_COUNT, default)
+    count(
+        "Terminations per sweep; other violators are deferred to later sweeps.",
+        1,
+        MAX_COUNT,
+        default,
+    )
 }
 
 fn circuit_breaker() -> Value {
     object(
-        "The circuit breaker: holds everybody when too many sessions violate.",
+        "The circuit breaker: defers every violator if too many sessions violate the policy.",
         CIRCUIT_BREAKER,
         [max_percent, min_violations],
         &[],
