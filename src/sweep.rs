@@ -149,7 +149,8 @@ pub async fn survey_by(
     let calls_before = ssm.n_calls();
     // A listing that took longer would leave no time to terminate and to verify.
     let time_to_list = budget.first_of(3);
-    let census = list_those(ssm, State::Active, time_to_list, memory - memory / 8, |_| true).await;
+    let census =
+        list_those(ssm, State::Active, time_to_list, memory - to_verify(memory), |_| true).await;
     let n_pages = u32::try_from(census.pages.len()).unwrap_or(u32::MAX);
     let listed_for = began.elapsed().max(ssm.time_for(n_pages));
     check_clock(ssm, &census, now, read_at, time_to_list).await?;
@@ -226,6 +227,11 @@ pub async fn carry_out(order: SweepContext<'_>, survey: PlannedSweep) -> SweepRe
     SweepResult { findings, report }
 }
 
+/// What each verification may take of the memory for sessions, in bytes: the listing has the rest.
+fn to_verify(memory: usize) -> usize {
+    memory / 8
+}
+
 /// What is left to act in, when verification will need as long as the listing did.
 fn acting_time(order: SweepContext<'_>, listed_for: Duration) -> Budget {
     let SweepContext { mode, budget, .. } = order;
@@ -293,7 +299,7 @@ async fn settle(
         }
         Mode::Enforce => {
             let (tried, untried) = act(ssm, to_end, concurrency, acting).await;
-            settled.extend(verify(ssm, tried, not_evaluated, budget, memory / 8).await);
+            settled.extend(verify(ssm, tried, not_evaluated, budget, to_verify(memory)).await);
             settled.extend(untried.into_iter().map(|step| {
                 let hold =
                     if ssm.is_stopped() { DeferReason::Interrupted } else { DeferReason::Deadline };

@@ -279,24 +279,16 @@ impl Rule {
         };
         Truth::all([in_scope, !fulfilled])
     }
-}
 
-impl Rule {
     /// What of a rule that may be violated is still open: the rest of it is known.
     pub(crate) fn open_part(&self, now: Timestamp, subject: Subject<'_>) -> Self {
         let unless = self.unless.as_ref();
         let unless = unless.filter(|it| it.holds(subject) == Truth::Unknown);
-        let demand = match &self.demand {
-            Demand::Forbid => Demand::Forbid,
-            Demand::Require(all) => {
-                let truth = |it: &Requirement| it.is_fulfilled(now, subject);
-                if all.iter().any(|it| truth(it) == Truth::False) {
-                    Demand::Forbid
-                } else {
-                    let open = all.iter().filter(|it| truth(it) == Truth::Unknown);
-                    Demand::Require(open.cloned().collect())
-                }
-            }
+        let demand = if self.demand.is_unmet(now, subject) {
+            Demand::Forbid
+        } else {
+            let is_open = |it: &&Requirement| it.is_fulfilled(now, subject) == Truth::Unknown;
+            Demand::Require(self.demand.requirements().iter().filter(is_open).cloned().collect())
         };
         Self {
             id: Arc::clone(&self.id),
@@ -313,28 +305,41 @@ impl Rule {
         now: Timestamp,
         subject: Subject<'_>,
     ) -> impl Iterator<Item = &Test> {
-        let required = match &self.demand {
-            Demand::Require(all) => {
-                let is_unmet = |it: &Requirement| it.is_fulfilled(now, subject) == Truth::False;
-                if all.iter().any(is_unmet) { &[] } else { all.as_slice() }
-            }
-            Demand::Forbid => &[],
-        };
-        let required = required.iter().filter_map(Requirement::test);
-        let conditions = [Some(&self.when), self.unless.as_ref()].into_iter().flatten();
-        let tests = conditions.flat_map(|it| &it.0).chain(required);
+        let is_unmet = self.demand.is_unmet(now, subject);
+        let required = if is_unmet { &[] } else { self.demand.requirements() };
+        let tests = self.conditions().chain(required.iter().filter_map(Requirement::test));
         tests.filter(move |it| it.holds(subject) == Truth::Unknown)
     }
 
     /// Its tests of a session: all but age and hours.
     pub(crate) fn tests(&self) -> impl Iterator<Item = &Test> {
-        let required = match &self.demand {
-            Demand::Forbid => &[],
-            Demand::Require(all) => all.as_slice(),
-        };
-        let required = required.iter().filter_map(Requirement::test);
-        let conditions = [Some(&self.when), self.unless.as_ref()].into_iter().flatten();
-        conditions.flat_map(|it| &it.0).chain(required)
+        let required = self.demand.requirements().iter();
+        self.conditions().chain(required.filter_map(Requirement::test))
+    }
+
+    /// The tests of `when` and `unless`.
+    fn conditions(&self) -> impl Iterator<Item = &Test> {
+        [Some(&self.when), self.unless.as_ref()].into_iter().flatten().flat_map(|it| &it.0)
+    }
+}
+
+impl Demand {
+    /// What is required; nothing that could be, if there must be no such session.
+    fn requirements(&self) -> &[Requirement] {
+        match self {
+            Self::Forbid => &[],
+            Self::Require(all) => all,
+        }
+    }
+
+    /// Whether it is known not to be fulfilled, whatever else turns out.
+    fn is_unmet(&self, now: Timestamp, subject: Subject<'_>) -> bool {
+        match self {
+            Self::Forbid => true,
+            Self::Require(all) => {
+                all.iter().any(|it| it.is_fulfilled(now, subject) == Truth::False)
+            }
+        }
     }
 }
 

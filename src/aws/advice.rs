@@ -12,12 +12,12 @@ use aws_sdk_ssm::{
 
 use super::{
     bounded::{MAX_BYTES, is_too_long},
-    call::Operation,
     error::{is_unintelligible, sources},
 };
 
-/// What AWS, or the transport, said, and what to do about it: in one line.
-pub(super) fn detail<E>(operation: &Operation, err: &SdkError<E, HttpResponse>) -> String
+/// What AWS, or the transport, said of a call that this action allows, and what to do about it: in one
+/// line.
+pub(super) fn detail<E>(action: &str, err: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -31,7 +31,7 @@ where
                 (Some(code), message) => format!("{code}: {message}"),
                 (None, _) => format!("HTTP status {status}"),
             };
-            (said, remediation(code.unwrap_or_default(), message, operation.action))
+            (said, remediation(code.unwrap_or_default(), message, action))
         }
         None if is_without_credentials(err) => {
             let advice = "give the function a role, or this machine credentials";

@@ -40,7 +40,7 @@ const FIRST_RETRY_AFTER: Duration = Duration::from_millis(100);
 pub(super) struct Operation {
     name: &'static str,
     /// The IAM action that allows it.
-    pub(super) action: &'static str,
+    action: &'static str,
     pub(super) pacer: Pacer,
     n_calls: AtomicU64,
 }
@@ -91,7 +91,7 @@ impl Operation {
                     return Ok((answer, date.map(|date| ServiceTime { date, at })));
                 }
                 Ok((Ok(_nothing), _)) => (CallErrorKind::Unavailable, NOT_WHOLE.to_owned()),
-                Ok((Err(err), _)) => (kind(&err), detail(self, &err)),
+                Ok((Err(err), _)) => (kind(&err), detail(self.action, &err)),
                 Err(_elapsed) => {
                     let waited = started_at.elapsed().as_secs_f64();
                     (CallErrorKind::Unavailable, format!("no answer within {waited:.1} s"))

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Demand, Policy, Requirement};
+use super::{Policy, Requirement};
 use crate::session::Session;
 
 impl Policy {
@@ -38,10 +38,7 @@ impl Policy {
     }
 
     fn requirements(&self) -> impl Iterator<Item = &Requirement> {
-        self.rules.iter().flat_map(|it| match &it.demand {
-            Demand::Forbid => &[],
-            Demand::Require(all) => all.as_slice(),
-        })
+        self.rules.iter().flat_map(|it| it.demand.requirements())
     }
 }
 
