@@ -1,4 +1,4 @@
-//! `reapctl backtest`: whom a policy would have ended, and when.
+//! `reapctl backtest`: which sessions a policy would have terminated, and when.
 
 mod page;
 mod result;
@@ -41,11 +41,12 @@ use crate::{
     warn,
 };
 
-/// Evaluate the sessions of the last 30 days: whom would the policy have ended, when, by which rule?
+/// Evaluate the sessions of the last 30 days: which would the policy have
+/// terminated, when, and by which rule?
 ///
 /// Every session of the history, and every active one, is evaluated at each sweep of its life. Limits
-/// and the circuit breaker are left out. Tags are those of today, and nobody knows a past status: what
-/// depends on it is undetermined.
+/// and the circuit breaker are left out. Tags are those of today, and a past status is not known:
+/// what depends on it is undetermined.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  reapctl backtest policy.yaml\n  reapctl backtest new.yaml --against old.yaml --html changes.html"
@@ -251,8 +252,14 @@ impl Backtest {
             println!("Nothing changes.");
             return;
         }
-        let mut table =
-            fitting_table(&["CHANGE", "OWNER", "TARGET", "STARTED", "WOULD END", "SESSION"]);
+        let mut table = fitting_table(&[
+            "CHANGE",
+            "OWNER",
+            "TARGET",
+            "STARTED",
+            "WOULD BE TERMINATED",
+            "SESSION",
+        ]);
         for (what, it) in changes {
             let end = it.would_end_at.map_or("-".into(), minute);
             table.add_row([

@@ -10,7 +10,7 @@ use crate::{
     table::{age, minute},
 };
 
-/// The most sessions that the timeline shows: those that would have been ended come first.
+/// The most sessions that the timeline shows: those that would have been terminated come first.
 const MAX_ROWS: usize = 400;
 
 /// The timeline's width, in its own units.
@@ -41,8 +41,8 @@ svg text { fill: var(--soft); font-size: 12px; } .alive { fill: var(--alive); } 
 
 pub(crate) fn page(new: &Backtest, old: Option<&Backtest>) -> String {
     let mut body = format!("<h1>Backtest</h1>\n<p>{}</p>\n", text(&new.summary()));
-    body += "<p class=\"soft\">Limits and the circuit breaker are left out. Tags are those of today; nobody \
-             knows a past status.</p>\n<div class=\"sums\">\n";
+    body += "<p class=\"soft\">Limits and the circuit breaker are left out. Tags are those of today; a past \
+             status is not known.</p>\n<div class=\"sums\">\n";
     for (name, sums) in [("Rule", new.by_rule()), ("Owner", new.by_owner()), ("Day", new.by_day())]
     {
         body += &sums_table(name, sums);
@@ -109,7 +109,7 @@ fn changes(new: &Backtest, old: &Backtest) -> String {
     )
 }
 
-/// Each session a bar, from its start to its end, and where it would have been ended.
+/// Each session a bar, from its start to its end, and where it would have been terminated.
 fn timeline(test: &Backtest) -> String {
     let mut shown: Vec<&Fate> = test.fates.iter().collect();
     shown.sort_by_key(|it| (it.would_end_at.is_none(), !it.is_open(), it.started_at));
@@ -134,9 +134,9 @@ fn timeline(test: &Backtest) -> String {
     let svg = svg.concat();
     let key = [
         ("alive", "lived"),
-        ("end", "would have been ended"),
+        ("end", "would have been terminated"),
         ("cut", "time after that"),
-        ("open", "nobody knows"),
+        ("open", "undetermined"),
     ];
     let key = key.map(|(class, what)| {
         format!("<span><i style=\"background: var(--{class})\"></i>{what}</span>")
@@ -152,9 +152,9 @@ fn timeline(test: &Backtest) -> String {
 fn note(left_out: &[&Fate]) -> String {
     let n = |is_it: fn(&Fate) -> bool| left_out.iter().filter(|it| is_it(it)).count();
     let kinds = [
-        (n(|it| it.would_end_at.is_some()), "that would have been ended"),
-        (n(Fate::is_open), "of which nobody knows"),
-        (n(|it| it.would_end_at.is_none() && !it.is_open()), "that would have lived"),
+        (n(|it| it.would_end_at.is_some()), "that would have been terminated"),
+        (n(Fate::is_open), "with an undetermined verdict"),
+        (n(|it| it.would_end_at.is_none() && !it.is_open()), "that would not have been terminated"),
     ];
     let kinds = kinds.into_iter().filter(|(n, _)| 0 < *n);
     let kinds: Vec<_> = kinds.map(|(n, what)| format!("{} {what}", sessions(n))).collect();
@@ -183,13 +183,13 @@ fn bar(test: &Backtest, fate: &Fate, y: usize) -> String {
     };
     let what = match (fate.would_end_at, fate.unknown) {
         (Some(at), None) => {
-            format!("would have been ended at {} by {}", minute(at), fate.rules.join(", "))
+            format!("would have been terminated at {} by {}", minute(at), fate.rules.join(", "))
         }
         (Some(at), Some(_)) => {
-            format!("would have been ended at {} by {}", minute(at), fate.rules.join(" or "))
+            format!("would have been terminated at {} by {}", minute(at), fate.rules.join(" or "))
         }
-        (None, Some(_)) => format!("nobody knows: {}", fate.rules.join(", ")),
-        (None, None) => "would have lived".into(),
+        (None, Some(_)) => format!("undetermined: {}", fate.rules.join(", ")),
+        (None, None) => "would not have been terminated".into(),
     };
     let title = format!(
         "{} on {}, from {}: {what}",

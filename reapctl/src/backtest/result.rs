@@ -16,14 +16,14 @@ pub(crate) struct Fate {
     pub(crate) target: Arc<str>,
     pub(crate) started_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
-    /// The first sweep that would have ended it.
+    /// The first sweep that would have terminated it.
     pub(crate) would_end_at: Option<Timestamp>,
-    /// Those that would have ended it, the leading one first; or those of which nobody knows which
+    /// Those that would have terminated it, the leading one first; or those of which it is uncertain which
     /// would have, if `unknown` is there.
     pub(crate) rules: Box<[Arc<str>]>,
     /// The session time that would not have been, in minutes.
     pub(crate) minutes: i64,
-    /// What it depended on whether a sweep would have ended it, or by which rule.
+    /// What it depended on whether a sweep would have terminated it, or by which rule.
     pub(crate) unknown: Option<Unknown>,
 }
 
@@ -36,12 +36,12 @@ pub(crate) struct Backtest {
 }
 
 impl Fate {
-    /// Whether nobody knows if a sweep would have ended it.
+    /// Whether it is undetermined if a sweep would have terminated it.
     pub(crate) fn is_open(&self) -> bool {
         self.would_end_at.is_none() && self.unknown.is_some()
     }
 
-    /// The leading rule, or those of which nobody knows which it is.
+    /// The leading rule, or those of which it is uncertain which it is.
     fn rule(&self) -> String {
         match self.unknown {
             Some(_) => self.rules.join(" or "),
@@ -50,7 +50,7 @@ impl Fate {
     }
 }
 
-/// Sessions ended and minutes saved, by whatever the key is.
+/// Sessions terminated and minutes saved, by whatever the key is.
 pub(crate) type Sums = BTreeMap<String, (usize, i64)>;
 
 impl Backtest {
@@ -88,14 +88,14 @@ impl Backtest {
         let minutes: i64 = self.ended().map(|it| it.minutes).sum();
         let unknown = self.fates.iter().filter(|it| it.is_open()).count();
         let mut sentences = vec![format!(
-            "{} sessions from {} to {}: {n} would have been ended, {} of session time.",
+            "{} sessions from {} to {}: {n} would have been terminated, {} of session time.",
             self.fates.len(),
             minute(self.from),
             minute(self.to),
             age(SignedDuration::from_mins(minutes)),
         )];
         if 0 < unknown {
-            sentences.push(format!("Of {unknown} nobody knows."));
+            sentences.push(format!("{unknown} are undetermined."));
         }
         if 0 < self.n_not_evaluated {
             sentences.push(format!("{} could not be evaluated.", self.n_not_evaluated));
@@ -106,10 +106,10 @@ impl Backtest {
     /// Each session of which this policy says another thing than an old one, and what.
     pub(crate) fn changes<'a>(&'a self, old: &'a Self) -> Vec<(&'static str, &'a Fate)> {
         let change = |(new, old): (&'a Fate, &'a Fate)| match (old.would_end_at, new.would_end_at) {
-            (None, Some(_)) => Some(("ended now", new)),
-            (Some(_), None) => Some(("not ended any more", new)),
-            (Some(old), Some(new_at)) if new_at < old => Some(("ended sooner", new)),
-            (Some(old), Some(new_at)) if old < new_at => Some(("ended later", new)),
+            (None, Some(_)) => Some(("terminated now", new)),
+            (Some(_), None) => Some(("not terminated any more", new)),
+            (Some(old), Some(new_at)) if new_at < old => Some(("terminated sooner", new)),
+            (Some(old), Some(new_at)) if old < new_at => Some(("terminated later", new)),
             _ if old.is_open() == new.is_open() => None,
             _ if new.is_open() => Some(("undetermined now", new)),
             _ => Some(("not undetermined any more", new)),

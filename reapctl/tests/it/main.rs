@@ -921,8 +921,8 @@ async fn a_backtest_says_whom_a_policy_would_have_ended_and_when() {
         assert_eq!(total(&json[name]), u64::try_from(n).expect("few"), "{name}");
     }
     let changes = json["changes"].as_array().expect("a list");
-    let sooner = changes.iter().filter(|it| it["change"] == "ended sooner").count();
-    assert_eq!(sooner, 3, "those that nobody ended for a week: {changes:?}");
+    let sooner = changes.iter().filter(|it| it["change"] == "terminated sooner").count();
+    assert_eq!(sooner, 3, "those that were not terminated for a week: {changes:?}");
 
     let output = account.reapctl(&backtest).await;
     assert!(output.stdout.starts_with("28 sessions from "), "{}", output.stdout);
@@ -965,7 +965,10 @@ async fn a_backtest_blames_no_rule_of_which_nobody_knows_whether_it_is_violated(
     assert!(html.contains(" by a or b</title>"), "{html}");
     let text = account.reapctl(&backtest).await.stdout;
     assert!(text.contains("a or b"), "{text}");
-    assert!(text.contains(": 1 would have been ended") && !text.contains("nobody"), "{text}");
+    assert!(
+        text.contains(": 1 would have been terminated") && !text.contains("undetermined"),
+        "{text}"
+    );
     let output = account.reapctl(&["backtest", policy, "--against", policy]).await;
     assert!(output.stdout.ends_with("Nothing changes.\n"), "{}", output.stdout);
 }
@@ -986,8 +989,8 @@ async fn a_timeline_says_of_which_kinds_it_leaves_out_sessions() {
     let output = account.reapctl(&["backtest", policy, "--html", page]).await;
     assert_eq!(output.status, Some(0), "{}", output.stderr);
     let html = fs::read_to_string(page).expect("a page");
-    let note = "<p class=\"soft\">Not shown: 2 sessions that would have been ended, \
-                1 session of which nobody knows, 2 sessions that would have lived.</p>";
+    let note = "<p class=\"soft\">Not shown: 2 sessions that would have been terminated, \
+                1 session with an undetermined verdict, 2 sessions that would not have been terminated.</p>";
     assert!(html.contains(note), "{:?}", html.lines().find(|it| it.contains("shown")));
 }
 
