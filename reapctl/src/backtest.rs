@@ -10,16 +10,17 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use comfy_table::Table;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
     duration,
     evaluate::{Verdict, evaluate},
     pattern::short_owner,
     policy::Policy,
+    printable::printable_json,
     session::{Reading, Session, State},
     target::{Tags, Unknown},
 };
+use reaper_render::table::{Table, age, cell, fitting_table, minute};
 use serde_json::json;
 use session_reaper::{
     sweep::clock::check_clock,
@@ -29,16 +30,12 @@ use session_reaper::{
 use tokio::time::Instant;
 
 use crate::{
-    Output,
     aws::{Aws, Connection, budget},
     backtest::result::{Backtest, Fate, Sums},
+    clock::now,
     file::File,
-    now,
-    printable::printable_json,
     progress::{counted, with_progress},
-    stdio::println,
-    table::{age, cell, fitting_table, minute},
-    warn,
+    stdio::{Output, println, warn},
 };
 
 /// Evaluate the sessions of the last 30 days: which would the policy have

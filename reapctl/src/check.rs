@@ -2,15 +2,17 @@
 
 use std::process::ExitCode;
 
-use reaper_core::policy::Policy;
+use reaper_core::{
+    policy::Policy,
+    printable::{printable, printable_json},
+};
 use serde_json::json;
 
 use crate::{
-    INVALID, Output,
+    clock::now,
+    exit::INVALID,
     file::File,
-    now,
-    printable::{printable, printable_json},
-    stdio::{print, println},
+    stdio::{Output, print, println},
 };
 
 /// Check a policy: every error with its place, and warnings of what is probably not meant.

@@ -14,9 +14,10 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
+use reaper_core::printable::printable;
 use session_reaper::aws::ATTEMPT;
 
-use crate::{printable::printable, stdio::eprintln};
+use crate::stdio::eprintln;
 
 /// The same client, each call of which is shown.
 pub(crate) fn shown(client: SharedHttpClient) -> SharedHttpClient {

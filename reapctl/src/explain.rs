@@ -12,10 +12,12 @@ use reaper_core::{
     evaluate::{Verdict, evaluate},
     pattern::short_owner,
     policy::{Condition, Demand, Exemption, Policy, Requirement, Rule, Subject, Test},
+    printable::{mend_halves, printable, printable_json},
     session::{Reading, Record, Session, State},
     target::{Tags, Unknown},
     truth::Truth,
 };
+use reaper_render::table::{cell, table};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use session_reaper::{
@@ -27,14 +29,10 @@ use session_reaper::{
 use tokio::time::Instant;
 
 use crate::{
-    Output,
     aws::{Connection, budget},
+    clock::now,
     file::{File, Invalid},
-    now,
-    printable::{mend_halves, printable, printable_json},
-    stdio::println,
-    table::{cell, table},
-    warn,
+    stdio::{Output, println, warn},
 };
 
 /// Explain a verdict: every rule and exemption, what each condition saw, and which one decided.

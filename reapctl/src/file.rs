@@ -3,9 +3,13 @@
 use std::{fmt, fs, io::Read};
 
 use anyhow::{Context, bail};
-use reaper_core::policy::{Policy, PolicyError};
+use reaper_core::{
+    policy::{Policy, PolicyError},
+    printable::printable,
+};
+use reaper_render::diagnostic::render;
 
-use crate::{diagnostic::render, printable::printable, stdio::eprint};
+use crate::stdio::eprint;
 
 /// A text, and where it is from.
 pub(crate) struct File {

@@ -3,23 +3,24 @@
 use std::{io::IsTerminal, str::FromStr};
 
 use anyhow::{Context, bail};
-use comfy_table::{Cell, Table};
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
     pattern::{Glob, OwnerPattern, short_owner},
     plan::Step,
+    printable::{printable, printable_json},
     report::{OutcomeRecord, Report, Row},
     session::Record,
+};
+use reaper_render::{
+    spreadsheet::to_csv,
+    table::{Cell, Table, age, cell, coloured, fitting_table, terminal_width},
 };
 use serde_json::{Value, json};
 
 use crate::{
     explain::name,
     file::Invalid,
-    printable::{printable, printable_json},
-    spreadsheet::to_csv,
     stdio::{print, println},
-    table::{age, cell, coloured, fitting_table, terminal_width},
 };
 
 /// Which sessions to show, and how. It is of no effect on whom a sweep ends.

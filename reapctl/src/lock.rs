@@ -20,6 +20,7 @@ use reaper_core::{
     pattern::{OwnerPattern, short_owner},
     plan::Step,
     policy::{Condition, Demand, Limits, Policy, Rule, Test},
+    printable::printable,
     report::{Failure, Mode},
     session::Record,
     target::Unknown,
@@ -36,19 +37,17 @@ use tokio::time::{Duration, Instant, sleep};
 use tracing::{Instrument, info_span, level_filters::LevelFilter};
 
 use crate::{
-    VIOLATED,
     aws::{Aws, Connection},
+    clock::now,
+    exit::{INTERRUPTED, VIOLATED},
     lines::{done, fitting, planned, rows, to_table},
     lock::revocation::revocations,
-    now,
-    printable::printable,
     progress::with_progress,
-    stdio::{eprintln, println},
+    stdio::{eprintln, println, warn},
     sweep::{
-        INTERRUPTED, Loaded, PolicyAt, add_tag_problem, check_confirmable, confirmed, end_only,
-        interruptible, sessions, to_end,
+        Loaded, PolicyAt, add_tag_problem, check_confirmable, confirmed, end_only, interruptible,
+        sessions, to_end,
     },
-    warn,
 };
 
 /// End every session of these owners, and go on until none is left.

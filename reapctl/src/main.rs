@@ -4,10 +4,11 @@ mod aws;
 mod backtest;
 mod case;
 mod check;
+mod clock;
 mod debug;
 mod demo;
-mod diagnostic;
 mod emulate;
+mod exit;
 mod explain;
 mod file;
 mod http;
@@ -16,10 +17,8 @@ mod lock;
 mod plan;
 mod progress;
 mod schema;
-mod spreadsheet;
 mod stdio;
 mod sweep;
-mod table;
 mod test;
 
 use std::{
@@ -30,20 +29,9 @@ use std::{
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use jiff::Timestamp;
-use reaper_core::printable;
+use reaper_core::printable::{printable, printable_json, printable_lines};
 
-use crate::{
-    file::Invalid,
-    printable::{printable, printable_json, printable_lines},
-    stdio::eprintln,
-};
-
-/// The exit status for a policy or another input that is not valid, as for wrong use.
-const INVALID: u8 = 2;
-
-/// The exit status if a session violates the policy, and lives, or may do so.
-const VIOLATED: u8 = 3;
+use crate::{exit::INVALID, file::Invalid, stdio::eprintln};
 
 /// Keeps AWS Session Manager sessions within policy.
 #[derive(Parser)]
@@ -51,16 +39,6 @@ const VIOLATED: u8 = 3;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-}
-
-/// How to print a result.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Output {
-    /// For machines
-    Json,
-    /// For people
-    #[value(alias = "table")]
-    Text,
 }
 
 #[derive(Subcommand)]
@@ -150,16 +128,3 @@ fn man(folder: &Path) -> anyhow::Result<()> {
 /// What the commands that take their words as the AWS CLI does use of this program.
 const AWSCLI_HOST: awscli::Host =
     awscli::Host { http_client: http::client, printable, printable_json };
-
-/// Tells of what is not as it should be, though the command goes on.
-fn warn(warnings: impl IntoIterator<Item = impl AsRef<str>>) {
-    for warning in warnings {
-        eprintln!("warning: {}", printable(warning.as_ref()));
-    }
-}
-
-/// The clock: read once a command.
-#[expect(clippy::disallowed_methods, reason = "the one place of the command line that reads it")]
-fn now() -> Timestamp {
-    Timestamp::now()
-}

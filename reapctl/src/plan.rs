@@ -6,8 +6,8 @@ use reaper_core::report::Mode;
 use session_reaper::sweep::{SweepResult, carry_out};
 
 use crate::{
-    VIOLATED,
     aws::Connection,
+    exit::VIOLATED,
     lines::{Shown, planned, rows},
     sweep::{PolicyAt, look},
 };

@@ -6,6 +6,18 @@ use std::{
     sync::OnceLock,
 };
 
+use reaper_core::printable::printable;
+
+/// How to print a result.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For machines
+    Json,
+    /// For people
+    #[value(alias = "table")]
+    Text,
+}
+
 /// Why standard output could not be written, when that was tried in vain for the first time.
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
@@ -21,6 +33,13 @@ pub(crate) fn out(text: fmt::Arguments<'_>) {
 /// Writes to standard error, if that can be.
 pub(crate) fn err(text: fmt::Arguments<'_>) {
     drop(anstream::stderr().lock().write_fmt(text));
+}
+
+/// Writes warnings to standard error, one a line.
+pub(crate) fn warn(warnings: impl IntoIterator<Item = impl AsRef<str>>) {
+    for warning in warnings {
+        err(format_args!("warning: {}\n", printable(warning.as_ref())));
+    }
 }
 
 /// Why standard output is not complete, if it is not.

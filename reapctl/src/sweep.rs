@@ -25,18 +25,14 @@ use session_reaper::{
 use tokio::{signal::ctrl_c, task::spawn_blocking};
 
 use crate::{
-    VIOLATED,
     aws::{Aws, Connection, budget},
+    clock::now,
+    exit::{INTERRUPTED, VIOLATED},
     file::{File, Invalid},
     lines::{Output, Shown, done, fitting, planned, rows, to_table},
-    now,
     progress::with_progress,
-    stdio::{eprint, eprintln, println},
-    warn,
+    stdio::{eprint, eprintln, println, warn},
 };
-
-/// The exit status of what Ctrl-C has ended.
-pub(crate) const INTERRUPTED: i32 = 130;
 
 /// Evaluate the active sessions, and end those that violate the policy.
 ///

@@ -4,12 +4,12 @@ use std::{fs, process::ExitCode};
 
 use anyhow::{Context, bail};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use reaper_core::printable::printable;
 
 use crate::{
     case::Cases,
     explain::{Explanation, described},
     file::{File, Invalid},
-    printable::printable,
     stdio::println,
 };
 

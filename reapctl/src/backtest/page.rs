@@ -1,13 +1,12 @@
 //! The page of `reapctl backtest`: one file that needs nothing else.
 
 use jiff::{SignedDuration, Timestamp};
-use reaper_core::pattern::short_owner;
+use reaper_core::{pattern::short_owner, printable::printable};
+use reaper_render::table::{age, minute};
 
 use crate::{
     backtest::result::{Backtest, Fate, Sums},
-    printable::printable,
     sweep::sessions,
-    table::{age, minute},
 };
 
 /// The most sessions that the timeline shows: those that would have been terminated come first.

@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use reaper_core::{pattern::short_owner, target::Unknown};
+use reaper_render::table::{age, minute};
 use serde::Serialize;
-
-use crate::table::{age, minute};
 
 /// What would have become of a session.
 #[derive(Clone, Serialize)]

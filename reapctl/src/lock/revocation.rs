@@ -6,10 +6,9 @@ use jiff::Timestamp;
 use reaper_core::{
     pattern::{OwnerPattern, short_owner},
     policy::sha256,
+    printable::{printable, printable_json},
 };
 use serde_json::{Value, json};
-
-use crate::printable::{printable, printable_json};
 
 /// The commands for these patterns, and what cannot be printed: IAM takes names only, so a pattern
 /// stands for the owners that were seen, given by their ARNs.

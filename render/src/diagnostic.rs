@@ -3,12 +3,14 @@
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use reaper_core::policy::PolicyError;
+use reaper_core::{
+    policy::PolicyError,
+    printable::{is_unsafe, printable_lines},
+};
 
-use crate::printable::{is_unsafe, printable_lines};
-
-/// The error, the line that it is about, and its place underlined.
-pub(crate) fn render(name: &str, policy: &str, error: &PolicyError) -> String {
+/// The error, the line that it is about, and its place underlined; coloured.
+#[must_use]
+pub fn render(name: &str, policy: &str, error: &PolicyError) -> String {
     let message = printable_lines(&error.message);
     let title = Level::ERROR.primary_title(&message);
     let text = shown(policy);

@@ -1,14 +1,20 @@
 //! CSV that a spreadsheet may open: nothing that anybody typed becomes a formula.
 
+use std::io;
+
 /// The records as CSV.
-pub(crate) fn to_csv<const N: usize>(
+///
+/// # Errors
+/// Those of the writer; none is known that memory can cause.
+pub fn to_csv<const N: usize>(
     records: impl IntoIterator<Item = [String; N]>,
-) -> anyhow::Result<String> {
+) -> io::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for record in records {
         writer.write_record(record.map(inert))?;
     }
-    Ok(String::from_utf8(writer.into_inner()?)?)
+    let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
+    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
 /// A text that no spreadsheet takes for a formula, nor what is behind a character at which it may split

@@ -1,14 +1,15 @@
 //! Tables for people: coloured on a terminal, plain in a pipe, and never a control character.
 
 use anstream::{AutoStream, ColorChoice};
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+pub use comfy_table::{Cell, Table};
+use comfy_table::{Color, ContentArrangement, presets};
 use jiff::{SignedDuration, Timestamp};
+use reaper_core::printable::printable;
 use terminal_size::{Width, terminal_size_of};
 
-use crate::printable::printable;
-
 /// A table with this header.
-pub(crate) fn table(header: &[&str]) -> Table {
+#[must_use]
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().map(|it| cell(it)));
     match AutoStream::choice(&std::io::stdout()) {
@@ -21,7 +22,8 @@ pub(crate) fn table(header: &[&str]) -> Table {
 }
 
 /// A table with this header, whose cells are broken into lines where the terminal is too narrow.
-pub(crate) fn fitting_table(header: &[&str]) -> Table {
+#[must_use]
+pub fn fitting_table(header: &[&str]) -> Table {
     let mut table = table(header);
     if let Some(width) = terminal_width() {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
@@ -30,17 +32,20 @@ pub(crate) fn fitting_table(header: &[&str]) -> Table {
 }
 
 /// Characters in a line of the terminal; `None` if there is none, as in a pipe.
-pub(crate) fn terminal_width() -> Option<u16> {
+#[must_use]
+pub fn terminal_width() -> Option<u16> {
     terminal_size_of(std::io::stdout()).map(|(Width(width), _)| width)
 }
 
 /// A cell with a text that anybody may have written.
-pub(crate) fn cell(text: &str) -> Cell {
+#[must_use]
+pub fn cell(text: &str) -> Cell {
     Cell::new(printable(text))
 }
 
 /// A cell in the colour of the verdict or the outcome that it begins with.
-pub(crate) fn coloured(text: &str) -> Cell {
+#[must_use]
+pub fn coloured(text: &str) -> Cell {
     let colour = match text.split(' ').next().unwrap_or_default() {
         "compliant" | "already_gone" | "terminated" => Color::Green,
         "exempt" => Color::Cyan,
@@ -54,7 +59,8 @@ pub(crate) fn coloured(text: &str) -> Cell {
 }
 
 /// An age in its two largest units, such as `3w 1d` or `25m`.
-pub(crate) fn age(age: SignedDuration) -> String {
+#[must_use]
+pub fn age(age: SignedDuration) -> String {
     let seconds = age.as_secs();
     let units = [(604_800, "w"), (86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     let mut rest = seconds.max(0);
@@ -72,7 +78,8 @@ pub(crate) fn age(age: SignedDuration) -> String {
 }
 
 /// An instant to the minute.
-pub(crate) fn minute(at: Timestamp) -> String {
+#[must_use]
+pub fn minute(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%MZ").to_string()
 }
 
