@@ -4,7 +4,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use session_reaper::{
     lambda::config,
     lambda::handler::{App, handle},
-    sinks::log,
+    sinks::log::Log,
 };
 
 // Without this build setting, every cold start would take tens of milliseconds longer, unnoticed.
@@ -16,7 +16,8 @@ const _: () = assert!(
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let variables = config::environment();
-    log::init(config::log_settings(&variables));
+    let log = &Log::new(config::log_settings(&variables), std::io::stdout()).with_other_crates();
     let app = &App::new(&variables).await;
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<_>| handle(app, event).await)).await
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<_>| handle(app, log, event).await))
+        .await
 }

@@ -11,12 +11,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{info, warn};
 
 use crate::{
     Budget,
     aws::{CallError, Ssm},
-    sinks::log::fields,
+    sinks::Sinks,
     sweep::clock::{ClockError, check_clock},
     sweep::list::{Census, ListingProblem, list_those},
     sweep::source::{PolicySource, PolicyUnusable},
@@ -28,7 +27,7 @@ use reaper_core::{
     evaluate::evaluate,
     plan::{Action, DeferReason, Evaluated, Plan, Step, oldest_first, plan},
     policy::{Policy, PolicyIdentity},
-    report::{Coverage, Mode, Outcome, OutcomeRecord, Report, Row, SweepRecord},
+    report::{Coverage, Event, Mode, Outcome, OutcomeRecord, Report, Row, SweepRecord},
     session::{Reading, Record, State},
     target::{Scope, Tags, Unknown},
 };
@@ -43,6 +42,8 @@ pub struct SweepContext<'a> {
     pub ssm: &'a Ssm,
     /// The account and Region, if they are known: without them no tag can be looked up.
     pub scope: Option<&'a Scope>,
+    /// Where its events go.
+    pub sinks: &'a Sinks,
     /// Where the policy is.
     pub policy: &'a PolicySource,
     /// Whether sessions are really terminated.
@@ -118,15 +119,15 @@ pub async fn sweep(order: SweepContext<'_>) -> Result<SweepResult, SweepError> {
 /// # Errors
 /// If there is no policy to evaluate by, or the clock is wrong.
 async fn survey(order: SweepContext<'_>) -> Result<PlannedSweep, SweepError> {
-    let SweepContext { ssm, policy: source, mode, now, budget, .. } = order;
+    let SweepContext { ssm, sinks, policy: source, mode, now, budget, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
-    info!(mode = mode.name(), policy = %source, "sweep started");
+    sinks.emit(&Event::Started { mode, policy: &source.to_string() });
 
     let (policy, identity) = source.load(ssm, budget).await?;
     let warnings = policy.warnings(now);
     for warning in &warnings {
-        warn!(warning, "policy warning");
+        sinks.emit(&Event::PolicyWarning { warning });
     }
     let mut survey = survey_by(order, &policy, identity).await?;
     survey.warnings.splice(..0, warnings);
@@ -144,7 +145,7 @@ pub async fn survey_by(
     policy: &Policy,
     identity: PolicyIdentity,
 ) -> Result<PlannedSweep, ClockError> {
-    let SweepContext { ssm, now, read_at, budget, memory, .. } = order;
+    let SweepContext { ssm, sinks, now, read_at, budget, memory, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     // A listing that took longer would leave no time to terminate and to verify.
@@ -175,10 +176,10 @@ pub async fn survey_by(
     let acting = acting_time(order, listed_for);
     let (tag_problems, late) = evaluate_again(order, acting, policy, &mut evaluated).await;
     if let Some(error) = &late {
-        warn!(error, "tag look-up failed");
+        sinks.emit(&Event::TagLookUpFailed { error });
     }
     let plan = plan(policy, now, evaluated);
-    log_decisions(&plan.steps, &not_evaluated, now);
+    emit_decisions(sinks, &plan.steps, &not_evaluated, now);
     Ok(PlannedSweep {
         plan,
         not_evaluated,
@@ -200,13 +201,13 @@ pub async fn survey_by(
 
 /// The second half: carries the plan out, as far as the mode allows, verifies and reports.
 pub async fn carry_out(order: SweepContext<'_>, survey: PlannedSweep) -> SweepResult {
-    let SweepContext { ssm, scope, mode, now, .. } = order;
+    let SweepContext { ssm, sinks, scope, mode, now, .. } = order;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     let acting = acting_time(order, survey.listed_for);
     let settled = settle(order, acting, &survey.not_evaluated, survey.plan.steps).await;
     for it in settled.iter().filter(|it| it.outcome != Outcome::NoAction) {
-        log_outcome(it, now);
+        sinks.emit(&Event::Done(&Row::of_outcome(it, now)));
     }
 
     let findings = SweepRecord {
@@ -223,7 +224,7 @@ pub async fn carry_out(order: SweepContext<'_>, survey: PlannedSweep) -> SweepRe
         not_evaluated: survey.not_evaluated,
     };
     let report = Report::new(&findings);
-    info!(fields = fields(&report.manifest()), "sweep finished");
+    sinks.emit(&Event::Finished(&report));
     SweepResult { findings, report }
 }
 
@@ -254,13 +255,13 @@ async fn evaluate_again(
     policy: &Policy,
     evaluated: &mut [Evaluated],
 ) -> (Vec<CallError>, Option<String>) {
-    let SweepContext { ssm, scope, now, budget, .. } = order;
+    let SweepContext { ssm, sinks, scope, now, budget, .. } = order;
     let needs_tags = |it: &&Evaluated| it.verdict.unknown() == Some(Unknown::TagsNotLookedUp);
     let undetermined = evaluated.iter().filter(needs_tags);
     let targets: BTreeSet<&str> = undetermined.map(|it| &*it.session.target).collect();
     let (tags, problems) = look_up(ssm, scope, policy, targets, acting.first_of(2)).await;
     for error in &problems {
-        warn!(%error, "tag look-up failed");
+        sinks.emit(&Event::TagLookUpFailed { error: &error.to_string() });
     }
     evaluated.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
     let has_time = !acting.remaining().is_zero();
@@ -286,7 +287,7 @@ async fn settle(
     not_evaluated: &[(Record, &str)],
     mut steps: Vec<Step>,
 ) -> Vec<OutcomeRecord> {
-    let SweepContext { ssm, mode, budget, concurrency, memory, .. } = order;
+    let SweepContext { ssm, sinks, mode, budget, concurrency, memory, .. } = order;
     let unacted =
         |step: Step, outcome| OutcomeRecord { step, outcome, last_status: None, error: None };
     let mut settled = Vec::with_capacity(steps.len());
@@ -299,7 +300,8 @@ async fn settle(
         }
         Mode::Enforce => {
             let (tried, untried) = act(ssm, to_end, concurrency, acting).await;
-            settled.extend(verify(ssm, tried, not_evaluated, budget, to_verify(memory)).await);
+            settled
+                .extend(verify(ssm, sinks, tried, not_evaluated, budget, to_verify(memory)).await);
             settled.extend(untried.into_iter().map(|step| {
                 let hold =
                     if ssm.is_stopped() { DeferReason::Interrupted } else { DeferReason::Deadline };
@@ -316,27 +318,11 @@ async fn settle(
     settled
 }
 
-/// One line for every session, before the first is terminated.
-fn log_decisions(steps: &[Step], not_evaluated: &[(Record, &str)], now: Timestamp) {
-    for step in steps {
-        info!(fields = fields(&Row::of_step(step, now)), "session evaluated");
-    }
-    for (record, why) in not_evaluated {
-        warn!(fields = fields(&Row::of_record(record, now, why)), "session evaluated");
-    }
-}
-
-fn log_outcome(settled: &OutcomeRecord, now: Timestamp) {
-    let fields = fields(&Row::of_settled(settled, now));
-    let message = settled.outcome.message();
-    match settled.outcome {
-        Outcome::Denied | Outcome::Failed | Outcome::Throttled | Outcome::Unconfirmed => {
-            warn!(fields, "{message}");
-        }
-        Outcome::AlreadyGone
-        | Outcome::Deferred
-        | Outcome::NoAction
-        | Outcome::WouldTerminate
-        | Outcome::Terminated => info!(fields, "{message}"),
+/// The decision on every session, before the first is terminated.
+fn emit_decisions(sinks: &Sinks, steps: &[Step], not_evaluated: &[(Record, &str)], now: Timestamp) {
+    let of_steps = steps.iter().map(|it| Row::of_step(it, now));
+    let of_records = not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
+    for row in of_steps.chain(of_records) {
+        sinks.emit(&Event::Decided(&row));
     }
 }

@@ -1,11 +1,14 @@
 //! What the policy says of one session at one instant.
 
 mod completions;
+pub(crate) mod trace;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
+pub use self::trace::{Assessment, Clause, ClauseKind, Item, Key, Part, assess};
 use crate::{
     evaluate::completions::{can_be_completed, completions},
     policy::{Condition, Exemption, Policy, Rule, Subject, Test},
@@ -40,16 +43,60 @@ pub enum Verdict {
     },
 }
 
+/// A verdict without its reasons, or that there is none. In the order in which reports list sessions.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(into = "&str")]
+#[expect(missing_docs, reason = "each is a variant of `Verdict`, and documented there")]
+pub enum VerdictKind {
+    Violation,
+    Undetermined,
+    /// The record lacks what an evaluation needs.
+    #[default]
+    NotEvaluated,
+    Exempt,
+    Compliant,
+}
+
+impl VerdictKind {
+    /// All of them, in their order.
+    pub const ALL: [Self; 5] =
+        [Self::Violation, Self::Undetermined, Self::NotEvaluated, Self::Exempt, Self::Compliant];
+
+    /// The verdict's name, as logs and reports have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Violation => "violation",
+            Self::Undetermined => "undetermined",
+            Self::NotEvaluated => "not_evaluated",
+            Self::Exempt => "exempt",
+            Self::Compliant => "compliant",
+        }
+    }
+}
+
+impl From<VerdictKind> for &str {
+    fn from(kind: VerdictKind) -> Self {
+        kind.name()
+    }
+}
+
 impl Verdict {
+    /// Which verdict it is.
+    #[must_use]
+    pub fn kind(&self) -> VerdictKind {
+        match self {
+            Self::Compliant => VerdictKind::Compliant,
+            Self::Exempt { .. } => VerdictKind::Exempt,
+            Self::Undetermined { .. } => VerdictKind::Undetermined,
+            Self::Violation { .. } => VerdictKind::Violation,
+        }
+    }
+
     /// The verdict's name, as logs and reports have it.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Compliant => "compliant",
-            Self::Exempt { .. } => "exempt",
-            Self::Undetermined { .. } => "undetermined",
-            Self::Violation { .. } => "violation",
-        }
+        self.kind().name()
     }
 
     /// The ids behind the verdict: the rules, or the one exemption.
@@ -142,7 +189,7 @@ fn unknown(
     let mut first = None;
     for test in of_rules.chain(of_exemptions) {
         let unknown = test.unknown(subject);
-        if matches!(test, Test::TargetTags(_)) {
+        if matches!(test, Test::TargetTag(..)) {
             return unknown;
         }
         first = first.max(Some(unknown));

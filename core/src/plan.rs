@@ -3,11 +3,13 @@
 use std::cmp::Ordering;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::{evaluate::Verdict, policy::Policy, session::Session, target::Tags};
 
 /// What the plan does about one session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(into = "&str")]
 pub enum Action {
     /// It is a violator, and it is not terminated by this sweep.
     Defer(DeferReason),
@@ -18,7 +20,8 @@ pub enum Action {
 }
 
 /// Why a violator is not terminated by this sweep.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(into = "&str")]
 pub enum DeferReason {
     /// The circuit breaker has opened: too many violators for so few compliant sessions.
     CircuitBreaker,
@@ -47,16 +50,38 @@ impl Action {
 
     /// Why the session is deferred, if it is.
     #[must_use]
-    pub fn deferred_by(self) -> Option<&'static str> {
+    pub fn deferred_by(self) -> Option<DeferReason> {
         match self {
-            Self::Defer(DeferReason::CircuitBreaker) => Some("circuit_breaker"),
-            Self::Defer(DeferReason::Deadline) => Some("deadline"),
-            Self::Defer(DeferReason::Interrupted) => Some("interrupted"),
-            Self::Defer(DeferReason::Limit) => Some("limit"),
-            Self::Defer(DeferReason::NotConfirmed) => Some("not_confirmed"),
-            Self::Defer(DeferReason::Paused) => Some("paused"),
+            Self::Defer(reason) => Some(reason),
             Self::Leave | Self::Terminate => None,
         }
+    }
+}
+
+impl From<Action> for &str {
+    fn from(action: Action) -> Self {
+        action.name()
+    }
+}
+
+impl DeferReason {
+    /// The reason's name, as logs and reports have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CircuitBreaker => "circuit_breaker",
+            Self::Deadline => "deadline",
+            Self::Interrupted => "interrupted",
+            Self::Limit => "limit",
+            Self::NotConfirmed => "not_confirmed",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+impl From<DeferReason> for &str {
+    fn from(reason: DeferReason) -> Self {
+        reason.name()
     }
 }
 
@@ -219,7 +244,7 @@ mod tests {
             (Action::Defer(DeferReason::NotConfirmed), "defer", Some("not_confirmed")),
             (Action::Defer(DeferReason::Paused), "defer", Some("paused")),
         ] {
-            assert_eq!((action.name(), action.deferred_by()), (name, hold));
+            assert_eq!((action.name(), action.deferred_by().map(DeferReason::name)), (name, hold));
         }
     }
 

@@ -26,6 +26,7 @@ pub use self::{
     schema::schema,
 };
 use crate::{
+    evaluate::trace::{Follow, Item, Key},
     pattern::{Glob, OwnerPattern},
     session::Session,
     target::{Tags, Unknown},
@@ -100,8 +101,8 @@ pub enum Test {
     Status(Vec<&'static str>),
     /// One or more of these match the target.
     Target(Vec<Glob>),
-    /// The target carries each of these keys, with a value that one or more of its globs match.
-    TargetTags(Vec<(String, Vec<Glob>)>),
+    /// The target carries this key, with a value that one or more of these match.
+    TargetTag(String, Vec<Glob>),
 }
 
 /// What a rule asks for.
@@ -267,23 +268,38 @@ impl Rule {
     /// Whether the session is in scope of the rule, and does not fulfil what it requires.
     #[must_use]
     pub fn is_violated(&self, now: Timestamp, subject: Subject<'_>) -> Truth {
-        let when = std::iter::once_with(|| self.when.holds(subject));
-        let unless = self.unless.iter().map(|it| !it.holds(subject));
-        let in_scope = Truth::all(when.chain(unless));
-        if in_scope == Truth::False {
-            return Truth::False;
-        }
-        let fulfilled = match &self.demand {
-            Demand::Forbid => Truth::False,
-            Demand::Require(all) => Truth::all(all.iter().map(|it| it.is_fulfilled(now, subject))),
+        self.truths(now, subject, &mut ()).is_violated()
+    }
+
+    /// The truth of each part. What is left out, since it cannot change the result, is false.
+    pub(crate) fn truths<'a>(
+        &'a self,
+        now: Timestamp,
+        subject: Subject<'_>,
+        follow: &mut impl Follow<'a>,
+    ) -> RuleTruths {
+        let when = follow.all(Key::When, &self.when.0, |it| it.holds(subject));
+        let unless = match &self.unless {
+            Some(unless) if follow.goes_on(when) => {
+                follow.all(Key::Unless, &unless.0, |it| it.holds(subject))
+            }
+            Some(_) | None => Truth::False,
         };
-        Truth::all([in_scope, !fulfilled])
+        let fulfilled = match &self.demand {
+            Demand::Require(all) if follow.goes_on(Truth::all([when, !unless])) => {
+                follow.all(Key::Require, all, |it| it.is_fulfilled(now, subject))
+            }
+            Demand::Require(_) => Truth::False,
+            Demand::Forbid => follow.one(Key::Forbid, Item::Forbid, Truth::False),
+        };
+        RuleTruths { when, unless, fulfilled }
     }
 
     /// What of a rule that may be violated is still open: the rest of it is known.
     pub(crate) fn open_part(&self, now: Timestamp, subject: Subject<'_>) -> Self {
         let unless = self.unless.as_ref();
-        let unless = unless.filter(|it| it.holds(subject) == Truth::Unknown);
+        let unless = unless
+            .filter(|it| Truth::all(it.0.iter().map(|it| it.holds(subject))) == Truth::Unknown);
         let demand = if self.demand.is_unmet(now, subject) {
             Demand::Forbid
         } else {
@@ -323,6 +339,27 @@ impl Rule {
     }
 }
 
+/// What of a rule is true of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RuleTruths {
+    /// Whether `when` holds.
+    pub(crate) when: Truth,
+    /// Whether `unless` holds.
+    pub(crate) unless: Truth,
+    /// Whether all that the rule requires is fulfilled.
+    pub(crate) fulfilled: Truth,
+}
+
+impl RuleTruths {
+    pub(crate) fn in_scope(self) -> Truth {
+        Truth::all([self.when, !self.unless])
+    }
+
+    pub(crate) fn is_violated(self) -> Truth {
+        Truth::all([self.when, !self.unless, !self.fulfilled])
+    }
+}
+
 impl Demand {
     /// What is required; nothing that could be, if there must be no such session.
     fn requirements(&self) -> &[Requirement] {
@@ -347,10 +384,21 @@ impl Exemption {
     /// Whether the session is exempt at this instant.
     #[must_use]
     pub fn holds(&self, now: Timestamp, subject: Subject<'_>) -> Truth {
-        if self.until.is_some_and(|until| until <= now) {
-            return Truth::False;
-        }
-        self.when.holds(subject)
+        self.truth(now, subject, &mut ())
+    }
+
+    /// The same, step by step.
+    pub(crate) fn truth<'a>(
+        &'a self,
+        now: Timestamp,
+        subject: Subject<'_>,
+        follow: &mut impl Follow<'a>,
+    ) -> Truth {
+        let when = follow.all(Key::When, &self.when.0, |it| it.holds(subject));
+        let until = self.until.map_or(Truth::True, |until| {
+            follow.one(Key::Until, Item::Until(until), (now < until).into())
+        });
+        Truth::all([when, until])
     }
 }
 
@@ -363,12 +411,6 @@ impl Condition {
     /// A condition of the tests whose truth is unknown.
     pub(crate) fn open_part(&self, subject: Subject<'_>) -> Self {
         Self(self.open_tests(subject).cloned().collect())
-    }
-
-    /// Whether every test holds.
-    #[must_use]
-    pub fn holds(&self, subject: Subject<'_>) -> Truth {
-        Truth::all(self.0.iter().map(|it| it.holds(subject)))
     }
 }
 
@@ -408,10 +450,8 @@ impl Test {
             })),
             Self::Status(any) => known(status.as_deref().map(|it| any.contains(&it))),
             Self::Target(any) => any.iter().any(|it| it.is_match(target)).into(),
-            Self::TargetTags(all) => known(subject.tags().ok().map(|tags| {
-                all.iter().all(|(key, any)| {
-                    tags.get(key).is_some_and(|value| any.iter().any(|it| it.is_match(value)))
-                })
+            Self::TargetTag(key, any) => known(subject.tags().ok().map(|tags| {
+                tags.get(key).is_some_and(|value| any.iter().any(|it| it.is_match(value)))
             })),
         }
     }
@@ -422,7 +462,7 @@ impl Test {
             Self::AccessType(_) => Unknown::AccessTypeNotReturned,
             Self::Document(_) => Unknown::DocumentNotReturned,
             Self::Reason(_) => Unknown::ReasonNotReturned,
-            Self::TargetTags(_) => subject.tags().err().unwrap_or(Unknown::TagsNotReturned),
+            Self::TargetTag(..) => subject.tags().err().unwrap_or(Unknown::TagsNotReturned),
             Self::Owner(_) | Self::Status(_) | Self::Target(_) => Unknown::StatusNotReturned,
         }
     }
@@ -449,10 +489,7 @@ impl fmt::Display for Test {
             Self::Reason(any) => write!(f, "reason: {}", list(any)),
             Self::Status(any) => write!(f, "status: {}", list(any)),
             Self::Target(any) => write!(f, "target: {}", list(any)),
-            Self::TargetTags(all) => {
-                let tag = |(key, any): &(String, Vec<Glob>)| format!("{key}: {}", list(any));
-                write!(f, "target_tags: {}", all.iter().map(tag).collect::<Vec<_>>().join("; "))
-            }
+            Self::TargetTag(key, any) => write!(f, "target_tags: {key}: {}", list(any)),
         }
     }
 }

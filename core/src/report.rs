@@ -1,17 +1,28 @@
 //! What one sweep did: counts that add up, and every session that is not compliant.
 
+mod event;
+mod mode;
+mod outcome;
+mod row;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use self::{
+    event::{Event, Severity},
+    mode::Mode,
+    outcome::{Outcome, OutcomeRecord},
+    row::Row,
+};
 use crate::{
-    evaluate::Verdict,
-    plan::{Action, DeferReason, Step},
+    evaluate::{Verdict, VerdictKind},
+    plan::{Action, DeferReason},
     policy::PolicyIdentity,
-    session::{Record, Session},
-    target::{Scope, Tags, Unknown},
+    session::Record,
+    target::Scope,
 };
 
 /// The most sessions that a reply lists.
@@ -19,228 +30,6 @@ const MAX_SESSIONS: usize = 1_000;
 
 /// The most bytes that the sessions of a reply may take: Lambda's replies end at 6 MB.
 const MAX_SESSIONS_BYTES: usize = 5_000_000;
-
-/// Whether sessions are really terminated.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(into = "&str")]
-pub enum Mode {
-    /// Everything except the terminations.
-    #[default]
-    DryRun,
-    /// Violators are terminated.
-    Enforce,
-}
-
-impl Mode {
-    /// The mode's name, as configuration and events have it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::DryRun => "dry-run",
-            Self::Enforce => "enforce",
-        }
-    }
-}
-
-impl From<Mode> for &str {
-    fn from(mode: Mode) -> Self {
-        mode.name()
-    }
-}
-
-impl std::str::FromStr for Mode {
-    /// What is wrong, and the way out.
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "dry-run" => Ok(Self::DryRun),
-            "enforce" => Ok(Self::Enforce),
-            _ => Err(format!("a mode is `dry-run` or `enforce`, not `{text}`")),
-        }
-    }
-}
-
-/// What really happened to one session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// It is gone, but not by this sweep, as far as is proved: AWS had not accepted the request, or
-    /// the session had been `Terminating` before it.
-    AlreadyGone,
-    /// AWS did not allow the termination.
-    Denied,
-    /// AWS refused, and the session is still active.
-    Failed,
-    /// A violator that the plan, or the deadline, deferred.
-    Deferred,
-    /// No violator: nothing was done.
-    NoAction,
-    /// A violator in a dry run.
-    WouldTerminate,
-    /// AWS accepted the request, and the session is absent in a complete listing afterwards.
-    Terminated,
-    /// AWS throttled every attempt.
-    Throttled,
-    /// Its termination was requested, and its absence is not proved.
-    Unconfirmed,
-}
-
-impl Outcome {
-    /// The outcome's name, as logs and reports have it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AlreadyGone => "already_gone",
-            Self::Denied => "denied",
-            Self::Failed => "failed",
-            Self::Deferred => "deferred",
-            Self::NoAction => "no_action",
-            Self::WouldTerminate => "would_terminate",
-            Self::Terminated => "terminated",
-            Self::Throttled => "throttled",
-            Self::Unconfirmed => "unconfirmed",
-        }
-    }
-
-    /// The log line's message. Constant, so that it can be searched for.
-    #[must_use]
-    pub fn message(self) -> &'static str {
-        match self {
-            Self::AlreadyGone => "session already gone",
-            Self::Denied => "session denied",
-            Self::Failed => "session failed",
-            Self::Deferred => "session deferred",
-            Self::NoAction => "session no action",
-            Self::WouldTerminate => "session would terminate",
-            Self::Terminated => "session terminated",
-            Self::Throttled => "session throttled",
-            Self::Unconfirmed => "session unconfirmed",
-        }
-    }
-}
-
-/// The outcome of one step of the plan.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct OutcomeRecord {
-    /// The step.
-    pub step: Step,
-    /// What really happened.
-    pub outcome: Outcome,
-    /// The status in which the session was last listed after its termination was requested.
-    pub last_status: Option<Arc<str>>,
-    /// AWS's error, or why it is not known whether the session is gone.
-    pub error: Option<Arc<str>>,
-}
-
-/// One session in a log line or a reply. `None`, not known or not applicable, is left out.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Row {
-    /// `SessionId`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_id: Option<Arc<str>>,
-    /// `Owner`: the ARN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Arc<str>>,
-    /// `Target`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<Arc<str>>,
-    /// The target's tags, as `KEY=VALUE`: they are looked up only where they decide.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tags: Option<Vec<String>>,
-    /// `DocumentName`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub document: Option<Arc<str>>,
-    /// `Status`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Arc<str>>,
-    /// `StartDate`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
-    /// In seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub age_s: Option<i64>,
-    /// The verdict's name; `not_evaluated` where there is none.
-    pub verdict: &'static str,
-    /// The rules behind it, or the one exemption.
-    pub rules: Vec<Arc<str>>,
-    /// What was not known, if that decided about the verdict, or about which of `rules` is violated.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unknown: Option<Unknown>,
-    /// What the plan does about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<&'static str>,
-    /// Why it is deferred, if it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deferred_by: Option<&'static str>,
-    /// What really happened, once it has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<&'static str>,
-    /// The status in which it was last listed after its termination was requested.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_status: Option<Arc<str>>,
-    /// Why it was not evaluated, AWS's error, or why it is not known whether the session is gone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Arc<str>>,
-}
-
-impl Row {
-    /// A decision: what is going to be done, before anything is.
-    #[must_use]
-    pub fn of_step(step: &Step, now: Timestamp) -> Self {
-        let Session { id, owner, target, started_at, status, document, .. } =
-            Session::clone(&step.session);
-        Self {
-            session_id: Some(id),
-            owner: Some(owner),
-            target: Some(target),
-            tags: match &step.tags {
-                Tags::Known(tags) => {
-                    Some(tags.iter().map(|(key, value)| format!("{key}={value}")).collect())
-                }
-                Tags::Unknown(_) => None,
-            },
-            document,
-            status,
-            started_at: Some(started_at),
-            age_s: Some(step.session.age(now).as_secs()),
-            verdict: step.verdict.name(),
-            rules: step.verdict.rules().to_vec(),
-            unknown: step.verdict.unknown(),
-            action: Some(step.action.name()),
-            deferred_by: step.action.deferred_by(),
-            ..Self::default()
-        }
-    }
-
-    /// An outcome: what has been done.
-    #[must_use]
-    pub fn of_settled(settled: &OutcomeRecord, now: Timestamp) -> Self {
-        Self {
-            outcome: Some(settled.outcome.name()),
-            last_status: settled.last_status.clone(),
-            error: settled.error.clone(),
-            ..Self::of_step(&settled.step, now)
-        }
-    }
-
-    /// A record that was not evaluated.
-    #[must_use]
-    pub fn of_record(record: &Record, now: Timestamp, why: &str) -> Self {
-        let Record { id, owner, target, started_at, status, document, .. } = record.clone();
-        Self {
-            session_id: id,
-            owner,
-            target,
-            document,
-            status,
-            started_at,
-            age_s: started_at.map(|it| now.duration_since(it).as_secs()),
-            verdict: "not_evaluated",
-            error: Some(why.into()),
-            ..Self::default()
-        }
-    }
-}
 
 /// How much of the account's sessions a sweep saw.
 #[derive(Clone, Debug, Serialize)]
@@ -428,34 +217,6 @@ impl Report {
         }
     }
 
-    /// All that is known but the sessions and the rules, flat, for a log line.
-    #[must_use]
-    pub fn manifest(&self) -> serde_json::Value {
-        let mut manifest = serde_json::json!({
-            "mode": self.mode,
-            "account": self.account,
-            "region": self.region,
-            "started_at": self.started_at,
-            "duration_s": self.duration_s,
-            "policy_source": self.policy.source,
-            "policy_version": self.policy.version,
-            "policy_sha256": self.policy.sha256,
-            "calls": self.calls,
-            "backlog": self.backlog,
-            "oldest_violation_s": self.oldest_violation_s,
-            "circuit_breaker_open": self.circuit_breaker_open,
-            "paused": self.paused,
-            "sessions_sha256": self.sessions_sha256,
-        });
-        let groups = serde_json::json!([self.coverage, self.verdicts, self.outcomes]);
-        if let (Some(manifest), Some(groups)) = (manifest.as_object_mut(), groups.as_array()) {
-            let fields = groups.iter().filter_map(|it| it.as_object()).flatten();
-            manifest.extend(fields.map(|(name, value)| (name.clone(), value.clone())));
-            manifest.retain(|_, value| !value.is_null());
-        }
-        manifest
-    }
-
     /// Whether the run as a whole has failed. A single session's failure is an outcome instead.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
@@ -518,15 +279,15 @@ impl Outcomes {
 /// The sessions of a reply, what matters most first, and whether some had to be left out.
 fn rows(findings: &SweepRecord) -> (Vec<Row>, bool) {
     let now = findings.started_at;
-    let of_verdict = |name: &'static str| {
-        let settled = findings.settled.iter().filter(move |it| it.step.verdict.name() == name);
-        settled.map(move |it| Row::of_settled(it, now))
+    let of_verdict = |kind: VerdictKind| {
+        let settled = findings.settled.iter().filter(move |it| it.step.verdict.kind() == kind);
+        settled.map(move |it| Row::of_outcome(it, now))
     };
     let not_evaluated = findings.not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
-    let all = of_verdict("violation")
-        .chain(of_verdict("undetermined"))
+    let all = of_verdict(VerdictKind::Violation)
+        .chain(of_verdict(VerdictKind::Undetermined))
         .chain(not_evaluated)
-        .chain(of_verdict("exempt"));
+        .chain(of_verdict(VerdictKind::Exempt));
     let mut rows = Vec::new();
     let mut n_bytes = 0;
     for row in all {
@@ -554,11 +315,15 @@ fn hash_of_ids(settled: &[OutcomeRecord], not_evaluated: &[(Record, &str)]) -> S
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use jiff::SignedDuration;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
-    use crate::policy::sha256;
+    use crate::{
+        plan::Step,
+        policy::sha256,
+        session::Session,
+        target::{Tags, Unknown},
+    };
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -612,7 +377,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn session(id: &str, seconds_after: i64) -> Session {
+    pub(super) fn session(id: &str, seconds_after: i64) -> Session {
         Session {
             id: id.into(),
             owner: "o".into(),
@@ -623,115 +388,6 @@ pub(crate) mod tests {
             reason: None,
             access_type: None,
         }
-    }
-
-    #[test]
-    fn every_mode_and_outcome_has_its_name() {
-        for (mode, name) in [(Mode::DryRun, "dry-run"), (Mode::Enforce, "enforce")] {
-            assert_eq!((mode.name(), name.parse()), (name, Ok(mode)));
-            assert_eq!(json!(mode), name);
-        }
-        assert_eq!(
-            "Enforce".parse::<Mode>(),
-            Err("a mode is `dry-run` or `enforce`, not `Enforce`".into())
-        );
-        for (outcome, name) in [
-            (Outcome::AlreadyGone, "already_gone"),
-            (Outcome::Denied, "denied"),
-            (Outcome::Failed, "failed"),
-            (Outcome::Deferred, "deferred"),
-            (Outcome::NoAction, "no_action"),
-            (Outcome::WouldTerminate, "would_terminate"),
-            (Outcome::Terminated, "terminated"),
-            (Outcome::Throttled, "throttled"),
-            (Outcome::Unconfirmed, "unconfirmed"),
-        ] {
-            assert_eq!(outcome.name(), name);
-            assert_eq!(outcome.message(), format!("session {}", name.replace('_', " ")));
-        }
-    }
-
-    #[test]
-    fn a_row_has_all_that_is_known() {
-        let session = Session {
-            status: Some("Connected".into()),
-            reason: Some("INC-1".into()),
-            access_type: Some("Standard".into()),
-            ..session("s-1", 0)
-        };
-        let step = Step {
-            session: Box::new(session),
-            tags: Tags::Known(Arc::new(
-                [("env".into(), "prod".into()), ("team".into(), "a".into())].into(),
-            )),
-            verdict: Verdict::Violation {
-                rules: ["a".into(), "b".into()].into(),
-                unknown: Some(Unknown::StatusNotReturned),
-            },
-            action: Action::Defer(DeferReason::Limit),
-        };
-        let settled = OutcomeRecord {
-            step,
-            outcome: Outcome::Failed,
-            last_status: Some("Disconnected".into()),
-            error: Some("InternalServerError".into()),
-        };
-        let mut expected = json!({
-            "session_id": "s-1", "owner": "o", "target": "t", "tags": ["env=prod", "team=a"],
-            "document": "d", "status": "Connected", "started_at": "1969-12-31T23:43:20Z",
-            "age_s": 1_000, "verdict": "violation", "rules": ["a", "b"],
-            "unknown": "status_not_returned", "action": "defer", "deferred_by": "limit",
-            "outcome": "failed", "last_status": "Disconnected", "error": "InternalServerError",
-        });
-        assert_eq!(json!(Row::of_settled(&settled, NOW)), expected);
-        let leave_out = |expected: &mut Value, names: &[&str]| {
-            expected
-                .as_object_mut()
-                .expect("an object")
-                .retain(|it, _| !names.contains(&it.as_str()));
-        };
-        leave_out(&mut expected, &["outcome", "last_status", "error"]); // Not known yet.
-        assert_eq!(json!(Row::of_step(&settled.step, NOW)), expected);
-
-        let text = |it: &str| Some(it.into());
-        let record = Record {
-            id: text("s-1"),
-            owner: text("o"),
-            target: text("t"),
-            started_at: Some(NOW - SignedDuration::from_secs(1_000)),
-            status: text("Connected"),
-            document: text("d"),
-            ..Record::default()
-        };
-        leave_out(&mut expected, &["tags", "unknown", "action", "deferred_by"]);
-        expected["rules"] = json!([]);
-        expected["verdict"] = "not_evaluated".into();
-        expected["error"] = "no Owner".into();
-        assert_eq!(json!(Row::of_record(&record, NOW, "no Owner")), expected);
-    }
-
-    #[test]
-    fn the_manifest_is_flat_and_has_all_but_the_sessions_and_the_rules() {
-        let mut findings = findings();
-        findings.policy.version = Some(3);
-        findings.coverage.problem = Some("a repeated token".into());
-        findings.settled.truncate(1);
-        findings.not_evaluated.clear();
-        let expected = json!({
-            "mode": "enforce", "account": "123456789012", "region": "eu-west-1",
-            "started_at": "1970-01-01T00:00:00Z", "duration_s": 1.5, "policy_source": "p",
-            "policy_version": 3, "policy_sha256": sha256("abc"), "calls": 16,
-            "oldest_violation_s": 1_000, "circuit_breaker_open": true, "paused": true,
-            "sessions_sha256": sha256("s-000\n"),
-            "complete": true, "problem": "a repeated token", "pages": 15,
-            "seen": 1, "compliant": 0, "exempt": 0, "violation": 1, "undetermined": 0,
-            "not_evaluated": 0, "backlog": 0,
-            "terminated": 1, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,
-            "failed": 0, "would_terminate": 0, "deferred": 0, "no_action": 0,
-        });
-        let report = Report::new(&findings);
-        assert_eq!(report.manifest(), expected);
-        assert_eq!(report.counts(), "1 seen, 1 in violation, 1 terminated");
     }
 
     #[test]
@@ -788,7 +444,7 @@ pub(crate) mod tests {
         let report = Report::new(&findings);
         assert_eq!((report.sessions.len(), report.truncated), (1_000, false));
         let last = report.sessions.last().map(|it| it.verdict);
-        assert_eq!(last, Some("exempt"), "what matters least comes last");
+        assert_eq!(last, Some(VerdictKind::Exempt), "what matters least comes last");
 
         findings.settled.push(violator);
         let report = Report::new(&findings);

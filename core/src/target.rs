@@ -67,7 +67,7 @@ pub enum Tags {
 
 /// What is not known of a session.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "&str")]
 pub enum Unknown {
     /// The record has no `AccessType`, and the policy assumes none.
     AccessTypeNotReturned,
@@ -87,7 +87,28 @@ pub enum Unknown {
     TagsNotReturned,
 }
 
+impl From<Unknown> for &str {
+    fn from(unknown: Unknown) -> Self {
+        unknown.name()
+    }
+}
+
 impl Unknown {
+    /// Its name, as logs and reports have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AccessTypeNotReturned => "access_type_not_returned",
+            Self::DocumentNotReturned => "document_not_returned",
+            Self::ReasonNotReturned => "reason_not_returned",
+            Self::StatusNotReturned => "status_not_returned",
+            Self::TagsLookupFailed => "tags_lookup_failed",
+            Self::TagsNoArn => "tags_no_arn",
+            Self::TagsNotLookedUp => "tags_not_looked_up",
+            Self::TagsNotReturned => "tags_not_returned",
+        }
+    }
+
     /// What to write into the policy so that a verdict no longer hangs on it, if anything can.
     #[must_use]
     pub fn remedy(self) -> Option<&'static str> {

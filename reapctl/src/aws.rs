@@ -20,6 +20,7 @@ use reaper_core::{arn::Arn, policy::Policy, report::Mode, target::Scope};
 use session_reaper::{
     Budget,
     aws::{Ssm, remediation, sources},
+    sinks::Sinks,
     sweep::SweepContext,
     sweep::source::PolicySource,
 };
@@ -311,7 +312,18 @@ impl Aws {
         let (ssm, scope) = (&self.ssm, self.scope());
         let (budget, concurrency) = (budget(), CONCURRENCY);
         let (read_at, memory) = (Instant::now(), usize::MAX);
-        SweepContext { ssm, scope, policy, mode, now, read_at, budget, concurrency, memory }
+        SweepContext {
+            ssm,
+            scope,
+            sinks: &Sinks::NONE,
+            policy,
+            mode,
+            now,
+            read_at,
+            budget,
+            concurrency,
+            memory,
+        }
     }
 }
 

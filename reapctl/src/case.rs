@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_saphyr::Spanned;
 
 use crate::{
-    explain::{name, shown},
+    explain::shown,
     file::{File, Invalid},
 };
 
@@ -171,14 +171,14 @@ impl Case {
     /// Whether the verdict is the one that is expected.
     pub(crate) fn is_met_by(&self, verdict: &Verdict) -> bool {
         let rules = verdict.rules();
-        let unknown = verdict.unknown().map(name);
+        let unknown = verdict.unknown().map(Unknown::name);
         verdict.name() == self.verdict.name()
             && self.rule.as_deref().is_none_or(|it| rules.first().is_some_and(|id| **id == *it))
             && self
                 .rules
                 .as_ref()
                 .is_none_or(|it| it.iter().map(|it| &**it).eq(rules.iter().map(|it| &**it)))
-            && (self.unknown.is_none() || unknown == self.unknown)
+            && (self.unknown.is_none() || unknown == self.unknown.as_deref())
     }
 
     /// What is expected, in words.

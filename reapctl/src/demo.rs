@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
-use reaper_core::{report::Mode, target::Scope};
+use reaper_core::{evaluate::VerdictKind, report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, Fleet};
 use session_reaper::{
     Budget,
     aws::Ssm,
+    sinks::Sinks,
     sweep::source::PolicySource,
     sweep::{SweepContext, SweepResult, sweep},
 };
@@ -59,6 +60,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let policy = PolicySource::Inline { name: "policies/starter.yaml".into(), text: POLICY.into() };
     let order = |mode| SweepContext {
         ssm: &ssm,
+        sinks: &Sinks::NONE,
         scope: Some(&scope),
         policy: &policy,
         mode,
@@ -85,7 +87,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     println!("2. Enforced: violators are ended, oldest first, and the listing is read again.\n");
     let SweepResult { findings, report } = sweep(order(Mode::Enforce)).await?;
     let mut ended: Vec<_> = done(&findings.settled, findings.started_at).collect();
-    ended.retain(|it| it.verdict == "violation");
+    ended.retain(|it| it.verdict == VerdictKind::Violation);
     println!("{}\n\n{}.", to_table(&ended, &OUTCOMES).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
     let after = emulator.active_ids().len();

@@ -3,13 +3,16 @@
 use std::{io::IsTerminal, str::FromStr};
 
 use anyhow::{Context, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
+    evaluate::VerdictKind,
     pattern::{Glob, OwnerPattern, short_owner},
-    plan::Step,
+    plan::{Action, Step},
     printable::{printable, printable_json},
-    report::{OutcomeRecord, Report, Row},
+    report::{Outcome, OutcomeRecord, Report, Row},
     session::Record,
+    target::Unknown,
 };
 use reaper_render::{
     spreadsheet::to_csv,
@@ -18,7 +21,6 @@ use reaper_render::{
 use serde_json::{Value, json};
 
 use crate::{
-    explain::name,
     file::Invalid,
     stdio::{print, println},
 };
@@ -31,8 +33,8 @@ pub(crate) struct Shown {
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
     /// Only sessions with these verdicts, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "VERDICT", value_parser = BY_WEIGHT)]
-    only: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_name = "VERDICT", value_parser = verdict())]
+    only: Vec<VerdictKind>,
     /// Only sessions of such an owner, such as `role/sre-*`
     #[arg(long, value_name = "PATTERN", value_parser = OwnerPattern::from_str)]
     owner: Option<OwnerPattern>,
@@ -42,6 +44,14 @@ pub(crate) struct Shown {
     /// Only sessions that this rule or exemption decided about
     #[arg(long, value_name = "ID")]
     rule: Option<String>,
+}
+
+/// Reads the name of a verdict.
+fn verdict() -> impl TypedValueParser<Value = VerdictKind> {
+    PossibleValuesParser::new(VerdictKind::ALL.map(VerdictKind::name)).map(|name| {
+        let all = VerdictKind::ALL.into_iter();
+        all.rev().find(|it| it.name() == name).unwrap_or_default()
+    })
 }
 
 #[derive(Clone, Copy, Eq, PartialEq, clap::ValueEnum)]
@@ -55,9 +65,6 @@ pub(crate) enum Output {
     /// For people
     Table,
 }
-
-/// What a session may be, in the order in which it matters.
-const BY_WEIGHT: [&str; 5] = ["violation", "undetermined", "exempt", "not_evaluated", "compliant"];
 
 /// The columns of CSV: the fields of a row.
 const COLUMNS: [&str; 16] = [
@@ -87,8 +94,7 @@ pub(crate) fn rows(
 ) -> Vec<Row> {
     let not_evaluated = not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
     let mut rows: Vec<Row> = evaluated.chain(not_evaluated).collect();
-    let weight = |it: &Row| BY_WEIGHT.iter().position(|name| *name == it.verdict);
-    rows.sort_by_key(|it| (weight(it), it.started_at)); // Stable, and so by id within an instant.
+    rows.sort_by_key(|it| (it.verdict, it.started_at)); // Stable, and so by id within an instant.
     rows
 }
 
@@ -102,7 +108,7 @@ pub(crate) fn planned<'a>(
 
 /// The rows of what has been done.
 pub(crate) fn done(settled: &[OutcomeRecord], now: Timestamp) -> impl Iterator<Item = Row> {
-    settled.iter().map(move |it| Row::of_settled(it, now))
+    settled.iter().map(move |it| Row::of_outcome(it, now))
 }
 
 impl Shown {
@@ -123,7 +129,7 @@ impl Shown {
     fn has(&self, row: &Row) -> bool {
         let owner = row.owner.as_deref().unwrap_or_default();
         let target = row.target.as_deref().unwrap_or_default();
-        (self.only.is_empty() || self.only.iter().any(|it| it == row.verdict))
+        (self.only.is_empty() || self.only.contains(&row.verdict))
             && self.owner.as_ref().is_none_or(|it| it.is_match(owner))
             && self.target.as_ref().is_none_or(|it| Glob::new(it).is_match(target))
             && self.rule.as_ref().is_none_or(|id| row.rules.iter().any(|it| **it == **id))
@@ -252,26 +258,27 @@ impl Column {
             Self::Fate => fate(row),
             Self::Owner => text(row.owner.as_deref().map(short_owner).as_deref()),
             Self::Rules => match &row.error {
-                Some(why) if row.verdict == "not_evaluated" => cell(why),
+                Some(why) if row.verdict == VerdictKind::NotEvaluated => cell(why),
                 _ => cell(&row.rules.join(", ")),
             },
             Self::Session => text(row.session_id.as_deref()),
             Self::Status => text(row.status.as_deref()),
             Self::Tags => {
                 let tags = row.tags.as_ref().map(|it| it.join(" "));
-                text(row.unknown.map(name).or(tags).as_deref())
+                text(row.unknown.map(Unknown::name).or(tags.as_deref()))
             }
             Self::Target => text(row.target.as_deref().map(short_target).as_deref()),
-            Self::Verdict => coloured(row.verdict),
+            Self::Verdict => coloured(row.verdict.name()),
         }
     }
 }
 
 /// What happened, or is going to; with the reason, where there is one.
 fn fate(row: &Row) -> Cell {
-    match (row.outcome.or(row.action), row.deferred_by, &row.last_status) {
+    let name = row.outcome.map(Outcome::name).or(row.action.map(Action::name));
+    match (name, row.deferred_by, &row.last_status) {
         (None, ..) => cell("-"),
-        (Some(it), Some(why), _) => coloured(&format!("{it} ({why})")),
+        (Some(it), Some(why), _) => coloured(&format!("{it} ({})", why.name())),
         (Some(it), None, Some(status)) => coloured(&format!("{it} (listed as {status})")),
         (Some(it), None, None) => coloured(it),
     }
@@ -309,7 +316,7 @@ fn plain(value: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reaper_core::target::Unknown;
+    use reaper_core::plan::DeferReason;
 
     use super::*;
 
@@ -325,12 +332,12 @@ mod tests {
             status: text(),
             started_at: Some(Timestamp::UNIX_EPOCH),
             age_s: Some(0),
-            verdict: "violation",
+            verdict: VerdictKind::Violation,
             rules: Vec::new(),
             unknown: Some(Unknown::TagsNotReturned),
-            action: Some("defer"),
-            deferred_by: Some("limit"),
-            outcome: Some("deferred"),
+            action: Some(Action::Defer(DeferReason::Limit)),
+            deferred_by: Some(DeferReason::Limit),
+            outcome: Some(Outcome::Deferred),
             last_status: text(),
             error: text(),
         });

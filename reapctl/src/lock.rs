@@ -17,11 +17,12 @@ use anyhow::bail;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
     duration,
+    evaluate::VerdictKind,
     pattern::{OwnerPattern, short_owner},
     plan::Step,
     policy::{Condition, Demand, Limits, Policy, Rule, Test},
     printable::printable,
-    report::{Failure, Mode},
+    report::{Failure, Mode, Severity},
     session::Record,
     target::Unknown,
 };
@@ -29,12 +30,14 @@ use serde_json::json;
 use session_reaper::{
     Budget,
     aws::{CallErrorKind, Ssm},
-    sinks::log::{LogSettings, init_to},
+    sinks::{
+        Sinks,
+        log::{self, LogSettings},
+    },
     sweep::list::ListingProblem,
     sweep::{PlannedSweep, SweepContext, SweepResult, carry_out, survey_by},
 };
 use tokio::time::{Duration, Instant, sleep};
-use tracing::{Instrument, info_span, level_filters::LevelFilter};
 
 use crate::{
     aws::{Aws, Connection},
@@ -106,15 +109,12 @@ fn patience(text: &str) -> Result<SignedDuration, String> {
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     check_confirmable(args.enforce, args.yes)?;
-    let log = start_log(args);
+    let (log, sinks) = start_log(args);
     if args.log.is_some() {
         log.open();
     }
-    let owners: Vec<String> = args.owners.iter().map(ToString::to_string).collect();
-    let (locked, reason) = (owners.join(", "), &args.reason);
-    let span = info_span!(target: "session_reaper::lock", "lock", locked, reason);
     let mut seen = BTreeSet::new();
-    let result = Box::pin(lock(args, &log, &mut seen)).instrument(span).await;
+    let result = Box::pin(lock(args, &log, &sinks, &mut seen)).await;
     println!("\nThis does not revoke credentials: whoever has them can start a session again.\n");
     println!("{}", revocations(&args.owners, &seen, now()));
     if let Some(err) = &log.state().failure {
@@ -127,9 +127,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// The ARNs of owners of listed sessions that are locked.
 type Seen = BTreeSet<Arc<str>>;
 
-async fn lock(args: &Args, log: &Log, seen: &mut Seen) -> anyhow::Result<ExitCode> {
+async fn lock(args: &Args, log: &Log, sinks: &Sinks, seen: &mut Seen) -> anyhow::Result<ExitCode> {
     let (aws, loaded) = args.policy.open(&args.connection).await?;
-    interruptible(&aws.ssm, Box::pin(rounds(args, &aws, loaded, log, seen))).await
+    interruptible(&aws.ssm, Box::pin(rounds(args, &aws, loaded, log, sinks, seen))).await
 }
 
 /// Lists and terminates, until a complete listing shows none or the time is over. Nothing is
@@ -139,6 +139,7 @@ async fn rounds(
     aws: &Aws,
     loaded: Loaded,
     log: &Log,
+    sinks: &Sinks,
     seen: &mut Seen,
 ) -> anyhow::Result<ExitCode> {
     let mut loaded = locking(args, loaded);
@@ -156,7 +157,7 @@ async fn rounds(
         let now = now();
         let end_by_now = if is_over { Instant::now() + LAST_LOOK } else { hard_stop };
         let budget = Budget { last_start: end_by_now, hard_stop: end_by_now };
-        let order = SweepContext { budget, ..aws.order(&loaded.source, mode, now) };
+        let order = SweepContext { budget, sinks, ..aws.order(&loaded.source, mode, now) };
         let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
         let listing = with_progress("listing", aws, listing);
         let mut survey = unless_stopped(&aws.ssm, listing).await??;
@@ -251,7 +252,7 @@ async fn act(aws: &Aws, order: SweepContext<'_>, survey: PlannedSweep) -> anyhow
     let work = Box::pin(carry_out(order, survey));
     let SweepResult { findings, report } = with_progress("ending", aws, work).await;
     let mut ended: Vec<_> = done(&findings.settled, order.now).collect();
-    ended.retain(|it| it.verdict == "violation");
+    ended.retain(|it| it.verdict == VerdictKind::Violation);
     println!("{}\n", to_table(&ended, &fitting(&ended)).trim_fmt());
     if aws.ssm.is_stopped() {
         bail!("interrupted: {}", report.counts());
@@ -275,8 +276,8 @@ fn end(
         bail!("the listing is incomplete, so there may be more: {problem}");
     }
     let PlannedSweep { plan, not_evaluated, .. } = survey;
-    let is_open = |it: &str| it == "undetermined";
-    let n_open = plan.steps.iter().filter(|it| is_open(it.verdict.name())).count();
+    let is_open = |it: &&Step| it.verdict.kind() == VerdictKind::Undetermined;
+    let n_open = plan.steps.iter().filter(is_open).count();
     let n_listed = records(survey).filter(|it| args.may_mean(it)).count();
     let n_all = plan.steps.len() + not_evaluated.len();
     let is_theirs = |it: &Arc<str>| args.owners.iter().any(|pattern| pattern.is_match(it));
@@ -345,7 +346,7 @@ fn nearest(pattern: &OwnerPattern, survey: &PlannedSweep) -> Option<(String, Str
 /// Every session of the owners, and those that are not known to be somebody else's; unless these
 /// are the ones that have just been shown.
 fn show(args: &Args, survey: &PlannedSweep, now: Timestamp, shown: &mut Vec<Option<Arc<str>>>) {
-    let steps = survey.plan.steps.iter().filter(|it| it.verdict.name() != "compliant");
+    let steps = survey.plan.steps.iter().filter(|it| it.verdict.kind() != VerdictKind::Compliant);
     let mut not_evaluated = survey.not_evaluated.clone();
     not_evaluated.retain(|(it, _)| args.may_mean(it));
     let rows = rows(planned(steps, now), &not_evaluated, now);
@@ -454,7 +455,7 @@ impl Write for Log {
 }
 
 /// The function's own log lines, with the owners and the reason in each.
-fn start_log(args: &Args) -> Log {
+fn start_log(args: &Args) -> (Log, Sinks) {
     let name = format!("reapctl-lock-{}.jsonl", now().strftime("%Y%m%dT%H%M%SZ"));
     let mut appended = OpenOptions::new();
     appended.create(true).append(true);
@@ -468,9 +469,15 @@ fn start_log(args: &Args) -> Log {
         places,
         failure: None,
     })));
-    let common = json!({"service": "session-reaper", "command": "reapctl lock"});
+    let owners: Vec<String> = args.owners.iter().map(ToString::to_string).collect();
+    let common = json!({
+        "service": "session-reaper",
+        "command": "reapctl lock",
+        "locked": owners.join(", "),
+        "reason": args.reason,
+    });
     let common = common.as_object().cloned().unwrap_or_default();
-    let settings = LogSettings { is_json: true, level: LevelFilter::INFO, common };
-    init_to(settings, Mutex::new(log.clone()));
-    log
+    let settings = LogSettings { is_json: true, least: Severity::Info, common };
+    let lines = log::Log::new(settings, log.clone());
+    (log, Sinks { log: Some(lines), metrics: None })
 }

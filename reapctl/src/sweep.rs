@@ -138,7 +138,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let shown = to_end(&survey);
     if args.enforce && !shown.is_empty() && !args.yes {
         let to_end = planned(&survey.plan.steps, now);
-        let rows = rows(to_end.filter(|it| it.action == Some("terminate")), &[], now);
+        let rows = rows(to_end.filter(|it| it.action == Some(Action::Terminate)), &[], now);
         eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
         if !confirmed(&format!("End {}?", sessions(shown.len()))).await? {
             bail!("nobody was ended");

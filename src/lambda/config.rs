@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use serde_json::Map;
-use tracing::level_filters::LevelFilter;
 
 use crate::{sinks::log::LogSettings, sweep::source::PolicySource};
-use reaper_core::{duration, report::Mode};
+use reaper_core::{
+    duration,
+    report::{Mode, Severity},
+};
 
 /// How the function works.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,12 +160,10 @@ where
 #[must_use]
 pub fn log_settings(variables: &Variables) -> LogSettings {
     let variable = |name: &str| variables.get(name).map_or("", String::as_str);
-    let level = match variable("AWS_LAMBDA_LOG_LEVEL") {
-        "TRACE" => LevelFilter::TRACE,
-        "DEBUG" => LevelFilter::DEBUG,
-        "WARN" => LevelFilter::WARN,
-        "ERROR" | "FATAL" => LevelFilter::ERROR,
-        _ => LevelFilter::INFO,
+    let least = match variable("AWS_LAMBDA_LOG_LEVEL") {
+        "WARN" => Severity::Warning,
+        "ERROR" | "FATAL" => Severity::Error,
+        _ => Severity::Info,
     };
     let service = match variable("POWERTOOLS_SERVICE_NAME") {
         "" => "session-reaper",
@@ -172,7 +172,7 @@ pub fn log_settings(variables: &Variables) -> LogSettings {
     let mut common = Map::new();
     common.insert("service".into(), service.into());
     common.insert("function_name".into(), variable("AWS_LAMBDA_FUNCTION_NAME").into());
-    LogSettings { is_json: variable("AWS_LAMBDA_LOG_FORMAT") != "Text", level, common }
+    LogSettings { is_json: variable("AWS_LAMBDA_LOG_FORMAT") != "Text", least, common }
 }
 
 #[cfg(test)]

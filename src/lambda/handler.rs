@@ -16,23 +16,21 @@ use aws_smithy_runtime_api::client::http::{
 };
 use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
-use tracing::{Instrument, error, info_span};
 
 use crate::{
     Budget,
     aws::{ATTEMPT_TIMEOUT, Ssm, bounded},
     lambda::config::{Config, ConfigErrors, Variables},
     lambda::request::{EventError, Request},
-    sinks::log,
+    sinks::{Sinks, log::Log, metrics::Metrics},
     sweep::clock::ClockError,
     sweep::source::PolicyUnusable,
     sweep::{SweepContext, SweepError, SweepResult, sweep},
 };
 use reaper_core::{
-    metrics,
-    report::{Failure, Report},
+    report::{Event, Failure, Report},
     target::Scope,
 };
 
@@ -128,29 +126,29 @@ fn http_client() -> SharedHttpClient {
 /// Log lines and metrics have been written by then.
 pub async fn handle(
     app: &Result<App, ConfigErrors>,
+    log: &Log,
     event: LambdaEvent<Value>,
 ) -> Result<Report, RunError> {
     let context = &event.context;
     let is_warm = app.as_ref().is_ok_and(|it| it.is_warm.swap(true, Ordering::Relaxed));
-    let span = info_span!(
-        "invocation",
-        function_request_id = context.request_id,
-        cold_start = !is_warm,
-        xray_trace_id = context.xray_trace_id.as_deref().and_then(trace_id),
-    );
-    async {
-        let result = run(app, event).await;
-        if let Err(err) = &result {
-            error!(error = %err, error_type = err.name(), "sweep failed");
-        }
-        result
+    let mut fields = Map::new();
+    fields.insert("function_request_id".into(), context.request_id.as_str().into());
+    fields.insert("cold_start".into(), (!is_warm).into());
+    if let Some(id) = context.xray_trace_id.as_deref().and_then(trace_id) {
+        fields.insert("xray_trace_id".into(), id.into());
     }
-    .instrument(span)
-    .await
+    log.set_context(fields);
+    let result = run(app, log, event).await;
+    if let Err(err) = &result {
+        log.write(&Event::Failed { error: &err.to_string(), error_type: err.name() });
+    }
+    log.set_context(Map::new());
+    result
 }
 
 async fn run(
     app: &Result<App, ConfigErrors>,
+    log: &Log,
     LambdaEvent { payload, context }: LambdaEvent<Value>,
 ) -> Result<Report, RunError> {
     let App { config, ssm, .. } = app.as_ref().map_err(|it| RunError::Config(it.clone()))?;
@@ -159,8 +157,10 @@ async fn run(
     // What is left of the margin when the last call has ended is for the report.
     let budget = Budget::until(deadline, config.deadline_margin);
     let scope = Scope::from_arn(&context.invoked_function_arn);
+    let sinks = Sinks { log: Some(log.clone()), metrics: Some(Metrics { deadline }) };
     let order = SweepContext {
         ssm,
+        sinks: &sinks,
         scope: scope.as_ref(),
         policy: &config.policy,
         mode,
@@ -171,12 +171,6 @@ async fn run(
         memory: config.memory,
     };
     let SweepResult { report, .. } = Box::pin(sweep(order)).await?;
-
-    let remaining_ms = u64::try_from(remaining(context.deadline()).as_millis()).ok();
-    let lines = metrics::lines(&report, now().as_millisecond(), remaining_ms);
-    if let Err(err) = log::write_metrics(&lines) {
-        error!(error = %err, "metrics not written");
-    }
     match report.failure() {
         Some(failure) => Err(failure.into()),
         None => Ok(report),

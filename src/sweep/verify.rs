@@ -7,16 +7,16 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
-use tracing::warn;
 
 use crate::{
     Budget,
     aws::Ssm,
+    sinks::Sinks,
     sweep::list::list_those,
     sweep::terminate::{Answer, Requested},
 };
 use reaper_core::{
-    report::{Outcome, OutcomeRecord},
+    report::{Event, Outcome, OutcomeRecord},
     session::{Record, State, is_terminating},
 };
 
@@ -46,6 +46,7 @@ enum Sighting {
 /// If the last pass was not complete, its problem is the error of a session that may not be gone.
 pub async fn verify(
     ssm: &Ssm,
+    sinks: &Sinks,
     tried: Vec<Requested>,
     not_evaluated: &[(Record, &str)],
     budget: Budget,
@@ -86,7 +87,7 @@ pub async fn verify(
     }
     let is_open = |(it, sighting): &(Requested, _)| outcome(it, sighting) == Outcome::Unconfirmed;
     if let Some(error) = problem.as_deref().filter(|_| watched.iter().any(is_open)) {
-        warn!(error, "verification failed");
+        sinks.emit(&Event::VerificationFailed { error });
     }
     let problem: Option<Arc<str>> = problem.map(Into::into);
     let settle = |(requested, sighting)| {

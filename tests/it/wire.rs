@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response};
-use reaper_core::report::Outcomes;
+use reaper_core::{evaluate::VerdictKind, report::Outcomes};
 use serde_json::{Value, json};
 use session_manager_emulator::{
     Emulator, Fault, FaultKind, Fleet, OnTerminate, Reset, Seed, ToEnded, serve,
@@ -274,7 +274,7 @@ async fn tags_that_are_forgotten_exempt_nobody_and_condemn_nobody() {
         let stage = Stage { policy: inline(&policy), ..stage };
         let report = stage.sweep().await;
         assert!(stage.calls("GetResources").iter().all(|it| it.struck_by.is_some()), "{field}");
-        let told = report.sessions.iter().filter(|it| it.verdict == "undetermined");
+        let told = report.sessions.iter().filter(|it| it.verdict == VerdictKind::Undetermined);
         let told: Vec<_> = told.filter_map(|it| it.session_id.as_deref()).collect();
         assert!(told.contains(&"x-tag"), "{field}: {told:?}");
         assert!(stage.emulator.active_ids().contains(&"x-tag".into()), "{field}");

@@ -16,6 +16,7 @@ use session_manager_emulator::{Emulator, FaultKind};
 use session_reaper::{
     Budget,
     aws::Ssm,
+    sinks::Sinks,
     sweep::source::PolicySource,
     sweep::{SweepContext, SweepError, sweep},
 };
@@ -357,6 +358,7 @@ impl Day {
         let scope = Scope::from_arn(&arn);
         let sweep = sweep(SweepContext {
             ssm: &container.ssm,
+            sinks: &Sinks::NONE,
             scope: scope.as_ref(),
             policy: &policy,
             mode: *mode,

@@ -44,9 +44,8 @@ pub(crate) fn can_be_completed(test: &Test) -> bool {
         ["*", "?*"].contains(&glob.as_str()) || !glob.contains(['*', '?'])
     };
     match test {
-        Test::Document(globs) => globs.iter().all(is_nameable),
+        Test::Document(globs) | Test::TargetTag(_, globs) => globs.iter().all(is_nameable),
         Test::Reason(_) => false,
-        Test::TargetTags(all) => all.iter().all(|(_, globs)| globs.iter().all(is_nameable)),
         Test::AccessType(_) | Test::Owner(_) | Test::Status(_) | Test::Target(_) => true,
     }
 }
@@ -89,11 +88,7 @@ pub(crate) fn completions<'a>(
                 named(globs, &mut documents);
             }
             Test::Status(_) => asks_status = true,
-            Test::TargetTags(all) => {
-                for (key, globs) in all {
-                    named(globs, tags.entry(key).or_default());
-                }
-            }
+            Test::TargetTag(key, globs) => named(globs, tags.entry(key).or_default()),
             Test::Owner(_) | Test::Reason(_) | Test::Target(_) => {}
         }
     }

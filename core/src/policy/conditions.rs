@@ -17,7 +17,11 @@ use crate::{
 };
 
 /// Reads the value of a key.
-type Read<T> = fn(&mut Reader, &Node) -> Option<T>;
+type Read<T> = fn(&mut Reader, &Node) -> Option<Vec<T>>;
+
+fn one<T>(it: T) -> Vec<T> {
+    vec![it]
+}
 
 impl Reader {
     pub(super) fn when(
@@ -43,13 +47,13 @@ impl Reader {
             Value::Map(_) => {
                 let nodes = self.fields(&format!("`{what}`"), node, CONDITIONS)?;
                 let read: [Read<Test>; _] = [
-                    Reader::owner,
-                    Reader::target,
+                    |it, node| it.owner(node).map(one),
+                    |it, node| it.target(node).map(one),
                     Reader::target_tags,
-                    Reader::document,
-                    Reader::status,
-                    Reader::access_type,
-                    Reader::reason,
+                    |it, node| it.document(node).map(one),
+                    |it, node| it.status(node).map(one),
+                    |it, node| it.access_type(node).map(one),
+                    |it, node| it.reason(node).map(one),
                 ];
                 self.each(read, nodes).map(Condition)
             }
@@ -67,13 +71,13 @@ impl Reader {
         }
         let nodes = self.fields("`require`", node, REQUIREMENTS)?;
         let read: [Read<Requirement>; _] = [
-            Reader::max_age,
-            |it, node| it.owner(node).map(Requirement::Test),
-            |it, node| it.target_tags(node).map(Requirement::Test),
-            |it, node| it.document(node).map(Requirement::Test),
-            |it, node| it.access_type(node).map(Requirement::Test),
-            |it, node| it.reason(node).map(Requirement::Test),
-            Reader::hours,
+            |it, node| it.max_age(node).map(one),
+            |it, node| it.owner(node).map(Requirement::Test).map(one),
+            |it, node| Some(it.target_tags(node)?.into_iter().map(Requirement::Test).collect()),
+            |it, node| it.document(node).map(Requirement::Test).map(one),
+            |it, node| it.access_type(node).map(Requirement::Test).map(one),
+            |it, node| it.reason(node).map(Requirement::Test).map(one),
+            |it, node| it.hours(node).map(one),
         ];
         self.each(read, nodes)
     }
@@ -86,7 +90,8 @@ impl Reader {
     ) -> Option<Vec<T>> {
         let nodes = read.into_iter().zip(nodes).filter_map(|(read, node)| Some((read, node?)));
         let values: Vec<_> = nodes.map(|(read, node)| read(self, node)).collect();
-        values.into_iter().collect()
+        let values: Option<Vec<_>> = values.into_iter().collect();
+        values.map(|it| it.into_iter().flatten().collect())
     }
 
     fn access_type(&mut self, node: &Node) -> Option<Test> {
@@ -125,7 +130,7 @@ impl Reader {
         self.parsed("owner", node, OwnerPattern::from_str).map(Test::Owner)
     }
 
-    fn target_tags(&mut self, node: &Node) -> Option<Test> {
+    fn target_tags(&mut self, node: &Node) -> Option<Vec<Test>> {
         let Value::Map(entries) = &node.value else {
             let shown = self.shown(node, &node.value);
             let message = format!("`target_tags` must be a mapping with tag keys, not {shown}");
@@ -151,10 +156,10 @@ impl Reader {
                     let why = invisible(text, "write `?` if the tag has it");
                     why.map_or_else(|| Ok(Glob::new(text)), Err)
                 });
-                Some((key.value.clone(), globs?))
+                Some(Test::TargetTag(key.value.clone(), globs?))
             })
             .collect();
-        tags.into_iter().collect::<Option<_>>().map(Test::TargetTags)
+        tags.into_iter().collect()
     }
 
     fn target(&mut self, node: &Node) -> Option<Test> {

@@ -462,7 +462,8 @@ paused: true
         let expected = [
             "production: Shells on production are short.",
             "  when target: i-*",
-            "  when target_tags: env: prod, prod-*; team: payments",
+            "  when target_tags: env: prod, prod-*",
+            "  when target_tags: team: payments",
             "  unless owner: role/batch-*",
             "  require max_age: 1h 30m",
             "  require owner: role/sre-*, permission-set/Ops/jane, user/jane",

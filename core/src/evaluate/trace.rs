@@ -1,0 +1,239 @@
+//! How an evaluation came to its verdict: what each rule and exemption, and each of their tests, made
+//! of the session.
+
+use std::{fmt, sync::Arc};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Verdict, evaluate};
+use crate::{
+    policy::{Exemption, Policy, Requirement, Rule, RuleTruths, Subject, Test},
+    session::Session,
+    target::Tags,
+    truth::Truth,
+};
+
+/// A verdict, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Assessment<'a> {
+    /// What `evaluate` says.
+    pub verdict: Verdict,
+    /// Every rule, then every exemption, in policy order.
+    pub clauses: Vec<Clause<'a>>,
+}
+
+/// What came of one rule or exemption.
+#[derive(Clone, Debug)]
+pub struct Clause<'a> {
+    /// Which of the two it is.
+    pub kind: ClauseKind,
+    /// Its id in the policy.
+    pub id: &'a Arc<str>,
+    /// Whether the session is in its scope: of a rule `when` and not `unless`, of an exemption `when`.
+    pub in_scope: Truth,
+    /// Whether the rule is violated, or the exemption holds.
+    pub truth: Truth,
+    /// What it consists of, in policy order.
+    pub parts: Vec<Part<'a>>,
+}
+
+/// A rule or an exemption.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the policy's own words")]
+pub enum ClauseKind {
+    Exemption,
+    Rule,
+}
+
+/// One test of a rule or exemption.
+#[derive(Clone, Debug)]
+pub struct Part<'a> {
+    /// Where it stands.
+    pub key: Key,
+    /// What is tested.
+    pub item: Item<'a>,
+    /// Whether it holds.
+    pub truth: Truth,
+    /// Whether the outcome of the rule or exemption rests on it.
+    pub decides: bool,
+}
+
+/// Where a test stands in a rule or exemption.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the policy's own keys")]
+pub enum Key {
+    Forbid,
+    Require,
+    Unless,
+    Until,
+    When,
+}
+
+impl Key {
+    /// The key, as the policy has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forbid => "forbid",
+            Self::Require => "require",
+            Self::Unless => "unless",
+            Self::Until => "until",
+            Self::When => "when",
+        }
+    }
+}
+
+/// What is tested.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    /// `all`: every session.
+    All,
+    /// That there be no such session.
+    Forbid,
+    /// The age, or the hours.
+    Requirement(&'a Requirement),
+    /// A test of the session or its target.
+    Test(&'a Test),
+    /// The instant at which an exemption expires.
+    Until(Timestamp),
+}
+
+impl<'a> From<&'a Requirement> for Item<'a> {
+    fn from(requirement: &'a Requirement) -> Self {
+        match requirement {
+            Requirement::Hours(_) | Requirement::MaxAge(_) => Self::Requirement(requirement),
+            Requirement::Test(test) => Self::Test(test),
+        }
+    }
+}
+
+impl<'a> From<&'a Test> for Item<'a> {
+    fn from(test: &'a Test) -> Self {
+        Self::Test(test)
+    }
+}
+
+impl fmt::Display for Item<'_> {
+    /// As the policy has it: `owner: role/sre-*, root`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Forbid => f.write_str("no such session"),
+            Self::Requirement(it) => it.fmt(f),
+            Self::Test(it) => it.fmt(f),
+            Self::Until(it) => it.fmt(f),
+        }
+    }
+}
+
+/// What becomes of the truth of each test. `()` wants the result alone, so that tests which cannot
+/// change it are left out; a list of parts wants every one.
+pub(crate) trait Follow<'a> {
+    /// Whether all of these hold.
+    fn all<T>(&mut self, key: Key, items: &'a [T], holds: impl Fn(&T) -> Truth) -> Truth
+    where
+        Item<'a>: From<&'a T>;
+
+    /// A test that stands alone.
+    fn one(&mut self, key: Key, item: Item<'a>, truth: Truth) -> Truth;
+
+    /// Whether anything else is tested once this, which must hold as well, has come out.
+    fn goes_on(&self, so_far: Truth) -> bool;
+}
+
+impl<'a> Follow<'a> for () {
+    fn all<T>(&mut self, _key: Key, items: &'a [T], holds: impl Fn(&T) -> Truth) -> Truth
+    where
+        Item<'a>: From<&'a T>,
+    {
+        Truth::all(items.iter().map(holds))
+    }
+
+    fn one(&mut self, _key: Key, _item: Item<'a>, truth: Truth) -> Truth {
+        truth
+    }
+
+    fn goes_on(&self, so_far: Truth) -> bool {
+        so_far != Truth::False
+    }
+}
+
+impl<'a> Follow<'a> for Vec<Part<'a>> {
+    fn all<T>(&mut self, key: Key, items: &'a [T], holds: impl Fn(&T) -> Truth) -> Truth
+    where
+        Item<'a>: From<&'a T>,
+    {
+        if items.is_empty() {
+            return self.one(key, Item::All, Truth::True);
+        }
+        let truths: Vec<_> = items.iter().map(|it| self.one(key, it.into(), holds(it))).collect();
+        Truth::all(truths)
+    }
+
+    fn one(&mut self, key: Key, item: Item<'a>, truth: Truth) -> Truth {
+        self.push(Part { key, item, truth, decides: false });
+        truth
+    }
+
+    fn goes_on(&self, _so_far: Truth) -> bool {
+        true
+    }
+}
+
+/// Evaluates one session, and says how the verdict came about.
+#[must_use]
+pub fn assess<'a>(
+    policy: &'a Policy,
+    now: Timestamp,
+    session: &Session,
+    tags: &Tags,
+) -> Assessment<'a> {
+    let subject = Subject::new(policy, session, tags);
+    let rules = policy.rules.iter().map(|it| of_rule(it, now, subject));
+    let exemptions = policy.exemptions.iter().map(|it| of_exemption(it, now, subject));
+    let clauses = rules.chain(exemptions).collect();
+    Assessment { verdict: evaluate(policy, now, session, tags), clauses }
+}
+
+fn of_rule<'a>(rule: &'a Rule, now: Timestamp, subject: Subject<'_>) -> Clause<'a> {
+    let mut parts = Vec::new();
+    let truths = rule.truths(now, subject, &mut parts);
+    for part in &mut parts {
+        part.decides = decides(part, truths);
+    }
+    let (in_scope, truth) = (truths.in_scope(), truths.is_violated());
+    Clause { kind: ClauseKind::Rule, id: &rule.id, in_scope, truth, parts }
+}
+
+/// Whether it rests on this part that a rule is violated, is not, or may be.
+fn decides(part: &Part<'_>, truths: RuleTruths) -> bool {
+    let RuleTruths { when, unless, fulfilled } = truths;
+    let is_demand = matches!(part.key, Key::Require | Key::Forbid);
+    match truths.is_violated() {
+        Truth::Unknown => {
+            let group = match part.key {
+                Key::When => when,
+                Key::Unless => unless,
+                Key::Forbid | Key::Require | Key::Until => fulfilled,
+            };
+            (part.truth, group) == (Truth::Unknown, Truth::Unknown)
+        }
+        Truth::True => is_demand && part.truth == Truth::False,
+        Truth::False if when == Truth::False => part.key == Key::When && part.truth == when,
+        Truth::False if unless == Truth::True => part.key == Key::Unless,
+        Truth::False => part.key == Key::Require,
+    }
+}
+
+fn of_exemption<'a>(exemption: &'a Exemption, now: Timestamp, subject: Subject<'_>) -> Clause<'a> {
+    let mut parts = Vec::new();
+    let truth = exemption.truth(now, subject, &mut parts);
+    for part in &mut parts {
+        part.decides = part.truth == truth;
+    }
+    let in_scope = Truth::all(parts.iter().filter(|it| it.key == Key::When).map(|it| it.truth));
+    Clause { kind: ClauseKind::Exemption, id: &exemption.id, in_scope, truth, parts }
+}

@@ -1,0 +1,240 @@
+//! What happens in a sweep, in the order in which it happens: log lines and metrics are made of it.
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use super::{Mode, Outcome, Outcomes, Report, Row, Verdicts};
+use crate::evaluate::VerdictKind;
+
+/// One fact of a sweep. Serialised, it is the fields of the log line.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Event<'a> {
+    /// A sweep has started.
+    Started {
+        /// Whether sessions are really terminated.
+        mode: Mode,
+        /// What the policy is read from.
+        policy: &'a str,
+    },
+    /// Something in the policy is probably a mistake.
+    PolicyWarning {
+        /// What.
+        warning: &'a str,
+    },
+    /// The tags of some targets are not known.
+    TagLookUpFailed {
+        /// Why.
+        error: &'a str,
+    },
+    /// What is going to be done about a session. All decisions come before the first outcome.
+    Decided(&'a Row),
+    /// What has been done about a session.
+    Done(&'a Row),
+    /// It is not proved which sessions are gone.
+    VerificationFailed {
+        /// Why.
+        error: &'a str,
+    },
+    /// The sweep has finished.
+    #[serde(serialize_with = "manifest")]
+    Finished(&'a Report),
+    /// The run as a whole has failed.
+    Failed {
+        /// Why.
+        error: &'a str,
+        /// The `errorType` of the invocation.
+        error_type: &'a str,
+    },
+    /// The metrics of the sweep are lost.
+    MetricsNotWritten {
+        /// Why.
+        error: &'a str,
+    },
+}
+
+/// How much an event matters, what matters most first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Severity {
+    /// No sweep took place, or its record is lost.
+    Error,
+    /// One thing went wrong.
+    Warning,
+    /// It is as it should be.
+    Info,
+}
+
+impl Severity {
+    /// The level of the log line.
+    #[must_use]
+    pub fn level(self) -> &'static str {
+        match self {
+            Self::Error => "ERROR",
+            Self::Warning => "WARN",
+            Self::Info => "INFO",
+        }
+    }
+}
+
+impl Event<'_> {
+    /// What happened, constant, so that it can be searched for.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "sweep started",
+            Self::PolicyWarning { .. } => "policy warning",
+            Self::TagLookUpFailed { .. } => "tag look-up failed",
+            Self::Decided(_) => "session evaluated",
+            Self::Done(row) => match row.outcome {
+                Some(Outcome::AlreadyGone) => "session already gone",
+                Some(Outcome::Denied) => "session denied",
+                Some(Outcome::Failed) => "session failed",
+                Some(Outcome::Deferred) => "session deferred",
+                Some(Outcome::WouldTerminate) => "session would terminate",
+                Some(Outcome::Terminated) => "session terminated",
+                Some(Outcome::Throttled) => "session throttled",
+                Some(Outcome::Unconfirmed) => "session unconfirmed",
+                Some(Outcome::NoAction) | None => "session no action",
+            },
+            Self::VerificationFailed { .. } => "verification failed",
+            Self::Finished(_) => "sweep finished",
+            Self::Failed { .. } => "sweep failed",
+            Self::MetricsNotWritten { .. } => "metrics not written",
+        }
+    }
+
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Decided(row) if row.verdict == VerdictKind::NotEvaluated => Severity::Warning,
+            Self::Started { .. } | Self::Decided(_) | Self::Finished(_) => Severity::Info,
+            Self::Done(row) => match row.outcome {
+                Some(
+                    Outcome::Denied | Outcome::Failed | Outcome::Throttled | Outcome::Unconfirmed,
+                ) => Severity::Warning,
+                Some(
+                    Outcome::AlreadyGone
+                    | Outcome::Deferred
+                    | Outcome::NoAction
+                    | Outcome::WouldTerminate
+                    | Outcome::Terminated,
+                )
+                | None => Severity::Info,
+            },
+            Self::PolicyWarning { .. }
+            | Self::TagLookUpFailed { .. }
+            | Self::VerificationFailed { .. } => Severity::Warning,
+            Self::Failed { .. } | Self::MetricsNotWritten { .. } => Severity::Error,
+        }
+    }
+}
+
+/// All that is known of a sweep but the sessions and the rules, flat.
+fn manifest<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Manifest<'a> {
+        mode: Mode,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        account: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        region: Option<&'a str>,
+        started_at: Timestamp,
+        duration_s: f64,
+        policy_source: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        policy_version: Option<i64>,
+        policy_sha256: &'a str,
+        calls: u64,
+        backlog: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        oldest_violation_s: Option<i64>,
+        circuit_breaker_open: bool,
+        paused: bool,
+        sessions_sha256: &'a str,
+        complete: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        problem: Option<&'a str>,
+        pages: u32,
+        #[serde(flatten)]
+        verdicts: &'a Verdicts,
+        #[serde(flatten)]
+        outcomes: &'a Outcomes,
+    }
+    Manifest {
+        mode: report.mode,
+        account: report.account.as_deref(),
+        region: report.region.as_deref(),
+        started_at: report.started_at,
+        duration_s: report.duration_s,
+        policy_source: &report.policy.source,
+        policy_version: report.policy.version,
+        policy_sha256: &report.policy.sha256,
+        calls: report.calls,
+        backlog: report.backlog,
+        oldest_violation_s: report.oldest_violation_s,
+        circuit_breaker_open: report.circuit_breaker_open,
+        paused: report.paused,
+        sessions_sha256: &report.sessions_sha256,
+        complete: report.coverage.complete,
+        problem: report.coverage.problem.as_deref(),
+        pages: report.coverage.pages,
+        verdicts: &report.verdicts,
+        outcomes: &report.outcomes,
+    }
+    .serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{policy::sha256, report::tests::findings};
+
+    /// It has all but the sessions and the rules.
+    #[test]
+    fn finished_is_flat() {
+        let mut findings = findings();
+        findings.policy.version = Some(3);
+        findings.coverage.problem = Some("a repeated token".into());
+        findings.settled.truncate(1);
+        findings.not_evaluated.clear();
+        let expected = json!({
+            "mode": "enforce", "account": "123456789012", "region": "eu-west-1",
+            "started_at": "1970-01-01T00:00:00Z", "duration_s": 1.5, "policy_source": "p",
+            "policy_version": 3, "policy_sha256": sha256("abc"), "calls": 16,
+            "oldest_violation_s": 1_000, "circuit_breaker_open": true, "paused": true,
+            "sessions_sha256": sha256("s-000\n"),
+            "complete": true, "problem": "a repeated token", "pages": 15,
+            "seen": 1, "compliant": 0, "exempt": 0, "violation": 1, "undetermined": 0,
+            "not_evaluated": 0, "backlog": 0,
+            "terminated": 1, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,
+            "failed": 0, "would_terminate": 0, "deferred": 0, "no_action": 0,
+        });
+        let report = Report::new(&findings);
+        assert_eq!(json!(Event::Finished(&report)), expected);
+        assert_eq!(report.counts(), "1 seen, 1 in violation, 1 terminated");
+    }
+
+    /// Every outcome has its message.
+    #[test]
+    fn messages() {
+        for outcome in [
+            Outcome::AlreadyGone,
+            Outcome::Denied,
+            Outcome::Failed,
+            Outcome::Deferred,
+            Outcome::NoAction,
+            Outcome::WouldTerminate,
+            Outcome::Terminated,
+            Outcome::Throttled,
+            Outcome::Unconfirmed,
+        ] {
+            let row = Row { outcome: Some(outcome), ..Row::default() };
+            let name = json!(outcome);
+            let name = name.as_str().expect("a name").replace('_', " ");
+            assert_eq!(Event::Done(&row).message(), format!("session {name}"));
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! An assessment in words: what each condition saw, and which one decided.
+
+use std::{collections::BTreeSet, fmt};
+
+use jiff::{Timestamp, Unit};
+use reaper_core::{
+    evaluate::{Assessment, Clause, ClauseKind, Item, Key, Part, Verdict, assess},
+    pattern::short_owner,
+    policy::{Policy, Requirement, Subject, Test},
+    printable::printable,
+    session::Session,
+    target::{Tags, Unknown},
+    truth::Truth,
+};
+use reaper_render::table::{cell, table};
+use serde::Serialize;
+use serde_json::json;
+
+/// What each rule and exemption makes of a session.
+pub(crate) struct Explanation {
+    pub(crate) verdict: Verdict,
+    clauses: Vec<Explained>,
+}
+
+/// One rule or exemption.
+#[derive(Serialize)]
+struct Explained {
+    kind: ClauseKind,
+    id: String,
+    in_scope: &'static str,
+    /// What came out: `violated`, `does not hold`, …
+    state: &'static str,
+    parts: Vec<ExplainedPart>,
+}
+
+/// One condition or requirement.
+#[derive(Serialize)]
+struct ExplainedPart {
+    key: Key,
+    /// With its bound, as the policy has it.
+    test: String,
+    holds: &'static str,
+    /// The session's own value.
+    seen: String,
+    /// Whether the outcome rests on it.
+    decides: bool,
+}
+
+impl Explanation {
+    pub(crate) fn new(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Self {
+        let subject = Subject::new(policy, session, tags);
+        let Assessment { verdict, clauses } = assess(policy, now, session, tags);
+        let clauses = clauses.iter().map(|it| explained(it, now, subject)).collect();
+        Self { verdict, clauses }
+    }
+
+    pub(super) fn json(&self, session_id: &str, at: Timestamp) -> serde_json::Value {
+        json!({
+            "session_id": session_id,
+            "at": at,
+            "verdict": self.verdict.name(),
+            "rules": self.verdict.rules(),
+            "unknown": self.verdict.unknown(),
+            "clauses": self.clauses,
+        })
+    }
+
+    /// Only these rules and exemptions, and every one that may have decided; if none, all.
+    pub(crate) fn about(mut self, ids: &[String]) -> Self {
+        let decided = self.verdict.rules();
+        let is_about =
+            |it: &Explained| ids.contains(&it.id) || decided.iter().any(|id| **id == *it.id);
+        if self.clauses.iter().any(is_about) {
+            let clauses = std::mem::take(&mut self.clauses);
+            self.clauses = clauses.into_iter().filter(is_about).collect();
+        }
+        self
+    }
+}
+
+impl fmt::Display for Explanation {
+    /// Each rule and exemption, its parts in columns, and the verdict. `>` marks what decided.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = table(&["", "", "CONDITION", "HOLDS", "SEEN"]);
+        for part in self.clauses.iter().flat_map(|it| &it.parts) {
+            table.add_row([
+                cell(if part.decides { ">" } else { "" }),
+                cell(part.key.name()),
+                cell(&part.test),
+                cell(part.holds),
+                cell(&part.seen),
+            ]);
+        }
+        let mut lines = table.lines();
+        if let Some(header) = lines.next() {
+            writeln!(f, "{}", header.trim_end())?;
+        }
+        for Explained { kind, id, in_scope, state, parts } in &self.clauses {
+            let kind = match kind {
+                ClauseKind::Exemption => "exemption",
+                ClauseKind::Rule => "rule",
+            };
+            let scope = match *in_scope {
+                "yes" => "in scope, ",
+                "no" => "not in scope, ",
+                _ => "scope unknown, ",
+            };
+            writeln!(f, "{kind} {}: {scope}{state}", printable(id))?;
+            for line in lines.by_ref().take(parts.len()) {
+                writeln!(f, "{}", line.trim_end())?;
+            }
+        }
+        write!(f, "\nverdict: {}", described(&self.verdict))?;
+        if let Verdict::Violation { unknown: Some(_), .. } = self.verdict {
+            write!(f, " (one of them, however the unknown turns out)")?;
+        }
+        if let Some(remedy) = self.verdict.unknown().and_then(Unknown::remedy) {
+            write!(f, "\n{remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+fn explained(clause: &Clause<'_>, now: Timestamp, subject: Subject<'_>) -> Explained {
+    let state = match (clause.kind, clause.truth) {
+        (ClauseKind::Rule, Truth::False) => "not violated",
+        (ClauseKind::Rule, Truth::True) => "violated",
+        (ClauseKind::Rule, Truth::Unknown) => "may be violated",
+        (ClauseKind::Exemption, Truth::False) => "does not hold",
+        (ClauseKind::Exemption, Truth::True) => "holds",
+        (ClauseKind::Exemption, Truth::Unknown) => "may hold",
+    };
+    let part = |it: &Part<'_>| ExplainedPart {
+        key: it.key,
+        test: it.item.to_string(),
+        holds: yes_or_no(it.truth),
+        seen: seen(it.item, now, subject),
+        decides: it.decides,
+    };
+    Explained {
+        kind: clause.kind,
+        id: clause.id.to_string(),
+        in_scope: yes_or_no(clause.in_scope),
+        state,
+        parts: clause.parts.iter().map(part).collect(),
+    }
+}
+
+fn yes_or_no(truth: Truth) -> &'static str {
+    match truth {
+        Truth::False => "no",
+        Truth::True => "yes",
+        Truth::Unknown => "unknown",
+    }
+}
+
+/// The session's own value of what is tested.
+fn seen(item: Item<'_>, now: Timestamp, subject: Subject<'_>) -> String {
+    let Subject { session, .. } = subject;
+    match item {
+        Item::All | Item::Forbid | Item::Requirement(Requirement::Test(_)) => String::new(),
+        Item::Requirement(Requirement::Hours(any)) => {
+            let clocks: BTreeSet<String> = any.iter().map(|it| it.clock(now)).collect();
+            clocks.into_iter().collect::<Vec<_>>().join(", ")
+        }
+        Item::Requirement(Requirement::MaxAge(_)) => {
+            let age = session.age(now);
+            format!("{:#}", age.round(Unit::Millisecond).unwrap_or(age))
+        }
+        Item::Test(test) => value(test, subject),
+        Item::Until(_) => format!("{now:.0}"),
+    }
+}
+
+/// The field that is tested, as AWS returned it, or what the policy assumes of it.
+fn value(test: &Test, subject: Subject<'_>) -> String {
+    let returned = |returned: Option<&str>, assumed: Option<&str>| match (returned, assumed) {
+        (Some(value), _) => value.to_owned(),
+        (None, Some(value)) => format!("{value} (assumed)"),
+        (None, None) => "not returned".into(),
+    };
+    let Subject { session, .. } = subject;
+    match test {
+        Test::AccessType(_) => returned(session.access_type.as_deref(), subject.access_type()),
+        Test::Document(_) => returned(session.document.as_deref(), subject.document()),
+        Test::Owner(_) => short_owner(&session.owner),
+        Test::Reason(_) => {
+            returned(session.reason.as_deref(), subject.reason().map(|it| it.unwrap_or("none")))
+        }
+        Test::Status(_) => returned(session.status.as_deref(), None),
+        Test::Target(_) => session.target.to_string(),
+        Test::TargetTag(key, _) => match subject.tags() {
+            Ok(tags) => match tags.get(key) {
+                Some(value) => format!("{key}={value}"),
+                None => format!("no tag {key}"),
+            },
+            Err(why) => why.name().into(),
+        },
+    }
+}
+
+/// The tags, or why they are not known.
+pub(crate) fn shown(tags: &Tags) -> String {
+    match tags {
+        Tags::Known(tags) if tags.is_empty() => "none".into(),
+        Tags::Known(tags) => {
+            tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        }
+        Tags::Unknown(why) => format!("unknown ({})", why.name()),
+    }
+}
+
+/// A verdict in words.
+pub(crate) fn described(verdict: &Verdict) -> String {
+    let mut words = verdict.name().to_owned();
+    words.extend(verdict.unknown().map(|it| format!(" ({})", it.name())));
+    let rules = printable(&verdict.rules().join(", "));
+    if rules.is_empty() { words } else { format!("{words}: {rules}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The advice for a target of another kind leads out: with it, the session is a violation.
+    #[test]
+    fn advice_on_other_targets() {
+        let now = Timestamp::UNIX_EPOCH;
+        let session = Session {
+            id: "x-1".into(),
+            owner: "arn:aws:sts::123456789012:assumed-role/dev/x".into(),
+            target: "sagemaker-cluster:abc_workers-i-0123456789abcdef0".into(),
+            started_at: now,
+            status: None,
+            document: None,
+            reason: None,
+            access_type: None,
+        };
+        let explain = |target: &str| {
+            let text = format!(
+                "version: 1\ntag_keys: [keep]\nrules: [{{ id: no, when: all, forbid: true }}]\n\
+                 exemptions: [{{ id: e, when: {{ target_tags: {{ keep: x }}{target} }} }}]\n"
+            );
+            let policy = Policy::parse(&text).expect("a valid policy");
+            let tags = Tags::Unknown(Unknown::TagsNoArn);
+            Explanation::new(&policy, now, &session, &tags).to_string()
+        };
+        let remedy = Unknown::TagsNoArn.remedy().expect("a remedy");
+        let (_, advice) = remedy.split_once(": `").expect("a key to write");
+        let key = format!(", {}", advice.trim_end_matches("`."));
+        let without = explain("");
+        assert!(without.contains("undetermined (tags_no_arn)"), "{without}");
+        assert!(without.ends_with(remedy), "{without}");
+        let with = explain(&key);
+        assert!(with.ends_with("verdict: violation: no"), "{with}");
+    }
+}

@@ -1,0 +1,33 @@
+//! CloudWatch metrics on standard output, in the embedded metric format.
+
+use std::io::Write;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use reaper_core::{metrics, report::Report};
+
+/// Writes the metrics of a sweep.
+#[derive(Debug)]
+pub struct Metrics {
+    /// The end of the invocation, for the metric `RemainingTime`.
+    pub deadline: Instant,
+}
+
+impl Metrics {
+    /// Writes one line for the sweep, and one for each violated rule.
+    ///
+    /// # Errors
+    /// If standard output cannot be written to.
+    pub fn write(&self, report: &Report) -> std::io::Result<()> {
+        #[expect(clippy::disallowed_methods, reason = "metrics have their own time")]
+        let now = Timestamp::now();
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        let remaining_ms = u64::try_from(remaining.as_millis()).ok();
+        let mut stdout = std::io::stdout().lock();
+        for line in metrics::lines(report, now.as_millisecond(), remaining_ms) {
+            writeln!(stdout, "{line}")?;
+        }
+        Ok(())
+    }
+}
