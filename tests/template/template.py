@@ -54,23 +54,22 @@ UNIT = '"(?:Count|Seconds|Milliseconds)"'
 METRICS = set(re.findall(rf'count\("(\w+)"|\("(\w+)", {UNIT}', CORE))
 METRICS = {counted or other for counted, other in METRICS}
 
-LINES = re.findall(r"\b(?:info|warn|error|info_span)!\((.*?)\);", CODE, re.DOTALL)
-MESSAGES = set(re.findall(r'=> "(session [a-z ]+)"', CORE))
-MESSAGES |= {it for line in LINES for it in re.findall(r'"([a-z][a-z -]+)"$', line)}
+EVENTS = pathlib.Path("core/src/report/event.rs").read_text(encoding="utf-8")
+MESSAGES = re.search(r"fn message\(.*?\n    }\n", EVENTS, re.DOTALL).group(0)
+MESSAGES = set(re.findall(r'=> "([a-z -]+)"', MESSAGES))
 
 
-def members(struct):
-    body = re.search(rf"pub struct {struct} {{(.*?)\n}}", CORE, re.DOTALL).group(1)
-    return set(re.findall(r"^    (?:pub )?(\w+):", body, re.MULTILINE))
+def members(name, code=CORE):
+    """The fields of a struct, or of all variants of an enum, but for those that are flattened."""
+    body = re.search(rf"\n *(?:pub )?(?:struct|enum) {name}(?:<.*?>)? {{(.*?)\n *}}\n\n", code + "\n\n", re.DOTALL)
+    body = re.sub(r"#\[serde\(flatten\)\]\s*\w+:", "", body.group(1))
+    return set(re.findall(r"^ +(?:pub )?(\w+): ", body, re.MULTILINE))
 
 
-FIELDS = members("Row") | members("Coverage") | members("Verdicts") | members("Outcomes")
-FIELDS |= set(re.findall(r'"(\w+)": self\.', CORE))
-FIELDS |= set(re.findall(r'insert\("(\w+)"(?:\.into|, )', CODE))
-GIVEN = r'^(\w+), "|(?:^|[ (])(\w+) = \S'
-FIELDS |= {name for line in LINES for it in re.findall(GIVEN, line) for name in it if name}
-FIELDS -= {"fields"}
-FIELDS |= {"message"}  # Of `tracing`.
+FIELDS = members("Row") | members("Event", EVENTS) | members("Verdicts") | members("Outcomes")
+FIELDS |= members("Manifest", EVENTS.replace("    }\n    Manifest {", "    }\n\n    Manifest {"))
+FIELDS |= members("Line", CODE) - {"fields"}
+FIELDS |= set(re.findall(r'insert\("(\w+)"\.into', CODE))
 
 
 class Gone:
