@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
-use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::{
     error::{ConnectorError, ProvideErrorMetadata, SdkError},
     operation::{
@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use reaper_core::{arn::Arn, policy::Policy, report::Mode, target::Scope};
 use session_reaper::{
     Budget,
-    aws::{Ssm, remediation, sources},
+    aws::{Connect, Ssm, remediation, sources},
     sweep::SweepContext,
     sweep::source::PolicySource,
 };
@@ -92,36 +92,35 @@ impl Connection {
                 anyhow!("no profile is called `{name}`; see `aws configure list-profiles`")
             }
         })?;
-        let config = self.config(&settings).await?;
+        let connect = self.connect(&settings).await?;
+        let config = connect.config();
         let region = config
             .region()
             .filter(|it| !it.as_ref().is_empty())
             .context("no Region is set; use `--region`, AWS_REGION, or `region` in the profile")?;
-        let sts = aws_sdk_sts::Client::new(&config);
+        let sts = aws_sdk_sts::Client::new(config);
         let identity = sts.get_caller_identity().send().await;
         let scope = match identity {
             Ok(identity) => scope(&identity, region),
             Err(err) => {
-                let problem = self.translated(&err, &config, &settings);
-                if fails_everywhere(&err, &config) {
+                let problem = self.translated(&err, config, &settings);
+                if fails_everywhere(&err, config) {
                     return Err(problem);
                 }
                 Err(format!("{problem:#}"))
             }
         };
-        let ssm = Ssm::new(&config, self.calls_per_second);
+        let ssm = connect.ssm(self.calls_per_second);
         Ok(Aws { ssm, scope, shows_calls: self.debug })
     }
 
-    async fn config(&self, settings: &Settings) -> anyhow::Result<SdkConfig> {
+    async fn connect(&self, settings: &Settings) -> anyhow::Result<Connect> {
         let ca_bundle = settings.variable_or("AWS_CA_BUNDLE", "ca_bundle");
         let client = http::client(ca_bundle.as_deref(), self.debug).map_err(|err| anyhow!(err))?;
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .disable_clock_skew_correction(true) // As the calls of a sweep.
             .timeout_config(timeouts)
-            .profile_files(settings.files.clone())
-            .http_client(client.clone());
+            .profile_files(settings.files.clone());
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
         }
@@ -131,25 +130,23 @@ impl Connection {
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let config = loader.load().await;
-        let config = match &self.profile {
+        let connect = Connect::load(loader, client.clone()).await;
+        let connect = match &self.profile {
             Some(name) => {
-                let provider = of_profile(name, &settings.files, config.region().cloned(), client);
-                let provider = SharedCredentialsProvider::new(provider);
-                config.into_builder().credentials_provider(provider).build()
+                let region = connect.config().region().cloned();
+                connect.with_credentials(of_profile(name, &settings.files, region, client))
             }
-            None => config,
+            None => connect,
         };
-        let Some(role) = &self.role_arn else { return Ok(config) };
+        let Some(role) = &self.role_arn else { return Ok(connect) };
         let provider = AssumeRoleProvider::builder(role)
             .session_name(&self.role_session_name)
-            .configure(&config);
+            .configure(connect.config());
         let provider = match &self.external_id {
             Some(id) => provider.external_id(id),
             None => provider,
         };
-        let provider = SharedCredentialsProvider::new(provider.build().await);
-        Ok(config.into_builder().credentials_provider(provider).build())
+        Ok(connect.with_credentials(provider.build().await))
     }
 
     /// An error in one line, with the way out.

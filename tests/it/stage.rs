@@ -24,7 +24,7 @@ use reaper_core::{
 use session_manager_emulator::{Call, Emulator, Fault, Fleet, Reset, Seed, serve};
 use session_reaper::{
     Budget,
-    aws::Ssm,
+    aws::Connect,
     sweep::source::PolicySource,
     sweep::{SweepContext, SweepError, sweep},
 };
@@ -138,7 +138,7 @@ impl Stage {
             }
         };
         let n_calls_before = self.emulator.calls().len();
-        let ssm = Ssm::new(&config.build(), self.calls_per_second);
+        let ssm = Connect::from(config.build()).ssm(self.calls_per_second);
         let hard_stop = Instant::now() + self.deadline;
         let scope = Scope::from_arn("arn:aws:lambda:eu-central-1:123456789012:function:f");
         let swept = sweep(SweepContext {

@@ -15,7 +15,7 @@ use reaper_core::{report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, FaultKind};
 use session_reaper::{
     Budget,
-    aws::Ssm,
+    aws::{Connect, Ssm},
     sweep::source::PolicySource,
     sweep::{SweepContext, SweepError, sweep},
 };
@@ -304,7 +304,7 @@ impl Day {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .http_client(tap.clone())
             .build();
-        Container { ssm: Ssm::new(&config, calls_per_second), tap, calls_per_second }
+        Container { ssm: Connect::from(config).ssm(calls_per_second), tap, calls_per_second }
     }
 
     /// One event, or several at a time, of which some are one that is delivered again.
