@@ -30,7 +30,7 @@ use session_reaper::{
 };
 use tokio::{net::TcpListener, time::Instant};
 
-use crate::privilege::assert_allowed;
+use crate::role::assert_allowed;
 
 /// An hour at most; break-glass and what is tagged so are exempt.
 pub(crate) const POLICY: &str = r#"

@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     check::{CONCURRENCY, End, Run, check, check_pace, check_undisturbed},
     fleet::{self, ACCOUNT, IMMORTAL, PARAMETER, REGION},
-    model::Model,
+    model::{self, Model},
     tap::{Answer, Exchange, Kill, Tap},
 };
 
@@ -248,7 +248,7 @@ impl Day {
 
     fn new_policy(&mut self, n_sessions: usize) -> (String, Option<Model>) {
         let now = self.emulator.now().as_second();
-        let (text, model) = fleet::policy(&mut self.rng, n_sessions, now);
+        let (text, model) = model::policy(&mut self.rng, n_sessions, now);
         if let Some(model) = &model {
             self.policies.insert(text.clone(), model.clone());
         }
