@@ -4,17 +4,17 @@ mod advice;
 mod bounded;
 mod call;
 mod client;
+mod connect;
 mod date;
 mod error;
 pub mod pacer;
 mod record;
 
-pub(crate) use self::call::ATTEMPT_TIMEOUT;
 pub use self::{
     advice::remediation,
-    bounded::bounded,
     call::ATTEMPT,
     client::{MAX_ARNS, Page, Parameter, Ssm, TaggedResources},
+    connect::{Connect, connectors, one_connector},
     date::ServiceTime,
     error::{CallError, CallErrorKind, sources},
 };

@@ -15,7 +15,7 @@
 //! | | |
 //! |---|---|
 //! | `reaper_core` | the pure core: sessions, the policy, its evaluation, the plan, the report |
-//! | [`aws`] | calls to AWS: one retry loop, and one pacer per operation |
+//! | [`aws`] | calls to AWS: how clients are made, one retry loop, and one pacer per operation |
 //! | [`sweep`] | one sweep: policy, list, tags, terminate, verify |
 //! | [`sinks`] | where records go: log lines |
 //! | [`lambda`] | the Lambda function: its environment, events and handler |

@@ -10,7 +10,7 @@ mod identity;
 mod lint;
 mod reader;
 mod reason;
-mod schema;
+pub mod schema;
 mod yaml;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -23,7 +23,6 @@ pub use self::{
     error::{PolicyError, PolicyErrors},
     hours::Hours,
     identity::{PolicyIdentity, sha256},
-    schema::schema,
 };
 use crate::{
     evaluate::trace::{Follow, Item, Key},

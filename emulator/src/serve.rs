@@ -16,7 +16,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
 
-use crate::{Emulator, Reset, body::sent};
+use crate::{
+    body::sent,
+    emulator::{Emulator, Reset},
+};
 
 /// Serves a service on a listener, until the returned future is dropped.
 ///

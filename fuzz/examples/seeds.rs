@@ -1,11 +1,8 @@
-//! Writes what the tests play with, as seeds: hostile policies to one folder, hostile texts to another.
-
-#[path = "../../tests/it/hostile/inputs.rs"]
-mod inputs;
-#[path = "../../tests/it/hostile/texts.rs"]
-mod texts;
+//! Writes seeds: hostile policies to one folder, hostile texts to another.
 
 use std::{env, fs, path::PathBuf};
+
+use test_support::{hostile_policies::hostile_policies, hostile_texts::hostile_texts};
 
 fn main() {
     let mut folders = env::args().skip(1).map(PathBuf::from);
@@ -16,6 +13,6 @@ fn main() {
             fs::write(folder.join(format!("{i:03}")), text).expect("a file");
         }
     };
-    write(inputs::inputs().into_iter().map(|(_name, text)| text).collect());
-    write(texts::texts());
+    write(hostile_policies().into_iter().map(|(_name, text)| text).collect());
+    write(hostile_texts());
 }

@@ -2,19 +2,17 @@
 
 #![no_main]
 
-#[path = "../../reapctl/src/diagnostic.rs"]
-mod diagnostic;
-
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use reaper_core::{
     evaluate::evaluate,
     policy::{Policy, PolicyErrors},
-    printable::{self, is_unsafe},
+    printable::is_unsafe,
     session::Session,
     target::{Tags, Unknown},
 };
+use reaper_render::diagnostic::render;
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     let Ok(text) = std::str::from_utf8(bytes) else { return Corpus::Reject };
@@ -81,7 +79,7 @@ fn check_errors(text: &str, PolicyErrors(errors): &PolicyErrors) {
         assert!((1..=line.chars().count() + 1).contains(&column), "{error:?}");
     }
     for error in errors.iter().take(3) {
-        let shown = diagnostic::render("policy.yaml", text, error);
+        let shown = render("policy.yaml", text, error);
         let plain = anstream::adapter::strip_str(&shown).to_string();
         assert!(!plain.is_empty() && !plain.replace('\n', "").contains(is_unsafe), "{plain:?}");
     }

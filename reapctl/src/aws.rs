@@ -1,32 +1,28 @@
 //! How commands reach AWS: as the AWS CLI does.
 
-use std::{error::Error, time::Duration};
+mod problem;
+
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use aws_config::{
-    BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
-};
-use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
-use aws_sdk_sts::{
-    error::{ConnectorError, ProvideErrorMetadata, SdkError},
-    operation::{
-        assume_role::AssumeRoleError,
-        get_caller_identity::{GetCallerIdentityError, GetCallerIdentityOutput},
-    },
-};
-use awscli::{Login, Problem, Settings, of_profile};
+use aws_config::{BehaviorVersion, Region, sts::AssumeRoleProvider, timeout::TimeoutConfig};
+use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput;
+use awscli::{Problem, Settings, of_profile};
 use jiff::Timestamp;
 use reaper_core::{arn::Arn, policy::Policy, report::Mode, target::Scope};
 use session_reaper::{
     Budget,
-    aws::{Ssm, remediation, sources},
+    aws::{Connect, Ssm},
     sinks::Sinks,
     sweep::SweepContext,
     sweep::source::PolicySource,
 };
 use tokio::time::Instant;
 
-use crate::{debug::root_cause, http};
+use crate::{
+    aws::problem::{fails_everywhere, translated},
+    http,
+};
 
 /// Which account and Region.
 #[derive(clap::Args)]
@@ -93,36 +89,35 @@ impl Connection {
                 anyhow!("no profile is called `{name}`; see `aws configure list-profiles`")
             }
         })?;
-        let config = self.config(&settings).await?;
+        let connect = self.connect(&settings).await?;
+        let config = connect.config();
         let region = config
             .region()
             .filter(|it| !it.as_ref().is_empty())
             .context("no Region is set; use `--region`, AWS_REGION, or `region` in the profile")?;
-        let sts = aws_sdk_sts::Client::new(&config);
+        let sts = aws_sdk_sts::Client::new(config);
         let identity = sts.get_caller_identity().send().await;
         let scope = match identity {
             Ok(identity) => scope(&identity, region),
             Err(err) => {
-                let problem = self.translated(&err, &config, &settings);
-                if fails_everywhere(&err, &config) {
+                let problem = translated(&err, config, &settings, self.role_arn.as_deref());
+                if fails_everywhere(&err, config) {
                     return Err(problem);
                 }
                 Err(format!("{problem:#}"))
             }
         };
-        let ssm = Ssm::new(&config, self.calls_per_second);
+        let ssm = connect.ssm(self.calls_per_second);
         Ok(Aws { ssm, scope, shows_calls: self.debug })
     }
 
-    async fn config(&self, settings: &Settings) -> anyhow::Result<SdkConfig> {
+    async fn connect(&self, settings: &Settings) -> anyhow::Result<Connect> {
         let ca_bundle = settings.variable_or("AWS_CA_BUNDLE", "ca_bundle");
         let client = http::client(ca_bundle.as_deref(), self.debug).map_err(|err| anyhow!(err))?;
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .disable_clock_skew_correction(true) // As the calls of a sweep.
             .timeout_config(timeouts)
-            .profile_files(settings.files.clone())
-            .http_client(client.clone());
+            .profile_files(settings.files.clone());
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
         }
@@ -132,75 +127,23 @@ impl Connection {
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let config = loader.load().await;
-        let config = match &self.profile {
+        let connect = Connect::load(loader, client.clone()).await;
+        let connect = match &self.profile {
             Some(name) => {
-                let provider = of_profile(name, &settings.files, config.region().cloned(), client);
-                let provider = SharedCredentialsProvider::new(provider);
-                config.into_builder().credentials_provider(provider).build()
+                let region = connect.config().region().cloned();
+                connect.with_credentials(of_profile(name, &settings.files, region, client))
             }
-            None => config,
+            None => connect,
         };
-        let Some(role) = &self.role_arn else { return Ok(config) };
+        let Some(role) = &self.role_arn else { return Ok(connect) };
         let provider = AssumeRoleProvider::builder(role)
             .session_name(&self.role_session_name)
-            .configure(&config);
+            .configure(connect.config());
         let provider = match &self.external_id {
             Some(id) => provider.external_id(id),
             None => provider,
         };
-        let provider = SharedCredentialsProvider::new(provider.build().await);
-        Ok(config.into_builder().credentials_provider(provider).build())
-    }
-
-    /// An error in one line, with the way out.
-    fn translated(
-        &self,
-        err: &SdkError<GetCallerIdentityError>,
-        config: &SdkConfig,
-        settings: &Settings,
-    ) -> anyhow::Error {
-        let profile =
-            settings.profile.as_ref().map_or(String::new(), |it| format!(" --profile {it}"));
-        let renewal = match settings.login() {
-            Some((name, login)) => format!("{} --profile {name}", login.command()),
-            None => format!("{}{profile}", Login::Sso.command()),
-        };
-        if let Some(err) = sources(err).find_map(|it| it.downcast_ref::<AssumeRoleError>()) {
-            let role = self
-                .role_arn
-                .as_deref()
-                .map_or("the profile's role".into(), |it| format!("the role `{it}`"));
-            let refused = refused(err, "sts:AssumeRole", config, &profile, &renewal);
-            if err.code().is_some_and(|it| it.starts_with("AccessDenied")) {
-                return anyhow!(
-                    "cannot assume {role}: {refused}, and let the role's trust policy name the \
-                     caller, and the `--external-id` if it asks for one"
-                );
-            }
-            return anyhow!("cannot assume {role}: {refused}");
-        }
-        if let Some(err) =
-            sources(err).filter_map(|it| it.downcast_ref::<CredentialsError>()).last()
-        {
-            // Whoever gives them, such as STS, may be out of reach.
-            if sources(err).any(<dyn Error>::is::<ConnectorError>) {
-                return unreached(&root_cause(err), config);
-            }
-            return without_credentials(err, settings, &profile);
-        }
-        match err.code() {
-            Some(_) => {
-                let refused = refused(err, "sts:GetCallerIdentity", config, &profile, &renewal);
-                anyhow!("cannot tell the account: {refused}")
-            }
-            None => match err.raw_response().map(|it| it.status().as_u16()) {
-                Some(status) => {
-                    unreached(&format!("HTTP status {status}, and no answer of AWS's"), config)
-                }
-                None => unreached(&root_cause(err), config),
-            },
-        }
+        Ok(connect.with_credentials(provider.build().await))
     }
 }
 
@@ -212,82 +155,6 @@ fn scope(identity: &GetCallerIdentityOutput, region: &Region) -> Result<Scope, S
         region: region.to_string(),
         account: account.into(),
     })
-}
-
-/// Whether no other call would come to anything: for want of credentials that hold, or of an answer
-/// from the one endpoint of them all. Otherwise STS alone is denied, or out of reach, as it is in a
-/// network that has an endpoint of Systems Manager's only.
-fn fails_everywhere(err: &SdkError<GetCallerIdentityError>, config: &SdkConfig) -> bool {
-    let is_without_credentials =
-        sources(err).any(|it| it.is::<AssumeRoleError>() || it.is::<CredentialsError>());
-    let is_refused = err.code().is_some_and(|code| {
-        let remediation = remediation(code, err.message().unwrap_or_default(), "");
-        !code.starts_with("AccessDenied") && remediation.is_some()
-    });
-    let is_unreached = err.raw_response().is_none() && config.endpoint_url().is_some();
-    is_without_credentials || is_refused || is_unreached
-}
-
-/// What AWS said, and the way out.
-fn refused(
-    err: &impl ProvideErrorMetadata,
-    action: &str,
-    config: &SdkConfig,
-    profile: &str,
-    renewal: &str,
-) -> String {
-    let (code, message) = (err.code().unwrap_or_default(), err.message().unwrap_or_default());
-    let region = config.region().map(ToString::to_string).unwrap_or_default();
-    let remediation = match code {
-        "ExpiredToken" | "ExpiredTokenException" => {
-            format!("the credentials have expired; renew them, as `{renewal}` does")
-        }
-        "InvalidClientTokenId" | "UnrecognizedClientException" => format!(
-            "AWS does not know the credentials, or the Region `{region}` is not enabled for the \
-             account; see `aws configure list{profile}` and `aws account list-regions`"
-        ),
-        _ => remediation(code, message, action).unwrap_or_default(),
-    };
-    let parts = [code, message, &remediation].into_iter().filter(|it| !it.is_empty());
-    parts.collect::<Vec<_>>().join(": ")
-}
-
-/// Nobody answered, or nobody who speaks as AWS does.
-fn unreached(cause: &str, config: &SdkConfig) -> anyhow::Error {
-    let region = config.region().map(ToString::to_string).unwrap_or_default();
-    let remediation = if cause.contains("certificate expired") {
-        "renew the endpoint's certificate, or set this machine's clock".into()
-    } else if cause.contains("UnknownIssuer") {
-        "name the file of the authority in AWS_CA_BUNDLE, if it is to be trusted".into()
-    } else {
-        match config.endpoint_url() {
-            Some(url) => format!("is `{url}` right? See `--endpoint-url` and AWS_ENDPOINT_URL"),
-            None => format!("is the Region `{region}` right? See `--region`"),
-        }
-    };
-    anyhow!("cannot reach AWS ({cause}); {remediation}")
-}
-
-fn without_credentials(
-    err: &CredentialsError,
-    settings: &Settings,
-    profile: &str,
-) -> anyhow::Error {
-    let cause = root_cause(err).split_whitespace().collect::<Vec<_>>().join(" "); // In one line.
-    if let Some((name, login)) = settings.login() {
-        let command = login.command();
-        return anyhow!("not logged in, or no longer ({cause}); run `{command} --profile {name}`");
-    }
-    match (err, &settings.profile) {
-        (CredentialsError::CredentialsNotLoaded(_), None) => anyhow!(
-            "no credentials were found; use `--profile`, set AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY, or run `aws login` or `aws sso login`"
-        ),
-        (_, Some(name)) => anyhow!(
-            "the profile `{name}` gives no credentials ({cause}); see `aws configure list{profile}`"
-        ),
-        (_, None) => anyhow!("no credentials are to be had ({cause}); see `aws configure list`"),
-    }
 }
 
 impl Aws {

@@ -1,41 +1,27 @@
 //! `reapctl backtest`: which sessions a policy would have terminated, and when.
 
 mod page;
+mod replay;
 mod result;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    fs,
-    process::ExitCode,
-};
+use std::{fs, process::ExitCode};
 
-use anyhow::{Context, bail};
-use jiff::{SignedDuration, Timestamp};
-use reaper_core::{
-    duration,
-    evaluate::{Verdict, evaluate},
-    pattern::short_owner,
-    policy::Policy,
-    printable::printable_json,
-    session::{Reading, Session, State},
-    target::{Tags, Unknown},
-};
+use anyhow::Context;
+use jiff::SignedDuration;
+use reaper_core::{duration, pattern::short_owner, policy::Policy, printable::printable_json};
 use reaper_render::table::{Table, age, cell, fitting_table, minute};
 use serde_json::json;
-use session_reaper::{
-    sweep::clock::check_clock,
-    sweep::list::{Census, list},
-    sweep::tags::look_up,
-};
-use tokio::time::Instant;
 
 use crate::{
-    aws::{Aws, Connection, budget},
-    backtest::result::{Backtest, Fate, Sums},
+    aws::Connection,
+    backtest::{
+        replay::{HISTORY, fate, lives},
+        result::{Backtest, Fate, Sums},
+    },
     clock::now,
     file::File,
     progress::{counted, with_progress},
-    stdio::{Output, println, warn},
+    stdio::{Output, println},
 };
 
 /// Evaluate the sessions of the last 30 days: which would the policy have
@@ -73,17 +59,6 @@ fn period(text: &str) -> Result<SignedDuration, String> {
     parsed.ok_or_else(|| "write a duration of a minute or more, such as `5m`".into())
 }
 
-/// How far back the history goes.
-const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// A session of the past, and how long it was.
-pub(crate) struct Life {
-    session: Session,
-    /// `None`: it lives.
-    ended_at: Option<Timestamp>,
-    tags: Tags,
-}
-
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     File::not_both_from_stdin(&args.policy, args.against.as_deref())?;
     let policy = File::read(&args.policy)?.policy()?;
@@ -117,95 +92,6 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Output::Text => new.print(old.as_ref()),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Every session of the last 30 days that can be evaluated, oldest first, and how many cannot.
-async fn lives(aws: &Aws, policy: &Policy, now: Timestamp) -> anyhow::Result<(Vec<Life>, usize)> {
-    let read_at = Instant::now(); // As `now`, just now.
-    let mut found = Vec::new();
-    let mut n_not_evaluated = 0;
-    let mut seen = HashSet::new();
-    for state in [State::Active, State::History] {
-        let census = list(&aws.ssm, state, budget()).await;
-        check_clock(&aws.ssm, &census, now, read_at, budget()).await?;
-        let Census { pages, problem, .. } = census;
-        if let Some(problem) = problem {
-            bail!("the listing is incomplete: {problem}");
-        }
-        for mut record in pages.into_iter().flatten() {
-            let ended_at = record.ended_at;
-            let is_known = state == State::Active || ended_at.is_some();
-            record.status = None; // It is that of the end.
-            if record.id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
-                continue;
-            }
-            match record.read(now) {
-                Reading::Session(session) if is_known => found.push((session, ended_at)),
-                Reading::Session(_) | Reading::NotEvaluated(..) => n_not_evaluated += 1,
-            }
-        }
-    }
-    let targets: BTreeSet<&str> = match policy.tag_keys.as_slice() {
-        [] => BTreeSet::new(),
-        _ => found.iter().map(|(it, _)| &*it.target).collect(),
-    };
-    let (tags, problems) = look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
-    warn(problems.iter().map(ToString::to_string));
-    warn(aws.tag_problem(policy));
-    let life = |(session, ended_at): (Session, _)| {
-        let unknown = Tags::Unknown(Unknown::TagsNotReturned);
-        let tags = tags.get(&*session.target).cloned().unwrap_or(unknown);
-        Life { session, ended_at, tags }
-    };
-    let mut lives: Vec<Life> = found.into_iter().map(life).collect();
-    lives.sort_by_key(|it| it.session.started_at);
-    Ok((lives, n_not_evaluated))
-}
-
-/// Evaluates one session at every sweep of its life within the history.
-fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> Fate {
-    let Life { session, ended_at, tags } = life;
-    let last = ended_at.unwrap_or(now);
-    let every_s = every.as_secs().max(60);
-    let first = session.started_at.max(now - HISTORY).as_second();
-    let mut fate = Fate {
-        session_id: session.id.clone(),
-        owner: session.owner.clone(),
-        target: session.target.clone(),
-        started_at: session.started_at,
-        ended_at: *ended_at,
-        would_end_at: None,
-        rules: Box::default(),
-        minutes: 0,
-        unknown: None,
-    };
-    // Sweeps take place at whole multiples of the period. Only the first after each instant at which
-    // a verdict may change is evaluated, and the same answers of the tests of time only once.
-    let sweep_at = |second: i64| second.div_euclid(every_s) * every_s + every_s;
-    let mut verdicts = BTreeMap::new();
-    let mut tick = sweep_at(first);
-    while tick < last.as_second() {
-        let Ok(at) = Timestamp::from_second(tick) else { break };
-        let verdict = verdicts
-            .entry(policy.time_tests(at, session))
-            .or_insert_with(|| evaluate(policy, at, session, tags));
-        match verdict.clone() {
-            Verdict::Violation { rules, unknown } => {
-                let minutes = last.duration_since(at).as_mins();
-                return Fate { would_end_at: Some(at), rules, minutes, unknown, ..fate };
-            }
-            Verdict::Undetermined { rules, unknown } if fate.unknown.is_none() => {
-                fate.rules = rules;
-                fate.unknown = Some(unknown);
-            }
-            Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Undetermined { .. } => {}
-        }
-        let Some(change) = policy.next_change(at, session) else { break };
-        // A change within a second is seen by the next.
-        let second = change.as_second() + i64::from(change.subsec_nanosecond() != 0);
-        tick = sweep_at(second - 1);
-    }
-    fate
 }
 
 impl Backtest {
@@ -284,90 +170,4 @@ fn to_table(name: &str, sums: Sums) -> Table {
         table.add_row([cell(&key), cell(&n.to_string()), cell(&time)]);
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    fn life(owner: usize, started_at: Timestamp) -> Life {
-        let session = Session {
-            id: format!("x-{owner}").into(),
-            owner: format!("arn:aws:sts::123456789012:assumed-role/dev/{owner}").into(),
-            target: "i-0123456789abcdef0".into(),
-            started_at,
-            status: None,
-            document: None,
-            reason: None,
-            access_type: None,
-        };
-        Life { session, ended_at: None, tags: Tags::Unknown(Unknown::TagsNotReturned) }
-    }
-
-    /// 300 sessions of 30 days whose verdict takes 256 completions, under office hours: evaluated at
-    /// each of 8,640 sweeps, they would take hours.
-    #[test]
-    fn a_month_is_bounded() {
-        let lines = ["a", "b", "c", "d"].map(|key| {
-            format!(
-                "- {{ id: {key}, when: {{ target_tags: {{ {key}: [x, y] }} }}, \
-                 require: {{ hours: Mon-Fri 08:00-18:30 Europe/Berlin, max_age: 9d }} }}\n"
-            )
-        });
-        let text = format!("version: 1\ntag_keys: [a, b, c, d]\nrules:\n{}", lines.concat());
-        let policy = Policy::parse(&text).expect("a valid policy");
-        let now: Timestamp = "2026-06-01T00:00:00Z".parse().expect("an instant");
-        let began = Instant::now();
-        for i in 0..300 {
-            let life = life(i, now - HISTORY);
-            let fate = fate(&policy, SignedDuration::from_mins(5), now, &life);
-            assert!(fate.is_open());
-        }
-        let took = began.elapsed();
-        assert!(took.as_secs() < 60, "{took:?}");
-    }
-
-    /// What is found at the changes is what each sweep would have found.
-    #[test]
-    fn agrees_with_every_sweep() {
-        let now: Timestamp = "2026-04-01T00:00:00Z".parse().expect("an instant");
-        for (rule, exemption) in [
-            ("require: { max_age: 1h }", "until: 2026-03-20T10:02:03.5Z"),
-            ("require: { max_age: 90s }", "until: 2026-03-01T00:00:00Z"),
-            (
-                "require: { hours: Mon-Fri 08:00-18:30 Europe/Berlin }",
-                "until: 2026-03-29T01:00:00Z",
-            ),
-            ("require: { hours: Sun 02:00-03:00 Europe/Berlin }", "until: 2026-03-31T23:57:00Z"),
-            ("require: { max_age: 20d }", "until: 2027-01-01T00:00:00Z"),
-        ] {
-            let text = format!(
-                "version: 1\nrules: [{{ id: r, when: all, {rule} }}]\n\
-                 exemptions: [{{ id: e, when: {{ owner: role/dev }}, {exemption} }}]\n"
-            );
-            let policy = Policy::parse(&text).expect("a valid policy");
-            for (every, started_at) in [
-                (60, now - SignedDuration::from_millis(86_400_123)),
-                (300, now - SignedDuration::from_hours(24 * 29)),
-                (3_600, now - SignedDuration::from_hours(24 * 40)),
-                (7 * 60, now - SignedDuration::from_mins(20)),
-            ] {
-                let life = life(0, started_at);
-                let from = started_at.max(now - HISTORY).as_second();
-                let first = (from / every + 1) * every;
-                let mut sweeps =
-                    (first..now.as_second()).step_by(usize::try_from(every).expect("seconds"));
-                let expected = sweeps.find(|it| {
-                    let at = Timestamp::from_second(*it).expect("an instant");
-                    let verdict = evaluate(&policy, at, &life.session, &life.tags);
-                    matches!(verdict, Verdict::Violation { .. })
-                });
-                let every = SignedDuration::from_secs(every);
-                let found = fate(&policy, every, now, &life).would_end_at;
-                assert_eq!(found.map(Timestamp::as_second), expected, "{text} {every:#}");
-            }
-        }
-    }
 }

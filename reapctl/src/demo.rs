@@ -8,7 +8,7 @@ use reaper_core::{evaluate::VerdictKind, report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, Fleet};
 use session_reaper::{
     Budget,
-    aws::Ssm,
+    aws::Connect,
     sinks::Sinks,
     sweep::source::PolicySource,
     sweep::{SweepContext, SweepResult, sweep},
@@ -56,7 +56,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         .http_client(emulator.http_client())
         .build();
 
-    let ssm = Ssm::new(&config, CALLS_PER_SECOND);
+    let ssm = Connect::from(config).ssm(CALLS_PER_SECOND);
     let policy = PolicySource::Inline { name: "policies/starter.yaml".into(), text: POLICY.into() };
     let order = |mode| SweepContext {
         ssm: &ssm,

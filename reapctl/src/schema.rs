@@ -1,6 +1,6 @@
 //! `reapctl schema`: the JSON Schema of policies.
 
-use reaper_core::policy::schema;
+use reaper_core::policy::schema::schema;
 
 use crate::stdio::println;
 

@@ -35,8 +35,7 @@ const MAX_OBJECTS: usize = 10_000;
 
 /// The same client, whose answers end in an error after 4 MiB: to whatever asks, such as a search for
 /// credentials.
-#[must_use]
-pub fn bounded(client: SharedHttpClient) -> SharedHttpClient {
+pub(super) fn bounded(client: SharedHttpClient) -> SharedHttpClient {
     SharedHttpClient::new(Bounded(client))
 }
 

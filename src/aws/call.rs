@@ -30,7 +30,7 @@ tokio::task_local! {
 }
 
 /// The longest that one attempt may take.
-pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause before the second such attempt; each further one doubles it.
 const FIRST_RETRY_AFTER: Duration = Duration::from_millis(100);

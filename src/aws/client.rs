@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::SdkConfig;
 use aws_sdk_resourcegroupstagging as tagging;
-use aws_sdk_ssm::{self as ssm, config::StalledStreamProtectionConfig, types::SessionState};
+use aws_sdk_ssm::{self as ssm, types::SessionState};
 
 use super::{
     bounded::ResponseGuard,
-    call::{ATTEMPT_TIMEOUT, Operation},
+    call::Operation,
     date::{DateReader, ServiceTime},
     error::CallError,
     record::record,
@@ -70,26 +70,14 @@ pub struct Ssm {
 }
 
 impl Ssm {
-    /// Calls AWS as configured, each operation at this pace.
-    ///
-    /// The SDK would sign each attempt with the time of the answer before it: one wrong `Date` would
-    /// invalidate the next attempt, and a wrong clock would not be noticed. This is turned off.
-    #[must_use]
-    pub fn new(config: &SdkConfig, calls_per_second: f64) -> Self {
-        let config = config
-            .clone()
-            .into_builder()
-            .retry_config(RetryConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().connect_timeout(ATTEMPT_TIMEOUT).build())
-            .disable_clock_skew_correction(true)
-            .build();
+    /// The clients of this configuration, see `Connect`.
+    pub(super) fn new(config: &SdkConfig, calls_per_second: f64) -> Self {
         let operation = |name, action| Operation::new(name, action, calls_per_second);
-        let systems_manager = ssm::config::Builder::from(&config)
+        let systems_manager = ssm::config::Builder::from(config)
             .interceptor(ResponseGuard)
             .interceptor(DateReader)
             .build();
-        let tagging = tagging::config::Builder::from(&config).interceptor(ResponseGuard).build();
+        let tagging = tagging::config::Builder::from(config).interceptor(ResponseGuard).build();
         Self {
             systems_manager: ssm::Client::from_conf(systems_manager),
             tagging: tagging::Client::from_conf(tagging),

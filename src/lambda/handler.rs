@@ -6,14 +6,6 @@ use std::{
 };
 
 use aws_config::BehaviorVersion;
-use aws_smithy_http_client::{
-    Connector,
-    proxy::ProxyConfig,
-    tls::{Provider, rustls_provider::CryptoMode},
-};
-use aws_smithy_runtime_api::client::http::{
-    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
-};
 use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Map, Value};
@@ -21,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     Budget,
-    aws::{ATTEMPT_TIMEOUT, Ssm, bounded},
+    aws::{Connect, Ssm, one_connector},
     lambda::config::{Config, ConfigErrors, Variables},
     lambda::request::{EventError, Request},
     sinks::{Sinks, log::Log, metrics::Metrics},
@@ -100,23 +92,11 @@ impl App {
     /// If the configuration is not valid.
     pub async fn new(variables: &Variables) -> Result<Self, ConfigErrors> {
         let config = Config::from_variables(variables)?;
-        let aws = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client());
-        let ssm = Ssm::new(&aws.load().await, config.calls_per_second);
+        let loader = aws_config::defaults(BehaviorVersion::latest());
+        let connect = Connect::load(loader, one_connector()).await;
+        let ssm = connect.ssm(config.calls_per_second);
         Ok(Self { config, ssm, is_warm: AtomicBool::new(false) })
     }
-}
-
-/// One connector for all clients, made now: each client would make two of its own, one of them in its
-/// first call, and read and parse the system's root certificates for each.
-fn http_client() -> SharedHttpClient {
-    let connector = Connector::builder()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .proxy_config(ProxyConfig::from_env())
-        .connector_settings(
-            HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build(),
-        );
-    let connector = SharedHttpConnector::new(connector.build());
-    bounded(http_client_fn(move |_settings, _components| connector.clone()))
 }
 
 /// Runs one sweep for one event. A configuration that is not valid fails every invocation.

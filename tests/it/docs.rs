@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reaper_core::policy::{Policy, schema};
+use reaper_core::policy::{Policy, schema::schema};
 use serde_json::Value;
 use session_manager_emulator::{FaultKind, Fleet};
 

@@ -1,8 +1,5 @@
 //! What is made to do harm: policies, on a stack of 2 MiB, and what anybody may type.
 
-mod inputs;
-mod texts;
-
 use std::thread;
 
 use proptest::prelude::*;
@@ -12,8 +9,8 @@ use reaper_core::{
 };
 use serde_json::{Value, json};
 use session_manager_emulator::{Emulator, Fault, FaultKind, Fleet, Seed};
+use test_support::{hostile_policies::hostile_policies, hostile_texts::hostile_texts};
 
-use self::texts::texts;
 use crate::{
     lambda::{assert_error, invocations},
     runtime_api::invoke,
@@ -21,7 +18,7 @@ use crate::{
 
 #[test]
 fn hostile_texts_are_read_or_refused() {
-    for (name, text) in inputs::inputs() {
+    for (name, text) in hostile_policies() {
         let parse = move || match Policy::parse(&text) {
             Ok(policy) => policy.warnings(jiff::Timestamp::UNIX_EPOCH).len(),
             Err(errors) => errors.to_string().len(),
@@ -34,7 +31,7 @@ fn hostile_texts_are_read_or_refused() {
 /// A session each, old enough to be ended, whose every field is one of these texts.
 fn fleet() -> Fleet {
     let mut fleet = Fleet::default();
-    for (i, text) in texts().into_iter().enumerate() {
+    for (i, text) in hostile_texts().into_iter().enumerate() {
         let text = Some(text);
         fleet.sessions.push(Seed {
             id: Some(format!("{i}-{}", text.as_deref().unwrap_or_default())),
@@ -53,7 +50,7 @@ fn fleet() -> Fleet {
 
 #[tokio::test]
 async fn what_anybody_typed_stays_inside_its_string_whatever_it_is() {
-    let texts = texts();
+    let texts = hostile_texts();
     let policy = "{version: 1, rules: [{id: a, when: all, require: {max_age: 1h}}], \
                   limits: {circuit_breaker: {max_percent: 100}}}";
     for format in ["JSON", "Text"] {

@@ -18,6 +18,7 @@ mod lambda;
 mod privilege;
 mod properties;
 mod queue;
+mod role;
 mod runtime_api;
 mod stage;
 mod sweep;

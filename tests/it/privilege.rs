@@ -1,120 +1,12 @@
-//! The role may do what the function does, and nothing else: AWS's record of every test's calls, and
-//! the actions that `template.yaml` allows.
-
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-    sync::LazyLock,
-};
+//! The role may do what the function does, and nothing else. Every test's sweep is compared with it too.
 
 use reaper_core::report::Mode;
-use serde::{Deserialize, de::IgnoredAny};
-use session_manager_emulator::Emulator;
 use session_reaper::sweep::source::PolicySource;
 
-use crate::stage::{POLICY, Stage, Wire, fleet};
-
-/// YAML as it stands: `!If [C, a, b]` is the mapping `{If: [C, a, b]}`.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Node {
-    List(Vec<Node>),
-    Mapping(BTreeMap<String, Node>),
-    Text(String),
-    Other(IgnoredAny), // Numbers and the like.
-}
-
-impl Node {
-    fn at(&self, key: &str) -> &Self {
-        match self {
-            Self::Mapping(fields) => fields.get(key).unwrap_or_else(|| panic!("no `{key}`")),
-            Self::List(_) | Self::Other(_) | Self::Text(_) => {
-                panic!("`{key}` of what is no mapping")
-            }
-        }
-    }
-
-    fn items(&self) -> &[Self] {
-        match self {
-            Self::List(items) => items,
-            Self::Mapping(_) | Self::Other(_) | Self::Text(_) => std::slice::from_ref(self),
-        }
-    }
-
-    fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::List(_) | Self::Mapping(_) | Self::Other(_) => None,
-        }
-    }
-}
-
-/// The actions of Systems Manager and of tagging that the template's role has in this mode.
-///
-/// Of the role's other actions, on logs, queues and keys, the emulator knows nothing: they must be
-/// these. `tests/template` says when, and on what.
-fn shipped(mode: Mode) -> &'static BTreeSet<String> {
-    static MODES: LazyLock<[BTreeSet<String>; 2]> =
-        LazyLock::new(|| [Mode::DryRun, Mode::Enforce].map(read));
-    match mode {
-        Mode::DryRun => &MODES[0],
-        Mode::Enforce => &MODES[1],
-    }
-}
-
-fn read(mode: Mode) -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("template.yaml");
-    let text = fs::read_to_string(path).expect("template.yaml");
-    let template: Node = serde_saphyr::from_str(&text).expect("YAML");
-    let policies = template.at("Resources").at("Role").at("Properties").at("Policies");
-    let statements = policies.items().iter().flat_map(|it| {
-        let statements = it.at("PolicyDocument").at("Statement").items();
-        statements.iter().map(|it| match it {
-            Node::Mapping(fields) => fields.get("If").map_or(Some(it), |choice| {
-                let parts = choice.items();
-                let holds = parts[0].text() != Some("Enforces") || mode == Mode::Enforce;
-                holds.then_some(&parts[1])
-            }),
-            Node::List(_) | Node::Other(_) | Node::Text(_) => panic!("a statement is a mapping"),
-        })
-    });
-    let actions = statements.flatten().flat_map(|it| {
-        assert_eq!(it.at("Effect").text(), Some("Allow"));
-        it.at("Action").items()
-    });
-    let actions = actions.filter_map(|it| it.text()).map(str::to_owned);
-    let is_played = |it: &String| it.starts_with("ssm:") || it.starts_with("tag:");
-    let (played, others): (BTreeSet<_>, BTreeSet<_>) = actions.partition(is_played);
-    assert_eq!(others, UNPLAYED.map(str::to_owned).into(), "{mode:?}");
-    played
-}
-
-/// What the role may do besides: its log, its policy's key, and its queue.
-const UNPLAYED: [&str; 6] = [
-    "kms:Decrypt",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "sqs:ReceiveMessage",
-];
-
-/// The actions that the calls so far needed.
-fn needed(emulator: &Emulator) -> BTreeSet<String> {
-    let action = |operation: &str| match operation {
-        "GetResources" => format!("tag:{operation}"),
-        _ => format!("ssm:{operation}"),
-    };
-    emulator.calls().iter().map(|it| action(&it.operation)).collect()
-}
-
-/// After every sweep of every test: nothing was called that the role may not do.
-#[track_caller]
-pub(crate) fn assert_allowed(mode: Mode, emulator: &Emulator) {
-    let (needed, shipped) = (needed(emulator), shipped(mode));
-    assert!(needed.is_subset(shipped), "{mode:?}: {needed:?}, and allowed is {shipped:?}");
-}
+use crate::{
+    role::{needed, shipped},
+    stage::{POLICY, Stage, Wire, fleet},
+};
 
 #[tokio::test]
 async fn the_role_may_do_exactly_what_a_sweep_does() {

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    privilege::assert_allowed,
+    role::assert_allowed,
     stage::{assert_only_violators, assert_they_add_up, listen},
 };
 

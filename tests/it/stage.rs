@@ -24,14 +24,14 @@ use reaper_core::{
 use session_manager_emulator::{Call, Emulator, Fault, Fleet, Reset, Seed, serve};
 use session_reaper::{
     Budget,
-    aws::Ssm,
+    aws::Connect,
     sinks::Sinks,
     sweep::source::PolicySource,
     sweep::{SweepContext, SweepError, sweep},
 };
 use tokio::{net::TcpListener, time::Instant};
 
-use crate::privilege::assert_allowed;
+use crate::role::assert_allowed;
 
 /// An hour at most; break-glass and what is tagged so are exempt.
 pub(crate) const POLICY: &str = r#"
@@ -139,7 +139,7 @@ impl Stage {
             }
         };
         let n_calls_before = self.emulator.calls().len();
-        let ssm = Ssm::new(&config.build(), self.calls_per_second);
+        let ssm = Connect::from(config.build()).ssm(self.calls_per_second);
         let hard_stop = Instant::now() + self.deadline;
         let scope = Scope::from_arn("arn:aws:lambda:eu-central-1:123456789012:function:f");
         let swept = sweep(SweepContext {

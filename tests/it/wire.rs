@@ -12,11 +12,8 @@ use session_manager_emulator::{
     Emulator, Fault, FaultKind, Fleet, OnTerminate, Reset, Seed, ToEnded, serve,
 };
 use session_reaper::sweep::source::PolicySource;
+use test_support::tls::{AUTHORITY, EXPIRED, VALID, serve_tls};
 
-#[path = "tls.rs"]
-mod tls;
-
-use self::tls::{EXPIRED, VALID, serve_tls};
 use crate::{
     lambda::{assert_error, invocations},
     runtime_api::{Invocations, Ran, invoke},
@@ -356,8 +353,7 @@ async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
     let valid = serve_tls(VALID, &plain_url).await;
     let expired = serve_tls(EXPIRED, &plain_url).await;
     let elsewhere = valid.replace("localhost", "127.0.0.2");
-    let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/authority.pem");
-    let trusted = ("SSL_CERT_FILE", authority);
+    let trusted = ("SSL_CERT_FILE", AUTHORITY);
     let nobody = &[
         ("AWS_ACCESS_KEY_ID", ""),
         ("AWS_SECRET_ACCESS_KEY", ""),

@@ -15,7 +15,7 @@ use reaper_core::{report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, FaultKind};
 use session_reaper::{
     Budget,
-    aws::Ssm,
+    aws::{Connect, Ssm},
     sinks::Sinks,
     sweep::source::PolicySource,
     sweep::{SweepContext, SweepError, sweep},
@@ -28,7 +28,7 @@ use tokio::{
 use crate::{
     check::{CONCURRENCY, End, Run, check, check_pace, check_undisturbed},
     fleet::{self, ACCOUNT, IMMORTAL, PARAMETER, REGION},
-    model::Model,
+    model::{self, Model},
     tap::{Answer, Exchange, Kill, Tap},
 };
 
@@ -249,7 +249,7 @@ impl Day {
 
     fn new_policy(&mut self, n_sessions: usize) -> (String, Option<Model>) {
         let now = self.emulator.now().as_second();
-        let (text, model) = fleet::policy(&mut self.rng, n_sessions, now);
+        let (text, model) = model::policy(&mut self.rng, n_sessions, now);
         if let Some(model) = &model {
             self.policies.insert(text.clone(), model.clone());
         }
@@ -305,7 +305,7 @@ impl Day {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .http_client(tap.clone())
             .build();
-        Container { ssm: Ssm::new(&config, calls_per_second), tap, calls_per_second }
+        Container { ssm: Connect::from(config).ssm(calls_per_second), tap, calls_per_second }
     }
 
     /// One event, or several at a time, of which some are one that is delivered again.

@@ -9,8 +9,6 @@ use session_manager_emulator::{
 };
 use tokio::time::sleep;
 
-use crate::model::Model;
-
 pub(crate) const ACCOUNT: &str = "123456789012";
 pub(crate) const REGION: &str = "eu-central-1";
 pub(crate) const PARAMETER: &str = "/session-reaper/policy";
@@ -259,16 +257,4 @@ pub(crate) fn skew(rng: &mut Rng) -> SignedDuration {
     let most = [300, 3_600, 43_200][rng.usize(..3)];
     let skew = SignedDuration::from_secs(rng.i64(75..most));
     if rng.bool() { skew } else { -skew }
-}
-
-/// A policy's text, and what it means; `None` if it is none.
-pub(crate) fn policy(rng: &mut Rng, n_sessions: usize, now: i64) -> (String, Option<Model>) {
-    let model = Model::any(rng, n_sessions, now);
-    let text = model.yaml();
-    match rng.u8(..24) {
-        0 => (text.replace("version: 1", "version: 2"), None),
-        1 => (text.replace("paused:", "pause:"), None),
-        2 => (text[..text.len() / 2].to_owned() + "\n: [", None),
-        _ => (text, Some(model)),
-    }
 }

@@ -599,3 +599,15 @@ impl Model {
         }
     }
 }
+
+/// A policy's text, and what it means; `None` if it is none.
+pub(crate) fn policy(rng: &mut Rng, n_sessions: usize, now: i64) -> (String, Option<Model>) {
+    let model = Model::any(rng, n_sessions, now);
+    let text = model.yaml();
+    match rng.u8(..24) {
+        0 => (text.replace("version: 1", "version: 2"), None),
+        1 => (text.replace("paused:", "pause:"), None),
+        2 => (text[..text.len() / 2].to_owned() + "\n: [", None),
+        _ => (text, Some(model)),
+    }
+}

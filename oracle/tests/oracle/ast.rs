@@ -3,8 +3,8 @@
 use fastrand::Rng;
 
 use crate::world::{
-    ACCESS_TYPES, AGES, DOCUMENTS, MONDAYS, STATUSES, TAG_KEYS, TAG_VALUES, TIMES_OF_DAY, pick,
-    time_of_week,
+    ACCESS_TYPES, AGES, Assume, DOCUMENTS, MONDAYS, REASON_PATTERNS, STATUSES, TAG_KEYS,
+    TAG_VALUES, TIMES_OF_DAY, pick, time_of_week,
 };
 
 #[derive(Clone, Debug)]
@@ -13,14 +13,6 @@ pub(crate) struct Policy {
     pub(crate) exemptions: Vec<Exemption>,
     /// What is taken for what AWS does not return.
     pub(crate) assume: Assume,
-}
-
-/// Fields that AWS may not return; `None` and `false` assume nothing.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Assume {
-    pub(crate) document: Option<&'static str>,
-    pub(crate) access_type: Option<&'static str>,
-    pub(crate) no_reason: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -263,7 +255,7 @@ impl Draw<'_> {
             4 => Test::Status(self.some(&STATUSES)),
             5 => Test::AccessType(self.some(&ACCESS_TYPES)),
             _ => {
-                let all = crate::cedar::REASON_PATTERNS.len();
+                let all = REASON_PATTERNS.len();
                 Test::Reason((0..few).map(|_| self.rng.usize(..all)).collect())
             }
         }

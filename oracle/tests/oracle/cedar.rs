@@ -13,22 +13,10 @@ use cedar_policy::{
 use crate::{
     ast::{Condition, Exemption, Hours, Policy, Requirement, Rule, Test, Whom, ZONES},
     world::{
-        DOCUMENTS, Facts, Owner, PATHS, PEOPLE, PERMISSION_SETS, ROLES, TAG_KEYS, TAG_VALUES,
-        TARGETS, TagMap,
+        DOCUMENTS, Facts, Owner, PATHS, PEOPLE, PERMISSION_SETS, REASON_PATTERNS, ROLES, TAG_KEYS,
+        TAG_VALUES, TARGETS, TagMap,
     },
 };
-
-/// Regular expressions, and Cedar's words for them on the reasons that sessions have.
-pub(crate) const REASON_PATTERNS: [(&str, &str); 8] = [
-    ("^INC", r#"R like "INC*""#),
-    ("^(INC|CHG)-[0-9]+", r#"(R like "INC-1*" || R like "CHG-4*")"#),
-    ("lunch", r#"R like "*lunch*""#),
-    ("(?i)inc-", r#"(R like "*INC-*" || R like "*inc-*")"#),
-    ("[0-9]$", r#"(R like "*1" || R like "*7")"#),
-    (r"\bINC-\d", r#"R like "*INC-1*""#),
-    ("K.ln", r#"R like "*Köln""#),
-    ("", "true"),
-];
 
 /// A policy set that answers for one policy.
 pub(crate) struct Oracle {

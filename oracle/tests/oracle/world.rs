@@ -6,7 +6,25 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::session::{Reading, Record, Session};
 
-use crate::ast::Assume;
+/// Regular expressions, and Cedar's words for them on the reasons that sessions have.
+pub(crate) const REASON_PATTERNS: [(&str, &str); 8] = [
+    ("^INC", r#"R like "INC*""#),
+    ("^(INC|CHG)-[0-9]+", r#"(R like "INC-1*" || R like "CHG-4*")"#),
+    ("lunch", r#"R like "*lunch*""#),
+    ("(?i)inc-", r#"(R like "*INC-*" || R like "*inc-*")"#),
+    ("[0-9]$", r#"(R like "*1" || R like "*7")"#),
+    (r"\bINC-\d", r#"R like "*INC-1*""#),
+    ("K.ln", r#"R like "*Köln""#),
+    ("", "true"),
+];
+
+/// Fields that AWS may not return; `None` and `false` assume nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Assume {
+    pub(crate) document: Option<&'static str>,
+    pub(crate) access_type: Option<&'static str>,
+    pub(crate) no_reason: bool,
+}
 
 /// Who started a session.
 #[derive(Clone, Debug)]

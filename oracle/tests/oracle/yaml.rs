@@ -2,8 +2,7 @@
 
 use crate::{
     ast::{Condition, Exemption, Hours, Policy, Requirement, Rule, Test, Whom, ZONES},
-    cedar::REASON_PATTERNS,
-    world::TAG_KEYS,
+    world::{REASON_PATTERNS, TAG_KEYS},
 };
 
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];

@@ -9,18 +9,14 @@ use std::{
     },
 };
 
+use super::{Output, STARTER, reapctl, write};
 use serde_json::json;
 use session_manager_emulator::{Call, Emulator, Fleet, serve};
+use test_support::tls::{AUTHORITY, EXPIRED, VALID, serve_tls};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-
-#[path = "../../../tests/it/tls.rs"]
-mod tls;
-
-use self::tls::{EXPIRED, VALID, serve_tls};
-use super::{Output, STARTER, reapctl, write};
 
 const FLEET: &str = r#"
 callers:
@@ -420,8 +416,7 @@ async fn whom_tls_keeps_from_aws_is_told_why_in_one_line() {
     let expired = serve_tls(EXPIRED, &plain).await;
     let elsewhere = valid.replace("localhost", "127.0.0.2");
     let not_tls = plain.replace("http://", "https://");
-    let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/it/tls/authority.pem");
-    let trusted = ("AWS_CA_BUNDLE", authority);
+    let trusted = ("AWS_CA_BUNDLE", AUTHORITY);
     for (url, variables, said, remediation) in [
         (&valid, &[][..], "UnknownIssuer", "name the file of the authority in AWS_CA_BUNDLE"),
         (&expired, &[trusted], "expired", "renew the endpoint's certificate, or set this"),

@@ -1,4 +1,6 @@
-//! TLS in front of an emulator. The tests of reapctl read this file as well.
+//! TLS in front of an emulator.
+
+#![expect(clippy::expect_used, reason = "a test that panics has failed")]
 
 use tokio::{io::copy_bidirectional, net::TcpStream};
 use tokio_rustls::{
@@ -9,14 +11,21 @@ use tokio_rustls::{
     },
 };
 
-/// Of `localhost`, by `tls/authority.pem`.
-pub(super) const VALID: &[u8] = include_bytes!("tls/valid.pem");
+/// A certificate of `localhost`, signed by [`AUTHORITY`].
+pub const VALID: &[u8] = include_bytes!("tls/valid.pem");
 
-/// The same, and over.
-pub(super) const EXPIRED: &[u8] = include_bytes!("tls/expired.pem");
+/// The same, but expired.
+pub const EXPIRED: &[u8] = include_bytes!("tls/expired.pem");
 
-/// Speaks TLS with this certificate and passes on what it hears; its URL.
-pub(super) async fn serve_tls(certificate: &'static [u8], to: &str) -> String {
+/// The path of the certificate of the authority.
+pub const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tls/authority.pem");
+
+/// Serves TLS with this certificate on a free port, and forwards every connection to the HTTP URL
+/// `to`. Returns the URL.
+///
+/// # Panics
+/// If it cannot listen, and in the background if a connection cannot be forwarded.
+pub async fn serve_tls(certificate: &'static [u8], to: &str) -> String {
     let certificate = CertificateDer::from_pem_slice(certificate).expect("a certificate");
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/key.pem")).expect("a key");
     let config = ServerConfig::builder().with_no_client_auth();

@@ -10,7 +10,8 @@ const REPEATED: [&str; 27] = [
 ];
 
 /// Each with its name.
-pub(crate) fn inputs() -> Vec<(String, String)> {
+#[must_use]
+pub fn hostile_policies() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for text in REPEATED {
         let repeated = text.repeat(SIZE / text.len());

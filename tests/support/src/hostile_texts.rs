@@ -1,6 +1,8 @@
 //! What somebody may write into a name or a reason to deceive whoever reads it.
 
-pub(super) fn texts() -> Vec<String> {
+/// Each is one text.
+#[must_use]
+pub fn hostile_texts() -> Vec<String> {
     let mut texts: Vec<String> = [
         "\u{1b}[31mred\u{1b}]0;title\u{7}",
         "a\nb\r\nc\u{85}d\u{2028}e\u{2029}f",
