@@ -97,7 +97,7 @@ pub enum SweepError {
 #[derive(Debug)]
 pub struct SweepResult {
     /// Every session, and its outcome.
-    pub findings: SweepRecord,
+    pub record: SweepRecord,
     /// The same, counted.
     pub report: Report,
 }
@@ -109,17 +109,17 @@ pub struct SweepResult {
 ///
 /// # Errors
 /// If there is no policy to evaluate by, or the clock is wrong. Then no session was terminated.
-pub async fn sweep(order: SweepContext<'_>) -> Result<SweepResult, SweepError> {
-    let survey = survey(order).await?;
-    Ok(carry_out(order, survey).await)
+pub async fn sweep(context: SweepContext<'_>) -> Result<SweepResult, SweepError> {
+    let planned = plan_sweep(context).await?;
+    Ok(carry_out(context, planned).await)
 }
 
 /// The first half of a sweep: reads the policy, lists, evaluates, plans, and logs every decision.
 ///
 /// # Errors
 /// If there is no policy to evaluate by, or the clock is wrong.
-async fn survey(order: SweepContext<'_>) -> Result<PlannedSweep, SweepError> {
-    let SweepContext { ssm, sinks, policy: source, mode, now, budget, .. } = order;
+async fn plan_sweep(context: SweepContext<'_>) -> Result<PlannedSweep, SweepError> {
+    let SweepContext { ssm, sinks, policy: source, mode, now, budget, .. } = context;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     sinks.emit(&Event::Started { mode, policy: &source.to_string() });
@@ -129,23 +129,23 @@ async fn survey(order: SweepContext<'_>) -> Result<PlannedSweep, SweepError> {
     for warning in &warnings {
         sinks.emit(&Event::PolicyWarning { warning });
     }
-    let mut survey = survey_by(order, &policy, identity).await?;
-    survey.warnings.splice(..0, warnings);
-    survey.n_calls = ssm.n_calls() - calls_before;
-    survey.took = began.elapsed();
-    Ok(survey)
+    let mut planned = plan_by(context, &policy, identity).await?;
+    planned.warnings.splice(..0, warnings);
+    planned.n_calls = ssm.n_calls() - calls_before;
+    planned.took = began.elapsed();
+    Ok(planned)
 }
 
 /// The same, by a policy that has been read already, and whose warnings have been logged.
 ///
 /// # Errors
 /// If the clock is wrong.
-pub async fn survey_by(
-    order: SweepContext<'_>,
+pub async fn plan_by(
+    context: SweepContext<'_>,
     policy: &Policy,
     identity: PolicyIdentity,
 ) -> Result<PlannedSweep, ClockError> {
-    let SweepContext { ssm, sinks, now, read_at, budget, memory, .. } = order;
+    let SweepContext { ssm, sinks, now, read_at, budget, memory, .. } = context;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     // A listing that took longer would leave no time to terminate and to verify.
@@ -173,8 +173,8 @@ pub async fn survey_by(
         }
     }
 
-    let acting = acting_time(order, listed_for);
-    let (tag_problems, late) = evaluate_again(order, acting, policy, &mut evaluated).await;
+    let acting = acting_time(context, listed_for);
+    let (tag_problems, late) = evaluate_again(context, acting, policy, &mut evaluated).await;
     if let Some(error) = &late {
         sinks.emit(&Event::TagLookUpFailed { error });
     }
@@ -200,32 +200,33 @@ pub async fn survey_by(
 }
 
 /// The second half: carries the plan out, as far as the mode allows, verifies and reports.
-pub async fn carry_out(order: SweepContext<'_>, survey: PlannedSweep) -> SweepResult {
-    let SweepContext { ssm, sinks, scope, mode, now, .. } = order;
+pub async fn carry_out(context: SweepContext<'_>, planned: PlannedSweep) -> SweepResult {
+    let SweepContext { ssm, sinks, scope, mode, now, .. } = context;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
-    let acting = acting_time(order, survey.listed_for);
-    let settled = settle(order, acting, &survey.not_evaluated, survey.plan.steps).await;
-    for it in settled.iter().filter(|it| it.outcome != Outcome::NoAction) {
+    let acting = acting_time(context, planned.listed_for);
+    let outcomes =
+        carry_out_plan(context, acting, &planned.not_evaluated, planned.plan.steps).await;
+    for it in outcomes.iter().filter(|it| it.outcome != Outcome::NoAction) {
         sinks.emit(&Event::Done(&Row::of_outcome(it, now)));
     }
 
-    let findings = SweepRecord {
+    let record = SweepRecord {
         mode,
         scope: scope.cloned(),
         started_at: now,
-        duration: survey.took + began.elapsed(),
-        policy: survey.policy,
-        coverage: survey.coverage,
-        calls: survey.n_calls + ssm.n_calls() - calls_before,
-        circuit_breaker_open: survey.plan.circuit_breaker_open,
-        paused: survey.is_paused,
-        settled,
-        not_evaluated: survey.not_evaluated,
+        duration: planned.took + began.elapsed(),
+        policy: planned.policy,
+        coverage: planned.coverage,
+        calls: planned.n_calls + ssm.n_calls() - calls_before,
+        circuit_breaker_open: planned.plan.circuit_breaker_open,
+        paused: planned.is_paused,
+        outcomes,
+        not_evaluated: planned.not_evaluated,
     };
-    let report = Report::new(&findings);
+    let report = Report::new(&record);
     sinks.emit(&Event::Finished(&report));
-    SweepResult { findings, report }
+    SweepResult { record, report }
 }
 
 /// What each verification may take of the memory for sessions, in bytes: the listing has the rest.
@@ -234,8 +235,8 @@ fn to_verify(memory: usize) -> usize {
 }
 
 /// What is left to act in, when verification will need as long as the listing did.
-fn acting_time(order: SweepContext<'_>, listed_for: Duration) -> Budget {
-    let SweepContext { mode, budget, .. } = order;
+fn acting_time(context: SweepContext<'_>, listed_for: Duration) -> Budget {
+    let SweepContext { mode, budget, .. } = context;
     match mode {
         Mode::DryRun => budget,
         Mode::Enforce => budget.reserve(listed_for + VERIFICATION_MARGIN, VERIFICATION_MARGIN),
@@ -250,12 +251,12 @@ fn acting_time(order: SweepContext<'_>, listed_for: Duration) -> Budget {
 /// terminated.
 /// A session for which there was no time stays undetermined.
 async fn evaluate_again(
-    order: SweepContext<'_>,
+    context: SweepContext<'_>,
     acting: Budget,
     policy: &Policy,
     evaluated: &mut [Evaluated],
 ) -> (Vec<CallError>, Option<String>) {
-    let SweepContext { ssm, sinks, scope, now, budget, .. } = order;
+    let SweepContext { ssm, sinks, scope, now, budget, .. } = context;
     let needs_tags = |it: &&Evaluated| it.verdict.unknown() == Some(Unknown::TagsNotLookedUp);
     let undetermined = evaluated.iter().filter(needs_tags);
     let targets: BTreeSet<&str> = undetermined.map(|it| &*it.session.target).collect();
@@ -281,41 +282,44 @@ async fn evaluate_again(
 }
 
 /// Carries the plan out, as far as the mode allows, and finds out its outcomes.
-async fn settle(
-    order: SweepContext<'_>,
+async fn carry_out_plan(
+    context: SweepContext<'_>,
     acting: Budget,
     not_evaluated: &[(Record, &str)],
     mut steps: Vec<Step>,
 ) -> Vec<OutcomeRecord> {
-    let SweepContext { ssm, sinks, mode, budget, concurrency, memory, .. } = order;
+    let SweepContext { ssm, sinks, mode, budget, concurrency, memory, .. } = context;
     let unacted =
         |step: Step, outcome| OutcomeRecord { step, outcome, last_status: None, error: None };
-    let mut settled = Vec::with_capacity(steps.len());
-    let mut to_end: Vec<_> = steps.extract_if(.., |it| it.action == Action::Terminate).collect();
+    let mut outcomes = Vec::with_capacity(steps.len());
+    let mut to_terminate: Vec<_> =
+        steps.extract_if(.., |it| it.action == Action::Terminate).collect();
     // However many hang in `Terminating`, they take no time from the others.
-    to_end.sort_by_key(|it| it.session.is_terminating());
+    to_terminate.sort_by_key(|it| it.session.is_terminating());
     match mode {
         Mode::DryRun => {
-            settled.extend(to_end.into_iter().map(|it| unacted(it, Outcome::WouldTerminate)));
+            outcomes
+                .extend(to_terminate.into_iter().map(|it| unacted(it, Outcome::WouldTerminate)));
         }
         Mode::Enforce => {
-            let (tried, untried) = act(ssm, to_end, concurrency, acting).await;
-            settled
-                .extend(verify(ssm, sinks, tried, not_evaluated, budget, to_verify(memory)).await);
-            settled.extend(untried.into_iter().map(|step| {
-                let hold =
+            let (requested, not_started) = act(ssm, to_terminate, concurrency, acting).await;
+            outcomes.extend(
+                verify(ssm, sinks, requested, not_evaluated, budget, to_verify(memory)).await,
+            );
+            outcomes.extend(not_started.into_iter().map(|step| {
+                let reason =
                     if ssm.is_stopped() { DeferReason::Interrupted } else { DeferReason::Deadline };
-                unacted(Step { action: Action::Defer(hold), ..step }, Outcome::Deferred)
+                unacted(Step { action: Action::Defer(reason), ..step }, Outcome::Deferred)
             }));
         }
     }
-    settled.extend(steps.into_iter().map(|step| {
+    outcomes.extend(steps.into_iter().map(|step| {
         let outcome =
             if step.action == Action::Leave { Outcome::NoAction } else { Outcome::Deferred };
         unacted(step, outcome)
     }));
-    settled.sort_unstable_by(|a, b| oldest_first(&a.step.session, &b.step.session));
-    settled
+    outcomes.sort_unstable_by(|a, b| oldest_first(&a.step.session, &b.step.session));
+    outcomes
 }
 
 /// The decision on every session, before the first is terminated.

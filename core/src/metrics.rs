@@ -91,11 +91,11 @@ fn line(report: &Report, now_ms: i64, rule: Option<&str>, metrics: &[Metric]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::findings;
+    use crate::report::tests::sweep_record;
 
     #[test]
     fn every_metric_has_its_own_count() {
-        let lines = lines(&Report::new(&findings()), 1_772_430_000_000, Some(17));
+        let lines = lines(&Report::new(&sweep_record()), 1_772_430_000_000, Some(17));
         let lines: Vec<Value> =
             lines.iter().map(|it| serde_json::from_str(it).expect("JSON")).collect();
         assert_eq!(lines.len(), 1 + 2);

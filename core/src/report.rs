@@ -131,7 +131,7 @@ pub struct SweepRecord {
     pub calls: u64,
     pub circuit_breaker_open: bool,
     pub paused: bool,
-    pub settled: Vec<OutcomeRecord>,
+    pub outcomes: Vec<OutcomeRecord>,
     pub not_evaluated: Vec<(Record, &'static str)>,
 }
 
@@ -159,19 +159,19 @@ pub enum Failure {
 impl Report {
     /// Counts what was found and done.
     #[must_use]
-    pub fn new(findings: &SweepRecord) -> Self {
-        let SweepRecord { settled, not_evaluated, .. } = findings;
-        let now = findings.started_at;
+    pub fn new(record: &SweepRecord) -> Self {
+        let SweepRecord { outcomes, not_evaluated, .. } = record;
+        let now = record.started_at;
         let mut verdicts = Verdicts {
-            seen: settled.len() + not_evaluated.len(),
+            seen: outcomes.len() + not_evaluated.len(),
             not_evaluated: not_evaluated.len(),
             ..Verdicts::default()
         };
-        let mut outcomes = Outcomes::default();
+        let mut counts = Outcomes::default();
         let mut rules = BTreeMap::new();
         let mut backlog = 0;
         let mut oldest_violation_s = None;
-        for it in settled {
+        for it in outcomes {
             match &it.step.verdict {
                 Verdict::Compliant => verdicts.compliant += 1,
                 Verdict::Exempt { .. } => verdicts.exempt += 1,
@@ -189,28 +189,28 @@ impl Report {
             let is_backlog =
                 matches!(it.step.action, Action::Defer(DeferReason::Limit | DeferReason::Deadline));
             backlog += usize::from(is_backlog);
-            *outcomes.of(it.outcome) += 1;
+            *counts.of(it.outcome) += 1;
         }
-        let (sessions, truncated) = rows(findings);
-        let first_denied = settled.iter().find(|it| it.outcome == Outcome::Denied);
-        let scope = findings.scope.as_ref();
+        let (sessions, truncated) = rows(record);
+        let first_denied = outcomes.iter().find(|it| it.outcome == Outcome::Denied);
+        let scope = record.scope.as_ref();
         Self {
-            mode: findings.mode,
+            mode: record.mode,
             account: scope.map(|it| it.account.clone()),
             region: scope.map(|it| it.region.clone()),
             started_at: now,
-            duration_s: findings.duration.as_secs_f64(),
-            policy: findings.policy.clone(),
-            coverage: findings.coverage.clone(),
-            calls: findings.calls,
+            duration_s: record.duration.as_secs_f64(),
+            policy: record.policy.clone(),
+            coverage: record.coverage.clone(),
+            calls: record.calls,
             verdicts,
-            outcomes,
+            outcomes: counts,
             rules,
             backlog,
             oldest_violation_s,
-            circuit_breaker_open: findings.circuit_breaker_open,
-            paused: findings.paused,
-            sessions_sha256: hash_of_ids(settled, not_evaluated),
+            circuit_breaker_open: record.circuit_breaker_open,
+            paused: record.paused,
+            sessions_sha256: hash_of_ids(outcomes, not_evaluated),
             truncated,
             sessions,
             first_denial: first_denied.and_then(|it| it.error.clone()),
@@ -277,13 +277,13 @@ impl Outcomes {
 }
 
 /// The sessions of a reply, what matters most first, and whether some had to be left out.
-fn rows(findings: &SweepRecord) -> (Vec<Row>, bool) {
-    let now = findings.started_at;
+fn rows(record: &SweepRecord) -> (Vec<Row>, bool) {
+    let now = record.started_at;
     let of_verdict = |kind: VerdictKind| {
-        let settled = findings.settled.iter().filter(move |it| it.step.verdict.kind() == kind);
-        settled.map(move |it| Row::of_outcome(it, now))
+        let outcomes = record.outcomes.iter().filter(move |it| it.step.verdict.kind() == kind);
+        outcomes.map(move |it| Row::of_outcome(it, now))
     };
-    let not_evaluated = findings.not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
+    let not_evaluated = record.not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
     let all = of_verdict(VerdictKind::Violation)
         .chain(of_verdict(VerdictKind::Undetermined))
         .chain(not_evaluated)
@@ -300,10 +300,10 @@ fn rows(findings: &SweepRecord) -> (Vec<Row>, bool) {
     (rows, false)
 }
 
-fn hash_of_ids(settled: &[OutcomeRecord], not_evaluated: &[(Record, &str)]) -> String {
-    let settled = settled.iter().map(|it| &*it.step.session.id);
+fn hash_of_ids(outcomes: &[OutcomeRecord], not_evaluated: &[(Record, &str)]) -> String {
+    let outcomes = outcomes.iter().map(|it| &*it.step.session.id);
     let records = not_evaluated.iter().map(|(it, _)| it);
-    let mut ids: Vec<&str> = settled.chain(records.filter_map(|it| it.id.as_deref())).collect();
+    let mut ids: Vec<&str> = outcomes.chain(records.filter_map(|it| it.id.as_deref())).collect();
     ids.sort_unstable();
     let mut hash = Sha256::new();
     for id in ids {
@@ -328,7 +328,7 @@ pub(crate) mod tests {
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     /// One outcome after the other, the first once, the second twice, and so on; the oldest first.
-    pub(crate) fn findings() -> SweepRecord {
+    pub(crate) fn sweep_record() -> SweepRecord {
         let outcomes = [
             Outcome::Terminated,
             Outcome::AlreadyGone,
@@ -350,7 +350,7 @@ pub(crate) mod tests {
         let others = (0..10).map(|_| (Verdict::Compliant, Outcome::NoAction));
         let others = others.chain((0..11).map(|_| (exempt(), Outcome::NoAction)));
         let others = others.chain((0..12).map(|_| (undetermined(), Outcome::NoAction)));
-        let settled = violators.chain(others).enumerate().map(|(i, (verdict, outcome))| {
+        let outcomes = violators.chain(others).enumerate().map(|(i, (verdict, outcome))| {
             let session = session(&format!("s-{i:03}"), i64::try_from(i).unwrap_or(0));
             let tags = Tags::Unknown(unknown);
             let action = if outcome == Outcome::Deferred {
@@ -372,7 +372,7 @@ pub(crate) mod tests {
             calls: 16,
             circuit_breaker_open: true,
             paused: true,
-            settled: settled.collect(),
+            outcomes: outcomes.collect(),
             not_evaluated: (0..13).map(|i| (record(&format!("u-{i}")), "no Owner")).collect(),
         }
     }
@@ -392,7 +392,7 @@ pub(crate) mod tests {
 
     #[test]
     fn counts_add_up() {
-        let report = Report::new(&findings());
+        let report = Report::new(&sweep_record());
         let expected = Verdicts {
             seen: 36 + 10 + 11 + 12 + 13,
             compliant: 10,
@@ -426,44 +426,44 @@ pub(crate) mod tests {
 
     #[test]
     fn hashes_are_sha_256() {
-        let mut findings = findings();
-        findings.settled.truncate(2);
-        findings.not_evaluated.truncate(1);
-        findings.not_evaluated.push((Record::default(), "no SessionId"));
-        findings.settled.reverse();
-        let report = Report::new(&findings);
+        let mut record = sweep_record();
+        record.outcomes.truncate(2);
+        record.not_evaluated.truncate(1);
+        record.not_evaluated.push((Record::default(), "no SessionId"));
+        record.outcomes.reverse();
+        let report = Report::new(&record);
         assert_eq!(report.sessions_sha256, sha256("s-000\ns-001\nu-0\n"));
     }
 
     #[test]
     fn a_reply_lists_a_thousand_sessions_and_stays_below_lambdas_limit() {
-        let mut findings = findings();
-        let violator = findings.settled[0].clone();
-        let n_before = findings.settled.len() - 10 + 13;
-        findings.settled.extend(std::iter::repeat_n(violator.clone(), 1_000 - n_before));
-        let report = Report::new(&findings);
+        let mut record = sweep_record();
+        let violator = record.outcomes[0].clone();
+        let n_before = record.outcomes.len() - 10 + 13;
+        record.outcomes.extend(std::iter::repeat_n(violator.clone(), 1_000 - n_before));
+        let report = Report::new(&record);
         assert_eq!((report.sessions.len(), report.truncated), (1_000, false));
         let last = report.sessions.last().map(|it| it.verdict);
         assert_eq!(last, Some(VerdictKind::Exempt), "what matters least comes last");
 
-        findings.settled.push(violator);
-        let report = Report::new(&findings);
+        record.outcomes.push(violator);
+        let report = Report::new(&record);
         assert_eq!((report.sessions.len(), report.truncated), (1_000, true));
 
-        for settled in &mut findings.settled {
-            settled.step.session.owner = "\u{0}".repeat(2_000).into(); // Six bytes each in JSON.
+        for outcome in &mut record.outcomes {
+            outcome.step.session.owner = "\u{0}".repeat(2_000).into(); // Six bytes each in JSON.
         }
-        let report = Report::new(&findings);
+        let report = Report::new(&record);
         assert!(report.truncated);
         let n_bytes = serde_json::to_string(&report).expect("JSON").len();
         assert!((4_900_000..6_000_000).contains(&n_bytes), "{n_bytes}");
 
         // The limit itself is allowed.
-        findings.settled.truncate(1);
-        findings.not_evaluated.clear();
+        record.outcomes.truncate(1);
+        record.not_evaluated.clear();
         let mut with_owner = |length| {
-            findings.settled[0].step.session.owner = "o".repeat(length).into();
-            Report::new(&findings)
+            record.outcomes[0].step.session.owner = "o".repeat(length).into();
+            Report::new(&record)
         };
         let n_others = json!(with_owner(0).sessions[0]).to_string().len();
         for (length, n, truncated) in
@@ -476,31 +476,31 @@ pub(crate) mod tests {
 
     #[test]
     fn a_run_fails_if_it_did_not_see_all_or_was_allowed_nothing() {
-        let mut findings = findings();
-        assert_eq!(Report::new(&findings).failure(), None);
-        findings.coverage.problem = Some("a repeated token".into());
-        let failure = Report::new(&findings).failure().map(|it| it.to_string());
+        let mut record = sweep_record();
+        assert_eq!(Report::new(&record).failure(), None);
+        record.coverage.problem = Some("a repeated token".into());
+        let failure = Report::new(&record).failure().map(|it| it.to_string());
         let expected = "the listing is incomplete: a repeated token; 82 seen";
         assert!(failure.is_some_and(|it| it.starts_with(expected)));
 
-        findings.coverage.problem = None;
-        findings.settled.retain(|it| matches!(it.outcome, Outcome::Denied | Outcome::Deferred));
-        let held = findings.settled.iter().find(|it| it.outcome == Outcome::Deferred).cloned();
+        record.coverage.problem = None;
+        record.outcomes.retain(|it| matches!(it.outcome, Outcome::Denied | Outcome::Deferred));
+        let held = record.outcomes.iter().find(|it| it.outcome == Outcome::Deferred).cloned();
         let held = OutcomeRecord { error: Some("none".into()), ..held.expect("one that is held") };
-        findings.settled.splice(..0, std::iter::repeat_n(held, MAX_SESSIONS)); // It fills the reply.
-        for it in findings.settled.iter_mut().filter(|it| it.outcome == Outcome::Denied) {
+        record.outcomes.splice(..0, std::iter::repeat_n(held, MAX_SESSIONS)); // It fills the reply.
+        for it in record.outcomes.iter_mut().filter(|it| it.outcome == Outcome::Denied) {
             it.error = Some("AccessDeniedException: no".into());
         }
-        let failure = Report::new(&findings).failure().map(|it| it.to_string());
+        let failure = Report::new(&record).failure().map(|it| it.to_string());
         let expected = "every termination was denied: AccessDeniedException: no; 1025 seen";
         assert!(failure.is_some_and(|it| it.starts_with(expected)));
-        findings.settled.retain(|it| it.outcome == Outcome::Deferred);
-        assert_eq!(Report::new(&findings).failure(), None, "nothing was tried");
+        record.outcomes.retain(|it| it.outcome == Outcome::Deferred);
+        assert_eq!(Report::new(&record).failure(), None, "nothing was tried");
     }
 
     #[test]
     fn a_run_that_ended_or_might_have_ended_somebody_has_not_failed() {
-        let all = findings();
+        let all = sweep_record();
         for other in [
             Outcome::AlreadyGone,
             Outcome::Failed,
@@ -508,11 +508,11 @@ pub(crate) mod tests {
             Outcome::Throttled,
             Outcome::Unconfirmed,
         ] {
-            let mut findings = findings();
-            findings.settled.retain(|it| it.outcome == Outcome::Denied);
-            assert!(Report::new(&findings).failure().is_some());
-            findings.settled.extend(all.settled.iter().find(|it| it.outcome == other).cloned());
-            assert_eq!(Report::new(&findings).failure(), None, "{other:?}");
+            let mut record = sweep_record();
+            record.outcomes.retain(|it| it.outcome == Outcome::Denied);
+            assert!(Report::new(&record).failure().is_some());
+            record.outcomes.extend(all.outcomes.iter().find(|it| it.outcome == other).cloned());
+            assert_eq!(Report::new(&record).failure(), None, "{other:?}");
         }
     }
 }

@@ -77,16 +77,16 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let before = emulator.active_ids().len();
     println!("An account with {before} active sessions, evaluated by policies/starter.yaml.\n");
     println!("1. Dry run: nobody is ended.\n");
-    let SweepResult { findings, report } = sweep(order(Mode::DryRun)).await?;
-    let steps = findings.settled.iter().map(|it| &it.step);
-    let now = findings.started_at;
-    let all = rows(planned(steps, now), &findings.not_evaluated, now);
+    let SweepResult { record, report } = sweep(order(Mode::DryRun)).await?;
+    let steps = record.outcomes.iter().map(|it| &it.step);
+    let now = record.started_at;
+    let all = rows(planned(steps, now), &record.not_evaluated, now);
     println!("{}\n\n{}.\n", to_table(&all, &VERDICTS).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
 
     println!("2. Enforced: violators are ended, oldest first, and the listing is read again.\n");
-    let SweepResult { findings, report } = sweep(order(Mode::Enforce)).await?;
-    let mut ended: Vec<_> = done(&findings.settled, findings.started_at).collect();
+    let SweepResult { record, report } = sweep(order(Mode::Enforce)).await?;
+    let mut ended: Vec<_> = done(&record.outcomes, record.started_at).collect();
     ended.retain(|it| it.verdict == VerdictKind::Violation);
     println!("{}\n\n{}.", to_table(&ended, &OUTCOMES).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;

@@ -35,7 +35,7 @@ use session_reaper::{
         log::{self, LogSettings},
     },
     sweep::list::ListingProblem,
-    sweep::{PlannedSweep, SweepContext, SweepResult, carry_out, survey_by},
+    sweep::{PlannedSweep, SweepContext, SweepResult, carry_out, plan_by},
 };
 use tokio::time::{Duration, Instant, sleep};
 
@@ -158,7 +158,7 @@ async fn rounds(
         let end_by_now = if is_over { Instant::now() + LAST_LOOK } else { hard_stop };
         let budget = Budget { last_start: end_by_now, hard_stop: end_by_now };
         let order = SweepContext { budget, sinks, ..aws.order(&loaded.source, mode, now) };
-        let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
+        let listing = Box::pin(plan_by(order, &loaded.policy, loaded.identity.clone()));
         let listing = with_progress("listing", aws, listing);
         let mut survey = unless_stopped(&aws.ssm, listing).await??;
         add_tag_problem(&mut survey, aws, &loaded.policy);
@@ -250,8 +250,8 @@ fn has_look_up_failed(survey: &PlannedSweep) -> bool {
 /// One round: asks, verifies, and shows what came of it.
 async fn act(aws: &Aws, order: SweepContext<'_>, survey: PlannedSweep) -> anyhow::Result<Done> {
     let work = Box::pin(carry_out(order, survey));
-    let SweepResult { findings, report } = with_progress("ending", aws, work).await;
-    let mut ended: Vec<_> = done(&findings.settled, order.now).collect();
+    let SweepResult { record, report } = with_progress("ending", aws, work).await;
+    let mut ended: Vec<_> = done(&record.outcomes, order.now).collect();
     ended.retain(|it| it.verdict == VerdictKind::Violation);
     println!("{}\n", to_table(&ended, &fitting(&ended)).trim_fmt());
     if aws.ssm.is_stopped() {

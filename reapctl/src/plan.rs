@@ -32,9 +32,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (aws, loaded) = args.policy.open(&args.connection).await?;
     let (now, survey) = look(&aws, &loaded, Mode::DryRun).await?;
     let order = aws.order(&loaded.source, Mode::DryRun, now);
-    let SweepResult { findings, report } = Box::pin(carry_out(order, survey)).await;
-    let steps = findings.settled.iter().map(|it| &it.step);
-    let rows = rows(planned(steps, now), &findings.not_evaluated, now);
+    let SweepResult { record, report } = Box::pin(carry_out(order, survey)).await;
+    let steps = record.outcomes.iter().map(|it| &it.step);
+    let rows = rows(planned(steps, now), &record.not_evaluated, now);
     args.shown.print(rows, &report)?;
     report.failure().map_or(Ok(()), Err)?;
     let verdicts = report.verdicts;

@@ -20,7 +20,7 @@ use session_reaper::{
     aws::Ssm,
     sweep::clock::ClockError,
     sweep::source::PolicySource,
-    sweep::{PlannedSweep, SweepResult, carry_out, survey_by},
+    sweep::{PlannedSweep, SweepResult, carry_out, plan_by},
 };
 use tokio::{signal::ctrl_c, task::spawn_blocking};
 
@@ -150,9 +150,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let order = aws.order(&loaded.source, mode, now);
     let work = Box::pin(interruptible(&aws.ssm, carry_out(order, survey)));
-    let SweepResult { findings, report } = with_progress("ending", &aws, work).await;
+    let SweepResult { record, report } = with_progress("ending", &aws, work).await;
 
-    let rows = rows(done(&findings.settled, now), &findings.not_evaluated, now);
+    let rows = rows(done(&record.outcomes, now), &record.not_evaluated, now);
     args.shown.print(rows, &report)?;
     if args.shown.output == Output::Table && mode == Mode::DryRun {
         println!("A dry run: nobody was ended. Add `--enforce` to end the violators.");
@@ -172,7 +172,7 @@ pub(crate) async fn look(
 ) -> Result<(Timestamp, PlannedSweep), ClockError> {
     let now = now();
     let order = aws.order(&loaded.source, mode, now);
-    let listing = Box::pin(survey_by(order, &loaded.policy, loaded.identity.clone()));
+    let listing = Box::pin(plan_by(order, &loaded.policy, loaded.identity.clone()));
     let mut survey = with_progress("listing", aws, listing).await?;
     add_tag_problem(&mut survey, aws, &loaded.policy);
     warn(&survey.warnings);

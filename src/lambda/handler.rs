@@ -138,7 +138,7 @@ async fn run(
     let budget = Budget::until(deadline, config.deadline_margin);
     let scope = Scope::from_arn(&context.invoked_function_arn);
     let sinks = Sinks { log: Some(log.clone()), metrics: Some(Metrics { deadline }) };
-    let order = SweepContext {
+    let context = SweepContext {
         ssm,
         sinks: &sinks,
         scope: scope.as_ref(),
@@ -150,7 +150,7 @@ async fn run(
         concurrency: config.concurrency,
         memory: config.memory,
     };
-    let SweepResult { report, .. } = Box::pin(sweep(order)).await?;
+    let SweepResult { report, .. } = Box::pin(sweep(context)).await?;
     match report.failure() {
         Some(failure) => Err(failure.into()),
         None => Ok(report),

@@ -30,7 +30,7 @@ pub enum Answer {
     Throttled,
 }
 
-/// A termination that was tried.
+/// A termination that was requested.
 #[derive(Debug)]
 pub struct Requested {
     /// The step.
@@ -43,7 +43,7 @@ pub struct Requested {
 
 /// Requests the termination of these sessions, in this order, so many at a time.
 ///
-/// Returns what was tried, and the steps for which there was no time.
+/// Returns what was requested, and the steps for which there was no time.
 pub async fn act(
     ssm: &Ssm,
     steps: Vec<Step>,
@@ -56,14 +56,14 @@ pub async fn act(
             (step, answer)
         })
         .buffer_unordered(concurrency);
-    let mut tried = Vec::new();
-    let mut untried = Vec::new();
+    let mut requested = Vec::new();
+    let mut not_started = Vec::new();
     while let Some((step, result)) = calls.next().await {
         match result {
-            Ok(()) => tried.push(Requested { step, answer: Answer::Accepted, error: None }),
-            Err(err) if err.kind == CallErrorKind::NoTime => untried.push(step),
+            Ok(()) => requested.push(Requested { step, answer: Answer::Accepted, error: None }),
+            Err(err) if err.kind == CallErrorKind::NoTime => not_started.push(step),
             Err(err) => {
-                tried.push(Requested {
+                requested.push(Requested {
                     step,
                     answer: answer(&err),
                     error: Some(err.to_string().into()),
@@ -71,7 +71,7 @@ pub async fn act(
             }
         }
     }
-    (tried, untried)
+    (requested, not_started)
 }
 
 /// An attempt that may have taken effect makes the whole call ambiguous, unless AWS says in the end

@@ -47,12 +47,12 @@ enum Sighting {
 pub async fn verify(
     ssm: &Ssm,
     sinks: &Sinks,
-    tried: Vec<Requested>,
+    requested: Vec<Requested>,
     not_evaluated: &[(Record, &str)],
     budget: Budget,
     memory: usize,
 ) -> Vec<OutcomeRecord> {
-    let mut watched: Vec<_> = tried.into_iter().map(|it| (it, Sighting::Unseen)).collect();
+    let mut watched: Vec<_> = requested.into_iter().map(|it| (it, Sighting::Unseen)).collect();
     let mut problem = None;
     for (n_passes, pause) in PAUSES_S.map(Duration::from_secs).into_iter().enumerate() {
         let is_open = |(it, sighting): &_| may_change(it, sighting, n_passes);
@@ -72,8 +72,8 @@ pub async fn verify(
         }
         let with_id = named.into_iter().filter_map(|it| Some((it.id?, it.status)));
         let mut statuses: HashMap<Arc<str>, Option<Arc<str>>> = with_id.collect();
-        for (tried, sighting) in &mut watched {
-            let session = &tried.step.session;
+        for (requested, sighting) in &mut watched {
+            let session = &requested.step.session;
             let may_be_it = |it: &Record| it.may_be(session);
             match statuses.remove(&session.id) {
                 Some(status) => *sighting = Sighting::Listed(status),
@@ -90,7 +90,7 @@ pub async fn verify(
         sinks.emit(&Event::VerificationFailed { error });
     }
     let problem: Option<Arc<str>> = problem.map(Into::into);
-    let settle = |(requested, sighting)| {
+    let outcome_record = |(requested, sighting)| {
         let outcome = outcome(&requested, &sighting);
         let Requested { step, error, .. } = requested;
         let why = problem.clone().filter(|_| outcome == Outcome::Unconfirmed);
@@ -101,12 +101,12 @@ pub async fn verify(
         };
         OutcomeRecord { step, outcome, last_status, error }
     };
-    watched.into_iter().map(settle).collect()
+    watched.into_iter().map(outcome_record).collect()
 }
 
 /// Whether another pass may show more of a session.
-fn may_change(tried: &Requested, sighting: &Sighting, n_passes: usize) -> bool {
-    match (tried.answer, sighting) {
+fn may_change(requested: &Requested, sighting: &Sighting, n_passes: usize) -> bool {
+    match (requested.answer, sighting) {
         (Answer::Denied | Answer::Throttled, _)
         | (_, Sighting::Absent)
         | (Answer::Refused, Sighting::Listed(_)) => false,

@@ -343,13 +343,13 @@ fn check_served<'a>(
     check_coverage(run, &served, swept)?;
     check_counts(run.exchanges.len(), &served, swept)?;
     let settled: HashMap<_, _> =
-        swept.findings.settled.iter().map(|it| (&*it.step.session.id, it)).collect();
+        swept.record.outcomes.iter().map(|it| (&*it.step.session.id, it)).collect();
     check_verdicts(run, &served, model, &settled)?;
-    let evaluated = oldest_first(run, &served, &swept.findings.settled)?;
+    let evaluated = oldest_first(run, &served, &swept.record.outcomes)?;
     check_rows(run, &served, &evaluated, swept)?;
     check_identity(run, &served, &swept.report)?;
     check_plan(run, &served, model, &evaluated, swept)?;
-    for it in &swept.findings.settled {
+    for it in &swept.record.outcomes {
         check_outcome(run, &served, it).map_err(|err| format!("{}: {err}", it.step.session.id))?;
     }
     Ok(served)
@@ -504,9 +504,9 @@ fn check_counts(
     served: &Served<'_>,
     swept: &SweepResult,
 ) -> Result<(), String> {
-    let findings = &swept.findings;
-    let settled = findings.settled.iter().map(|it| Some(&*it.step.session.id));
-    let not_evaluated = findings.not_evaluated.iter().map(|(it, _)| it.id.as_deref());
+    let record = &swept.record;
+    let settled = record.outcomes.iter().map(|it| Some(&*it.step.session.id));
+    let not_evaluated = record.not_evaluated.iter().map(|(it, _)| it.id.as_deref());
     let mut told: Vec<_> = settled.chain(not_evaluated).collect();
     let mut seen: Vec<_> = served.rows.iter().map(|it| id(it)).collect();
     told.sort_unstable();
@@ -518,19 +518,19 @@ fn check_counts(
     let (verdicts, outcomes) = (swept.report.verdicts, swept.report.outcomes);
     let count = |name: Verdict| {
         let is_it = |it: &&OutcomeRecord| told_verdict(it) == name;
-        findings.settled.iter().filter(is_it).count()
+        record.outcomes.iter().filter(is_it).count()
     };
     let counted = [Verdict::Compliant, Verdict::Exempt, Verdict::Violation, Verdict::Undetermined];
     let counted = counted.map(count);
     let it = verdicts;
     ensure!(counted == [it.compliant, it.exempt, it.violation, it.undetermined], "{it:?}");
     ensure!(it.seen == seen.len(), "{it:?}");
-    ensure!(it.not_evaluated == findings.not_evaluated.len(), "{it:?}");
+    ensure!(it.not_evaluated == record.not_evaluated.len(), "{it:?}");
     ensure!(it.seen == counted.iter().sum::<usize>() + it.not_evaluated, "{it:?}");
     let waits = |it: &&OutcomeRecord| {
         matches!(it.step.action, Action::Defer(DeferReason::Limit | DeferReason::Deadline))
     };
-    let backlog = findings.settled.iter().filter(waits).count();
+    let backlog = record.outcomes.iter().filter(waits).count();
     ensure!(swept.report.backlog == backlog, "{} in the backlog", swept.report.backlog);
     let o = outcomes;
     let told = [
@@ -545,7 +545,7 @@ fn check_counts(
         (Outcome::NoAction, o.no_action),
     ];
     for (outcome, n) in told {
-        let n_settled = findings.settled.iter().filter(|it| it.outcome == outcome).count();
+        let n_settled = record.outcomes.iter().filter(|it| it.outcome == outcome).count();
         ensure!(n == n_settled, "{n} are told as {}, and {n_settled} are", outcome.name());
     }
     Ok(())
@@ -685,7 +685,7 @@ fn check_plan(
     evaluated: &[(Listed, &OutcomeRecord)],
     swept: &SweepResult,
 ) -> Result<(), String> {
-    let all = &swept.findings.settled;
+    let all = &swept.record.outcomes;
     let is_violator = |it: &&(Listed, &OutcomeRecord)| told_verdict(it.1) == Verdict::Violation;
     let violators: Vec<_> = evaluated.iter().filter(is_violator).collect();
     let n_violators = violators.len();
@@ -969,7 +969,7 @@ pub(crate) fn check_undisturbed(
         );
     }
     let mut n_waiting = 0;
-    for it in &swept.findings.settled {
+    for it in &swept.record.outcomes {
         let id = &*it.step.session.id;
         let hold = it.step.action.deferred_by();
         let is_fine = match it.outcome {

@@ -444,7 +444,7 @@ impl Day {
                     count("circuit_breaker_open");
                 }
                 serde_json::to_string(&swept.report).expect("JSON").hash(&mut hasher);
-                for it in &swept.findings.settled {
+                for it in &swept.record.outcomes {
                     count(it.step.action.deferred_by().unwrap_or(it.outcome.name()));
                 }
             }

@@ -190,16 +190,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{policy::sha256, report::tests::findings};
+    use crate::{policy::sha256, report::tests::sweep_record};
 
     /// It has all but the sessions and the rules.
     #[test]
     fn finished_is_flat() {
-        let mut findings = findings();
-        findings.policy.version = Some(3);
-        findings.coverage.problem = Some("a repeated token".into());
-        findings.settled.truncate(1);
-        findings.not_evaluated.clear();
+        let mut record = sweep_record();
+        record.policy.version = Some(3);
+        record.coverage.problem = Some("a repeated token".into());
+        record.outcomes.truncate(1);
+        record.not_evaluated.clear();
         let expected = json!({
             "mode": "enforce", "account": "123456789012", "region": "eu-west-1",
             "started_at": "1970-01-01T00:00:00Z", "duration_s": 1.5, "policy_source": "p",
@@ -212,7 +212,7 @@ mod tests {
             "terminated": 1, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,
             "failed": 0, "would_terminate": 0, "deferred": 0, "no_action": 0,
         });
-        let report = Report::new(&findings);
+        let report = Report::new(&record);
         assert_eq!(json!(Event::Finished(&report)), expected);
         assert_eq!(report.counts(), "1 seen, 1 in violation, 1 terminated");
     }

@@ -95,12 +95,12 @@ impl Row {
 
     /// An outcome: what has been done.
     #[must_use]
-    pub fn of_outcome(settled: &OutcomeRecord, now: Timestamp) -> Self {
+    pub fn of_outcome(outcome: &OutcomeRecord, now: Timestamp) -> Self {
         Self {
-            outcome: Some(settled.outcome),
-            last_status: settled.last_status.clone(),
-            error: settled.error.clone(),
-            ..Self::of_step(&settled.step, now)
+            outcome: Some(outcome.outcome),
+            last_status: outcome.last_status.clone(),
+            error: outcome.error.clone(),
+            ..Self::of_step(&outcome.step, now)
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
             },
             action: Action::Defer(DeferReason::Limit),
         };
-        let settled = OutcomeRecord {
+        let outcome = OutcomeRecord {
             step,
             outcome: Outcome::Failed,
             last_status: Some("Disconnected".into()),
@@ -165,7 +165,7 @@ mod tests {
             "unknown": "status_not_returned", "action": "defer", "deferred_by": "limit",
             "outcome": "failed", "last_status": "Disconnected", "error": "InternalServerError",
         });
-        assert_eq!(json!(Row::of_outcome(&settled, NOW)), expected);
+        assert_eq!(json!(Row::of_outcome(&outcome, NOW)), expected);
         let leave_out = |expected: &mut Value, names: &[&str]| {
             expected
                 .as_object_mut()
@@ -173,7 +173,7 @@ mod tests {
                 .retain(|it, _| !names.contains(&it.as_str()));
         };
         leave_out(&mut expected, &["outcome", "last_status", "error"]); // Not known yet.
-        assert_eq!(json!(Row::of_step(&settled.step, NOW)), expected);
+        assert_eq!(json!(Row::of_step(&outcome.step, NOW)), expected);
 
         let text = |it: &str| Some(it.into());
         let record = Record {
