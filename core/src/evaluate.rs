@@ -164,6 +164,7 @@ pub fn evaluate(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags)
         // They have been, or will be, asked for again.
         Unknown::TagsNotLookedUp | Unknown::TagsLookupFailed => None,
         Unknown::AccessTypeNotReturned
+        | Unknown::ConcurrentNotKnown
         | Unknown::DocumentNotReturned
         | Unknown::ReasonNotReturned
         | Unknown::StatusNotReturned
@@ -176,7 +177,7 @@ pub fn evaluate(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags)
     agreed.unwrap_or_else(|| Verdict::Undetermined { rules: rules.collect(), unknown })
 }
 
-/// The unknown that the verdict depends on: tags first, because they can be looked up.
+/// The unknown that the verdict depends on: what can be looked up comes first.
 fn unknown(
     possible: &[(&Rule, Truth)],
     exemptions: &[&Exemption],
@@ -184,17 +185,10 @@ fn unknown(
     subject: Subject<'_>,
 ) -> Unknown {
     let rules = possible.iter().filter(|(_, truth)| *truth == Truth::Unknown);
-    let of_rules = rules.flat_map(|(rule, _)| rule.open_tests(now, subject));
-    let of_exemptions = exemptions.iter().flat_map(|it| it.when.open_tests(subject));
-    let mut first = None;
-    for test in of_rules.chain(of_exemptions) {
-        let unknown = test.unknown(subject);
-        if matches!(test, Test::TargetTag(..)) {
-            return unknown;
-        }
-        first = first.max(Some(unknown));
-    }
-    first.unwrap_or(Unknown::StatusNotReturned) // Unreachable: something is open.
+    let of_rules = rules.flat_map(|(rule, _)| rule.unknowns(now, subject));
+    let of_exemptions = exemptions.iter().flat_map(|it| it.when.unknowns(subject));
+    let all = of_rules.chain(of_exemptions);
+    all.max().unwrap_or(Unknown::StatusNotReturned) // Unreachable: something is open.
 }
 
 /// What is left of a policy when all that is known of a session is put into it.
@@ -241,7 +235,7 @@ impl Open {
             return None; // It depends on an exemption, and every condition can be met.
         }
         let n_rules = self.rules.len();
-        self.rules.retain(|it| it.tests().all(can_be_completed));
+        self.rules.retain(|it| it.concurrent().is_none() && it.tests().all(can_be_completed));
         let is_whole = self.rules.len() == n_rules;
 
         let mut always: Option<BTreeSet<Arc<str>>> = None;

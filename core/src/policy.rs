@@ -118,10 +118,66 @@ pub enum Demand {
 pub enum Requirement {
     /// The sweep takes place within one or more of these.
     Hours(Vec<Hours>),
+    /// No more than so many sessions of a group are active at once.
+    Concurrent(Concurrent),
     /// The session is no older than this. The limit itself is allowed.
     MaxAge(SignedDuration),
     /// A test that a condition may have, too.
     Test(Test),
+}
+
+/// How many sessions of a group may be active at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Concurrent {
+    /// Its place among the policy's requirements of this kind.
+    pub index: usize,
+    /// What the sessions of a group have in common.
+    pub per: Per,
+    /// At least 1.
+    pub at_most: u32,
+    /// Which sessions of a group are kept.
+    pub keep: Keep,
+}
+
+/// What the sessions of a group have in common.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the policy's own words")]
+pub enum Per {
+    Owner,
+    OwnerAndTarget,
+    Target,
+}
+
+impl Per {
+    /// Its name, as the policy has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::OwnerAndTarget => "owner_and_target",
+            Self::Target => "target",
+        }
+    }
+}
+
+/// Which sessions of a group are kept. Of two that started in the same instant, the one with the
+/// smaller id is the older.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the policy's own words")]
+pub enum Keep {
+    Newest,
+    Oldest,
+}
+
+impl Keep {
+    /// Its name, as the policy has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+        }
+    }
 }
 
 /// How much one sweep may do.
@@ -186,13 +242,21 @@ pub struct Subject<'a> {
     /// As AWS returned them.
     pub tags: &'a Tags,
     assume: &'a Assume,
+    counted: &'a [Truth],
 }
 
 impl<'a> Subject<'a> {
     /// A session and its target's tags, as the policy takes them.
     #[must_use]
     pub fn new(policy: &'a Policy, session: &'a Session, tags: &'a Tags) -> Self {
-        Self { session, tags, assume: &policy.assume }
+        Self { session, tags, assume: &policy.assume, counted: &[] }
+    }
+
+    /// With the answer to each `concurrent` of the policy: whether its group has no more sessions, of
+    /// those that are kept rather than this one, than the others leave room for. Without it, unknown.
+    #[must_use]
+    pub fn counted(self, counted: &'a [Truth]) -> Self {
+        Self { counted, ..self }
     }
 
     /// The access type, as AWS returned it or as the policy assumes it.
@@ -314,16 +378,28 @@ impl Rule {
         }
     }
 
-    /// The tests that decide whether the rule, which may be violated, is violated.
-    pub(crate) fn open_tests(
+    /// What is not known, of all that decides whether the rule, which may be violated, is violated.
+    pub(crate) fn unknowns(
         &self,
         now: Timestamp,
         subject: Subject<'_>,
-    ) -> impl Iterator<Item = &Test> {
+    ) -> impl Iterator<Item = Unknown> {
         let is_unmet = self.demand.is_unmet(now, subject);
         let required = if is_unmet { &[] } else { self.demand.requirements() };
         let tests = self.conditions().chain(required.iter().filter_map(Requirement::test));
-        tests.filter(move |it| it.holds(subject) == Truth::Unknown)
+        let is_counted = |it: &Requirement| it.is_fulfilled(now, subject) != Truth::Unknown;
+        let mut counts = required.iter().filter(|it| matches!(it, Requirement::Concurrent(_)));
+        let counts = (!counts.all(is_counted)).then_some(Unknown::ConcurrentNotKnown);
+        tests.filter_map(move |it| it.unknown(subject)).chain(counts)
+    }
+
+    /// The rule's `concurrent`, if it has one.
+    #[must_use]
+    pub fn concurrent(&self) -> Option<Concurrent> {
+        self.demand.requirements().iter().find_map(|it| match it {
+            Requirement::Concurrent(it) => Some(*it),
+            Requirement::Hours(_) | Requirement::MaxAge(_) | Requirement::Test(_) => None,
+        })
     }
 
     /// Its tests of a session: all but age and hours.
@@ -402,21 +478,22 @@ impl Exemption {
 }
 
 impl Condition {
-    /// The tests whose truth is unknown.
-    pub(crate) fn open_tests(&self, subject: Subject<'_>) -> impl Iterator<Item = &Test> {
-        self.0.iter().filter(move |it| it.holds(subject) == Truth::Unknown)
+    /// What is not known of its tests.
+    pub(crate) fn unknowns(&self, subject: Subject<'_>) -> impl Iterator<Item = Unknown> {
+        self.0.iter().filter_map(move |it| it.unknown(subject))
     }
 
     /// A condition of the tests whose truth is unknown.
     pub(crate) fn open_part(&self, subject: Subject<'_>) -> Self {
-        Self(self.open_tests(subject).cloned().collect())
+        let is_open = |it: &&Test| it.holds(subject) == Truth::Unknown;
+        Self(self.0.iter().filter(is_open).cloned().collect())
     }
 }
 
 impl Requirement {
     fn test(&self) -> Option<&Test> {
         match self {
-            Self::Hours(_) | Self::MaxAge(_) => None,
+            Self::Concurrent(_) | Self::Hours(_) | Self::MaxAge(_) => None,
             Self::Test(test) => Some(test),
         }
     }
@@ -425,6 +502,9 @@ impl Requirement {
     #[must_use]
     pub fn is_fulfilled(&self, now: Timestamp, subject: Subject<'_>) -> Truth {
         match self {
+            Self::Concurrent(it) => {
+                subject.counted.get(it.index).copied().unwrap_or(Truth::Unknown)
+            }
             Self::Hours(any) => any.iter().any(|it| it.contains(now)).into(),
             Self::MaxAge(limit) => (subject.session.age(now) <= *limit).into(),
             Self::Test(test) => test.holds(subject),
@@ -455,15 +535,15 @@ impl Test {
         }
     }
 
-    /// What is not known, where the test's truth is unknown.
-    pub(crate) fn unknown(&self, subject: Subject<'_>) -> Unknown {
-        match self {
+    /// What is not known, if the test's truth is unknown.
+    pub(crate) fn unknown(&self, subject: Subject<'_>) -> Option<Unknown> {
+        (self.holds(subject) == Truth::Unknown).then(|| match self {
             Self::AccessType(_) => Unknown::AccessTypeNotReturned,
             Self::Document(_) => Unknown::DocumentNotReturned,
             Self::Reason(_) => Unknown::ReasonNotReturned,
             Self::TargetTag(..) => subject.tags().err().unwrap_or(Unknown::TagsNotReturned),
             Self::Owner(_) | Self::Status(_) | Self::Target(_) => Unknown::StatusNotReturned,
-        }
+        })
     }
 }
 
@@ -471,6 +551,10 @@ impl fmt::Display for Requirement {
     /// As the policy has it: `max_age: 1h 30m`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Concurrent(Concurrent { per, at_most, keep, .. }) => {
+                let (per, keep) = (per.name(), keep.name());
+                write!(f, "concurrent: at most {at_most} per {per}, keep the {keep}")
+            }
             Self::Hours(any) => write!(f, "hours: {}", list(any)),
             Self::MaxAge(limit) => write!(f, "max_age: {limit:#}"),
             Self::Test(test) => test.fmt(f),

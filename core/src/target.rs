@@ -71,6 +71,9 @@ pub enum Tags {
 pub enum Unknown {
     /// The record has no `AccessType`, and the policy assumes none.
     AccessTypeNotReturned,
+    /// How many sessions of its group are kept: some were not seen, or it is not known whether they
+    /// count.
+    ConcurrentNotKnown,
     /// The record has no `DocumentName`, and the policy assumes none.
     DocumentNotReturned,
     /// The record has no `Reason`, and the policy does not assume that none was given.
@@ -99,6 +102,7 @@ impl Unknown {
     pub fn name(self) -> &'static str {
         match self {
             Self::AccessTypeNotReturned => "access_type_not_returned",
+            Self::ConcurrentNotKnown => "concurrent_not_known",
             Self::DocumentNotReturned => "document_not_returned",
             Self::ReasonNotReturned => "reason_not_returned",
             Self::StatusNotReturned => "status_not_returned",
@@ -133,7 +137,10 @@ impl Unknown {
                 "The tags of such a target cannot be looked up, so this stays undetermined. Where the \
                  policy asks for tags, ask for the target too: `target: [\"i-*\", \"mi-*\", \"ecs:*\"]`.",
             ),
-            Self::StatusNotReturned | Self::TagsLookupFailed | Self::TagsNotLookedUp => None,
+            Self::ConcurrentNotKnown
+            | Self::StatusNotReturned
+            | Self::TagsLookupFailed
+            | Self::TagsNotLookedUp => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use reaper_core::{
-    evaluate,
+    evaluate::{self, VerdictKind},
     plan::{Action, DeferReason},
     report::{Mode, Outcome, OutcomeRecord, Report},
     target::Unknown,
@@ -580,14 +580,14 @@ fn check_rows(
 ) -> Result<(), String> {
     let of_verdict = |verdict, name| {
         let those = evaluated.iter().filter(move |(_, it)| told_verdict(it) == verdict);
-        those.map(move |(_, it)| (Some(&*it.step.session.id), name, Some(it.outcome.name())))
+        those.map(move |(_, it)| (Some(&*it.step.session.id), name, Some(it.outcome)))
     };
     let is_not_evaluated = |row: &Value| Listed::read(row, run.now_ms).is_none();
     let not_evaluated = served.rows.iter().filter(|it| is_not_evaluated(it));
-    let expected: Vec<_> = of_verdict(Verdict::Violation, "violation")
-        .chain(of_verdict(Verdict::Undetermined, "undetermined"))
-        .chain(not_evaluated.map(|it| (id(it), "not_evaluated", None)))
-        .chain(of_verdict(Verdict::Exempt, "exempt"))
+    let expected: Vec<_> = of_verdict(Verdict::Violation, VerdictKind::Violation)
+        .chain(of_verdict(Verdict::Undetermined, VerdictKind::Undetermined))
+        .chain(not_evaluated.map(|it| (id(it), VerdictKind::NotEvaluated, None)))
+        .chain(of_verdict(Verdict::Exempt, VerdictKind::Exempt))
         .collect();
     let told = swept.report.sessions.iter();
     let told = told.map(|it| (it.session_id.as_deref(), it.verdict, it.outcome));
@@ -976,13 +976,13 @@ pub(crate) fn check_undisturbed(
             Outcome::NoAction | Outcome::Terminated | Outcome::AlreadyGone => true,
             // The patient passes of verification take three seconds.
             Outcome::Unconfirmed => never_ends(id) || Duration::from_secs(3) < terminating_for,
-            Outcome::Deferred => hold != Some("deadline"),
+            Outcome::Deferred => hold != Some(DeferReason::Deadline),
             Outcome::Denied | Outcome::Failed | Outcome::WouldTerminate | Outcome::Throttled => {
                 false
             }
         };
         ensure!(is_fine, "{id} is {}, {:?}", it.outcome.name(), it.error);
-        n_waiting += usize::from(hold == Some("limit") && !never_ends(id));
+        n_waiting += usize::from(hold == Some(DeferReason::Limit) && !never_ends(id));
     }
     Ok(n_waiting)
 }

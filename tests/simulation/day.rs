@@ -11,7 +11,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use reaper_core::{report::Mode, target::Scope};
+use reaper_core::{plan::DeferReason, report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, FaultKind};
 use session_reaper::{
     Budget,
@@ -445,7 +445,7 @@ impl Day {
                 }
                 serde_json::to_string(&swept.report).expect("JSON").hash(&mut hasher);
                 for it in &swept.record.outcomes {
-                    count(it.step.action.deferred_by().unwrap_or(it.outcome.name()));
+                    count(it.step.action.deferred_by().map_or(it.outcome.name(), DeferReason::name));
                 }
             }
         }

@@ -104,7 +104,9 @@ pub enum Item<'a> {
 impl<'a> From<&'a Requirement> for Item<'a> {
     fn from(requirement: &'a Requirement) -> Self {
         match requirement {
-            Requirement::Hours(_) | Requirement::MaxAge(_) => Self::Requirement(requirement),
+            Requirement::Concurrent(_) | Requirement::Hours(_) | Requirement::MaxAge(_) => {
+                Self::Requirement(requirement)
+            }
             Requirement::Test(test) => Self::Test(test),
         }
     }

@@ -13,7 +13,7 @@ impl Policy {
         let required = self.requirements().filter_map(|it| match it {
             Requirement::Hours(any) => Some(any.iter().any(|it| it.contains(now))),
             Requirement::MaxAge(limit) => Some(session.age(now) <= *limit),
-            Requirement::Test(_) => None,
+            Requirement::Concurrent(_) | Requirement::Test(_) => None,
         });
         let untils = self.exemptions.iter().filter_map(|it| it.until);
         required.chain(untils.map(|until| now < until)).collect()
@@ -31,7 +31,7 @@ impl Policy {
                 let at = over.and_then(|over| session.started_at.checked_add(over).ok());
                 at.into_iter().collect()
             }
-            Requirement::Test(_) => Vec::new(),
+            Requirement::Concurrent(_) | Requirement::Test(_) => Vec::new(),
         });
         let untils = self.exemptions.iter().filter_map(|it| it.until);
         required.chain(untils).filter(|it| after < *it).min()

@@ -100,7 +100,7 @@ fn never_violated(exemptions: &[(&str, Allowed)], rule: &Rule) -> Option<String>
         return Some("its `unless` holds wherever its `when` does".into());
     }
     let repeats = |it: &Requirement| match it {
-        Requirement::Hours(_) | Requirement::MaxAge(_) => false,
+        Requirement::Concurrent(_) | Requirement::Hours(_) | Requirement::MaxAge(_) => false,
         Requirement::Test(test) => Allowed::by(std::slice::from_ref(test)).includes(&when),
     };
     if let Demand::Require(all) = &rule.demand
