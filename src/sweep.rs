@@ -7,7 +7,11 @@ pub mod tags;
 pub mod terminate;
 pub mod verify;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -24,8 +28,9 @@ use crate::{
     sweep::verify::verify,
 };
 use reaper_core::{
-    evaluate::evaluate,
-    plan::{Action, DeferReason, Evaluated, Plan, Step, oldest_first, plan},
+    census::{Evaluated, Evaluator, Unseen, oldest_first},
+    evaluate::Verdict,
+    plan::{Action, DeferReason, Plan, Step, plan},
     policy::{Policy, PolicyIdentity},
     report::{Coverage, Event, Mode, Outcome, OutcomeRecord, Report, Row, SweepRecord},
     session::{Reading, Record, State},
@@ -76,6 +81,8 @@ pub struct PlannedSweep {
     /// What went wrong when tags were looked up: also among `warnings`.
     pub tag_problems: Vec<CallError>,
     policy: PolicyIdentity,
+    /// The policy, if it counts sessions: they are counted once more before any is terminated.
+    counting: Option<Box<Policy>>,
     is_paused: bool,
     n_calls: u64,
     listed_for: Duration,
@@ -158,6 +165,7 @@ pub async fn plan_by(
     let Census { pages, problem, .. } = census;
     let mut evaluated = Vec::with_capacity(pages.iter().map(Vec::len).sum());
     let mut not_evaluated = Vec::new();
+    let evaluator = Evaluator::new(policy, now);
     for record in pages.into_iter().flatten() {
         if budget.hard_stop <= Instant::now() {
             not_evaluated.push((record, "there was no time to evaluate it"));
@@ -166,15 +174,16 @@ pub async fn plan_by(
         match record.read(now) {
             Reading::Session(session) => {
                 let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
-                let verdict = evaluate(policy, now, &session, &tags);
-                evaluated.push(Evaluated { session: Box::new(session), tags, verdict });
+                evaluated.push(evaluator.evaluate(Box::new(session), tags));
             }
             Reading::NotEvaluated(record, why) => not_evaluated.push((record, why)),
         }
     }
 
     let acting = acting_time(context, listed_for);
-    let (tag_problems, late) = evaluate_again(context, acting, policy, &mut evaluated).await;
+    let unseen = Unseen { is_incomplete: problem.is_some(), not_evaluated: &not_evaluated };
+    let (tag_problems, late) =
+        evaluate_again(context, acting, policy, &evaluator, unseen, &mut evaluated).await;
     if let Some(error) = &late {
         sinks.emit(&Event::TagLookUpFailed { error });
     }
@@ -192,6 +201,7 @@ pub async fn plan_by(
         warnings: tag_problems.iter().map(ToString::to_string).chain(late).collect(),
         tag_problems,
         policy: identity,
+        counting: policy.counts().then(|| Box::new(policy.clone())),
         is_paused: policy.paused,
         n_calls: ssm.n_calls() - calls_before,
         listed_for,
@@ -205,8 +215,11 @@ pub async fn carry_out(context: SweepContext<'_>, planned: PlannedSweep) -> Swee
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     let acting = acting_time(context, planned.listed_for);
-    let outcomes =
-        carry_out_plan(context, acting, &planned.not_evaluated, planned.plan.steps).await;
+    let mut steps = planned.plan.steps;
+    if let Some(policy) = planned.counting.filter(|_| mode == Mode::Enforce) {
+        count_again(context, acting, &policy, &mut steps).await;
+    }
+    let outcomes = carry_out_plan(context, acting, &planned.not_evaluated, steps).await;
     for it in outcomes.iter().filter(|it| it.outcome != Outcome::NoAction) {
         sinks.emit(&Event::Done(&Row::of_outcome(it, now)));
     }
@@ -243,8 +256,8 @@ fn acting_time(context: SweepContext<'_>, listed_for: Duration) -> Budget {
     }
 }
 
-/// Evaluates a second time where tags decide, and returns what went wrong: only the targets of those
-/// sessions are looked up.
+/// Counts the sessions that are active at once, evaluates a second time where tags decide, counts
+/// again, and returns what went wrong. Only the targets of sessions whose tags decide are looked up.
 ///
 /// The look-up takes at most half of the time to act in, and evaluating half of the rest, oldest
 /// session first: however slow they are, violators whose verdict does not depend on tags are
@@ -254,31 +267,100 @@ async fn evaluate_again(
     context: SweepContext<'_>,
     acting: Budget,
     policy: &Policy,
+    evaluator: &Evaluator<'_>,
+    unseen: Unseen<'_>,
     evaluated: &mut [Evaluated],
 ) -> (Vec<CallError>, Option<String>) {
-    let SweepContext { ssm, sinks, scope, now, budget, .. } = context;
-    let needs_tags = |it: &&Evaluated| it.verdict.unknown() == Some(Unknown::TagsNotLookedUp);
-    let undetermined = evaluated.iter().filter(needs_tags);
-    let targets: BTreeSet<&str> = undetermined.map(|it| &*it.session.target).collect();
-    let (tags, problems) = look_up(ssm, scope, policy, targets, acting.first_of(2)).await;
+    let SweepContext { ssm, sinks, scope, budget, .. } = context;
+    evaluated.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
+    let counted = evaluator.conclude(evaluated, unseen, || Instant::now() < budget.hard_stop);
+    let counted: BTreeSet<usize> = counted.into_iter().collect();
+    let needs_tags = |(index, it): &(usize, &Evaluated)| {
+        it.verdict.unknown() == Some(Unknown::TagsNotLookedUp) || counted.contains(index)
+    };
+    let needy = evaluated.iter().enumerate().filter(needs_tags);
+    let targets: BTreeSet<String> = needy.map(|(_, it)| it.session.target.to_string()).collect();
+    let of_targets = targets.iter().map(String::as_str).collect();
+    let (tags, problems) = look_up(ssm, scope, policy, of_targets, acting.first_of(2)).await;
     for error in &problems {
         sinks.emit(&Event::TagLookUpFailed { error: &error.to_string() });
     }
-    evaluated.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
     let has_time = !acting.remaining().is_zero();
     let end = if has_time { acting.first_of(2).last_start } else { budget.hard_stop };
     let failed = Tags::Unknown(Unknown::TagsLookupFailed);
     let mut n_late = 0;
-    for Evaluated { session, tags: known, verdict } in evaluated {
-        if let (Some(_), Some(tags)) = (verdict.unknown(), tags.get(&*session.target)) {
+    for (index, it) in evaluated.iter_mut().enumerate() {
+        let depends = it.verdict.unknown().is_some() || counted.contains(&index);
+        if let Some(tags) = tags.get(&*it.session.target).filter(|_| depends) {
             let is_late = *tags != failed && end <= Instant::now();
             n_late += usize::from(is_late);
-            known.clone_from(if is_late { &failed } else { tags });
-            *verdict = evaluate(policy, now, session, known); // At once, if the look-up failed.
+            it.tags.clone_from(if is_late { &failed } else { tags });
+            evaluator.evaluate_again(it); // At once, if the look-up failed.
         }
+    }
+    if !targets.is_empty() {
+        evaluator.conclude(evaluated, unseen, || Instant::now() < end);
     }
     let late = format!("there was no time to evaluate {n_late} sessions with their tags");
     (problems, Some(late).filter(|_| 0 < n_late))
+}
+
+/// Lists once more, right before the terminations, and defers every session that would be terminated
+/// only because its group has too many, unless it still has: since it was listed, others may have
+/// ended, or may have been listed though they had.
+async fn count_again(
+    context: SweepContext<'_>,
+    acting: Budget,
+    policy: &Policy,
+    steps: &mut [Step],
+) {
+    let SweepContext { ssm, now, memory, .. } = context;
+    let evaluator = Evaluator::new(policy, now);
+    let is_violation = |it: &Evaluated| matches!(it.verdict, Verdict::Violation { .. });
+    let is_in_excess = |it: &&mut Step| {
+        let alone = || evaluator.evaluate(it.session.clone(), it.tags.clone());
+        it.action == Action::Terminate && !is_violation(&alone())
+    };
+    let known = steps.iter().map(|it| (Arc::clone(&it.session.target), it.tags.clone()));
+    let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
+    let known: HashMap<Arc<str>, Tags> = known.filter(|(_, tags)| *tags != not_looked_up).collect();
+    let in_excess: Vec<_> = steps.iter_mut().filter(is_in_excess).collect();
+    if in_excess.is_empty() {
+        return;
+    }
+    let budget = acting.first_of(2);
+    let of_theirs: HashSet<Arc<str>> = in_excess
+        .iter()
+        .flat_map(|it| [Arc::clone(&it.session.owner), Arc::clone(&it.session.target)])
+        .collect();
+    let may_count = |it: &Record| {
+        [&it.owner, &it.target].iter().any(|it| it.as_ref().is_none_or(|it| of_theirs.contains(it)))
+    };
+    let Census { pages, problem, .. } =
+        list_those(ssm, State::Active, budget, to_verify(memory), may_count).await;
+    let (mut evaluated, mut not_evaluated) = (Vec::new(), Vec::new());
+    for record in pages.into_iter().flatten() {
+        match record.read(now) {
+            Reading::Session(session) => {
+                let tags = known.get(&session.target).unwrap_or(&not_looked_up).clone();
+                evaluated.push(evaluator.evaluate(Box::new(session), tags));
+            }
+            Reading::NotEvaluated(record, why) => not_evaluated.push((record, why)),
+        }
+    }
+    let unseen = Unseen { is_incomplete: problem.is_some(), not_evaluated: &not_evaluated };
+    evaluator.conclude(&mut evaluated, unseen, || Instant::now() < acting.last_start);
+    let listed: HashMap<&str, &Evaluated> =
+        evaluated.iter().map(|it| (&*it.session.id, it)).collect();
+    for step in in_excess {
+        let is_confirmed = match listed.get(&*step.session.id) {
+            Some(it) => is_violation(it),
+            None => problem.is_none(), // It is gone: AWS says so when it is asked.
+        };
+        if !is_confirmed {
+            step.action = Action::Defer(DeferReason::CountedAgain);
+        }
+    }
 }
 
 /// Carries the plan out, as far as the mode allows, and finds out its outcomes.

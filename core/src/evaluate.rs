@@ -8,10 +8,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use self::trace::{Assessment, Clause, ClauseKind, Item, Key, Part, assess};
+pub use self::trace::{Assessment, Clause, ClauseKind, Item, Key, Part};
 use crate::{
     evaluate::completions::{can_be_completed, completions},
-    policy::{Condition, Exemption, Policy, Rule, Subject, Test},
+    policy::{Condition, Effect, Exemption, Policy, Rule, Subject, Test},
     session::Session,
     target::{Tags, Unknown},
     truth::Truth,
@@ -41,6 +41,14 @@ pub enum Verdict {
         /// If it is only known that one of `rules` is violated: what is not known of the session.
         unknown: Option<Unknown>,
     },
+    /// A rule that only warns is violated, no other is, and no exemption can hold. The session is
+    /// not terminated.
+    Warning {
+        /// As of a violation.
+        rules: Box<[Arc<str>]>,
+        /// As of a violation.
+        unknown: Option<Unknown>,
+    },
 }
 
 /// A verdict without its reasons, or that there is none. In the order in which reports list sessions.
@@ -53,14 +61,21 @@ pub enum VerdictKind {
     /// The record lacks what an evaluation needs.
     #[default]
     NotEvaluated,
+    Warning,
     Exempt,
     Compliant,
 }
 
 impl VerdictKind {
     /// All of them, in their order.
-    pub const ALL: [Self; 5] =
-        [Self::Violation, Self::Undetermined, Self::NotEvaluated, Self::Exempt, Self::Compliant];
+    pub const ALL: [Self; 6] = [
+        Self::Violation,
+        Self::Undetermined,
+        Self::NotEvaluated,
+        Self::Warning,
+        Self::Exempt,
+        Self::Compliant,
+    ];
 
     /// The verdict's name, as logs and reports have it.
     #[must_use]
@@ -69,6 +84,7 @@ impl VerdictKind {
             Self::Violation => "violation",
             Self::Undetermined => "undetermined",
             Self::NotEvaluated => "not_evaluated",
+            Self::Warning => "warning",
             Self::Exempt => "exempt",
             Self::Compliant => "compliant",
         }
@@ -90,6 +106,7 @@ impl Verdict {
             Self::Exempt { .. } => VerdictKind::Exempt,
             Self::Undetermined { .. } => VerdictKind::Undetermined,
             Self::Violation { .. } => VerdictKind::Violation,
+            Self::Warning { .. } => VerdictKind::Warning,
         }
     }
 
@@ -105,7 +122,9 @@ impl Verdict {
         match self {
             Self::Compliant => &[],
             Self::Exempt { by } => std::slice::from_ref(by),
-            Self::Undetermined { rules, .. } | Self::Violation { rules, .. } => rules,
+            Self::Undetermined { rules, .. }
+            | Self::Violation { rules, .. }
+            | Self::Warning { rules, .. } => rules,
         }
     }
 
@@ -114,13 +133,13 @@ impl Verdict {
     pub fn unknown(&self) -> Option<Unknown> {
         match self {
             Self::Undetermined { unknown, .. } => Some(*unknown),
-            Self::Violation { unknown, .. } => *unknown,
+            Self::Violation { unknown, .. } | Self::Warning { unknown, .. } => *unknown,
             Self::Compliant | Self::Exempt { .. } => None,
         }
     }
 }
 
-/// Evaluates one session.
+/// Evaluates one session alone: a rule with `concurrent` is unknown.
 ///
 /// With V = some rule is violated and E = some exemption holds, each true, false or unknown:
 /// V false is compliant; else E true is exempt; V true and E false is a violation; anything else is
@@ -134,9 +153,26 @@ impl Verdict {
 /// what all agree on does not depend on it.
 #[must_use]
 pub fn evaluate(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Verdict {
-    let subject = Subject::new(policy, session, tags);
+    verdict(policy, now, Subject::new(policy, session, tags))
+}
+
+/// The same, of a session of which more is known. Rules that only warn matter only where no other rule
+/// is, or may be, violated.
+pub(crate) fn verdict(policy: &Policy, now: Timestamp, subject: Subject<'_>) -> Verdict {
+    let verdict = by_rules(Effect::Terminate, policy, now, subject);
+    if verdict != Verdict::Compliant {
+        return verdict;
+    }
+    let verdict = by_rules(Effect::Warn, policy, now, subject);
+    if let Verdict::Violation { rules, unknown } = verdict {
+        return Verdict::Warning { rules, unknown };
+    }
+    verdict
+}
+
+fn by_rules(effect: Effect, policy: &Policy, now: Timestamp, subject: Subject<'_>) -> Verdict {
     let mut possible = Vec::new();
-    for rule in &policy.rules {
+    for rule in policy.rules.iter().filter(|it| it.effect == effect) {
         let truth = rule.is_violated(now, subject);
         if truth != Truth::False {
             possible.push((rule, truth));

@@ -9,6 +9,7 @@
 //! | [`session`], [`target`] | what AWS reports: a session, its target's ARN and tags |
 //! | [`pattern`], [`truth`], [`policy`] | the policy, and three-valued logic |
 //! | [`evaluate`] | one session at one instant: its verdict |
+//! | [`census`] | all sessions of a listing: those that are active at once are counted |
 //! | [`plan`] | from verdicts to actions: order and limits |
 //! | [`report`], [`metrics`] | what was done: reply, rows, CloudWatch metrics |
 //! | [`printable`] | makes text from users safe to show |
@@ -18,8 +19,8 @@
 //! ```
 //! use jiff::Timestamp;
 //! use reaper_core::{
-//!     evaluate::evaluate,
-//!     plan::{Action, Evaluated, plan},
+//!     census::{Evaluator, Unseen},
+//!     plan::{Action, plan},
 //!     policy::Policy,
 //!     session::{Reading, Record},
 //!     target::{Tags, Unknown},
@@ -49,11 +50,12 @@
 //!
 //! // The verdict does not depend on tags, so they need not be known.
 //! let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
-//! let verdict = evaluate(&policy, now, &session, &tags);
-//! assert_eq!(verdict.name(), "violation");
+//! let evaluator = Evaluator::new(&policy, now);
+//! let mut evaluated = vec![evaluator.evaluate(Box::new(session), tags)];
+//! evaluator.conclude(&mut evaluated, Unseen::NOTHING, || true);
+//! assert_eq!(evaluated[0].verdict.name(), "violation");
 //!
-//! let evaluated = Evaluated { session: Box::new(session), tags, verdict };
-//! let plan = plan(&policy, now, vec![evaluated]);
+//! let plan = plan(&policy, now, evaluated);
 //! assert_eq!(plan.steps[0].action, Action::Terminate);
 //! # Ok(())
 //! # }
@@ -68,6 +70,7 @@ pub mod pattern;
 pub mod truth;
 pub mod policy;
 pub mod evaluate;
+pub mod census;
 pub mod plan;
 pub mod report;
 pub mod metrics;

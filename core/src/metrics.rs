@@ -32,6 +32,7 @@ fn sweep(report: &Report, remaining_ms: Option<u64>) -> Vec<Metric> {
         count("Compliant", verdicts.compliant),
         count("Exempt", verdicts.exempt),
         count("Violations", verdicts.violation),
+        count("Warnings", verdicts.warning),
         count("Undetermined", verdicts.undetermined),
         count("NotEvaluated", verdicts.not_evaluated),
         count("Terminated", outcomes.terminated),
@@ -98,10 +99,10 @@ mod tests {
         let lines = lines(&Report::new(&sweep_record()), 1_772_430_000_000, Some(17));
         let lines: Vec<Value> =
             lines.iter().map(|it| serde_json::from_str(it).expect("JSON")).collect();
-        assert_eq!(lines.len(), 1 + 2);
+        assert_eq!(lines.len(), 1 + 3);
         let expected = json!({
             "Account": "123456789012", "Region": "eu-west-1", "Mode": "enforce",
-            "Sessions": 82, "Compliant": 10, "Exempt": 11, "Violations": 36, "Undetermined": 12,
+            "Sessions": 96, "Compliant": 10, "Exempt": 11, "Violations": 36, "Warnings": 14, "Undetermined": 12,
             "NotEvaluated": 13, "Backlog": 8, "Terminated": 1, "AlreadyGone": 2, "Unconfirmed": 3,
             "Denied": 4, "Throttled": 5, "Failed": 6, "WouldTerminate": 7, "Deferred": 8, "CircuitBreakerOpen": 1,
             "Paused": 1, "Complete": 1, "Pages": 15, "Calls": 16, "OldestViolation": 1_000,

@@ -1,11 +1,15 @@
 //! From verdicts to actions: order and limits.
 
-use std::cmp::Ordering;
-
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{evaluate::Verdict, policy::Policy, session::Session, target::Tags};
+use crate::{
+    census::{Evaluated, oldest_first},
+    evaluate::Verdict,
+    policy::Policy,
+    session::Session,
+    target::Tags,
+};
 
 /// What the plan does about one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -23,6 +27,8 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(into = "&str")]
 pub enum DeferReason {
+    /// Its group had too many sessions, and no longer has, or it is no longer known.
+    CountedAgain,
     /// The circuit breaker has opened: too many violators for so few compliant sessions.
     CircuitBreaker,
     /// The sweep ran out of time.
@@ -70,6 +76,7 @@ impl DeferReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::CircuitBreaker => "circuit_breaker",
+            Self::CountedAgain => "counted_again",
             Self::Deadline => "deadline",
             Self::Interrupted => "interrupted",
             Self::Limit => "limit",
@@ -83,17 +90,6 @@ impl From<DeferReason> for &str {
     fn from(reason: DeferReason) -> Self {
         reason.name()
     }
-}
-
-/// One session, and what the policy says of it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Evaluated {
-    /// Who, where, since when.
-    pub session: Box<Session>,
-    /// What is known of its target's tags: they are looked up only where they decide.
-    pub tags: Tags,
-    /// What the policy says.
-    pub verdict: Verdict,
 }
 
 /// One session, what the policy says of it, and what is done about it.
@@ -135,7 +131,7 @@ pub fn plan(policy: &Policy, now: Timestamp, evaluated: Vec<Evaluated>) -> Plan 
         evaluated.iter().filter(|it| is_it(&it.verdict) && !it.session.is_terminating()).count()
     };
     let n_violators = count(is_violator);
-    let n_compliant = count(|it| matches!(it, Verdict::Compliant));
+    let n_compliant = count(|it| matches!(it, Verdict::Compliant | Verdict::Warning { .. }));
     let circuit_breaker_open = circuit_breaker_open(policy, n_violators, n_compliant);
 
     let mut evaluated = evaluated;
@@ -143,7 +139,7 @@ pub fn plan(policy: &Policy, now: Timestamp, evaluated: Vec<Evaluated>) -> Plan 
 
     let limit = policy.limits.max_terminations as usize;
     let mut places = 0..n_violators;
-    let steps = evaluated.into_iter().map(|Evaluated { session, tags, verdict }| {
+    let steps = evaluated.into_iter().map(|Evaluated { session, tags, verdict, .. }| {
         let action = if !is_violator(&verdict) {
             Action::Leave
         } else if policy.paused {
@@ -160,12 +156,6 @@ pub fn plan(policy: &Policy, now: Timestamp, evaluated: Vec<Evaluated>) -> Plan 
         Step { session, tags, verdict, action }
     });
     Plan { steps: steps.collect(), circuit_breaker_open }
-}
-
-/// The order in which sessions are terminated and reported.
-#[must_use]
-pub fn oldest_first(a: &Session, b: &Session) -> Ordering {
-    (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
 }
 
 /// Whether the violator at this place, oldest first, is among those terminated within the limit.
@@ -229,7 +219,7 @@ mod tests {
         };
         let violation = Verdict::Violation { rules: ["r".into()].into(), unknown: None };
         let verdict = if is_violator { violation } else { Verdict::Compliant };
-        Evaluated { session: Box::new(session), tags: Tags::Known(Arc::default()), verdict }
+        Evaluated::alone(Box::new(session), Tags::Known(Arc::default()), verdict)
     }
 
     #[test]
@@ -238,6 +228,7 @@ mod tests {
             (Action::Leave, "leave", None),
             (Action::Terminate, "terminate", None),
             (Action::Defer(DeferReason::CircuitBreaker), "defer", Some("circuit_breaker")),
+            (Action::Defer(DeferReason::CountedAgain), "defer", Some("counted_again")),
             (Action::Defer(DeferReason::Deadline), "defer", Some("deadline")),
             (Action::Defer(DeferReason::Interrupted), "defer", Some("interrupted")),
             (Action::Defer(DeferReason::Limit), "defer", Some("limit")),

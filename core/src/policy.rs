@@ -66,6 +66,18 @@ pub struct Rule {
     pub unless: Option<Condition>,
     /// What it requires of the sessions in scope.
     pub demand: Demand,
+    /// What becomes of a session that violates it.
+    pub effect: Effect,
+}
+
+/// What becomes of a session that violates a rule.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Effect {
+    /// It is terminated.
+    #[default]
+    Terminate,
+    /// It is reported and counted.
+    Warn,
 }
 
 /// Sessions that are not terminated, whatever rules they violate.
@@ -320,6 +332,12 @@ impl Policy {
         file::parse(text)
     }
 
+    /// Whether a rule limits how many sessions are active at once.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.rules.iter().any(|it| it.concurrent().is_some())
+    }
+
     /// What is valid, but probably a mistake.
     #[must_use]
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
@@ -375,6 +393,7 @@ impl Rule {
             when: self.when.open_part(subject),
             unless: unless.map(|it| it.open_part(subject)),
             demand,
+            effect: self.effect,
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     plan::{Action, DeferReason},
     policy::PolicyIdentity,
     session::Record,
-    target::Scope,
+    target::{Scope, Unknown},
 };
 
 /// The most sessions that a reply lists.
@@ -53,6 +53,8 @@ pub struct Verdicts {
     pub exempt: usize,
     /// A rule is violated.
     pub violation: usize,
+    /// A rule that only warns is violated.
+    pub warning: usize,
     /// It depends on something that is not known.
     pub undetermined: usize,
     /// The record lacks what a verdict needs.
@@ -168,7 +170,13 @@ impl Report {
             ..Verdicts::default()
         };
         let mut counts = Outcomes::default();
-        let mut rules = BTreeMap::new();
+        let mut rules: BTreeMap<_, usize> = BTreeMap::new();
+        let mut count = |violated: &[Arc<str>], unknown: Option<Unknown>| {
+            // It is not known which of several rules it violates.
+            for rule in violated.iter().filter(|_| unknown.is_none()) {
+                *rules.entry(Arc::clone(rule)).or_default() += 1;
+            }
+        };
         let mut backlog = 0;
         let mut oldest_violation_s = None;
         for it in outcomes {
@@ -176,12 +184,13 @@ impl Report {
                 Verdict::Compliant => verdicts.compliant += 1,
                 Verdict::Exempt { .. } => verdicts.exempt += 1,
                 Verdict::Undetermined { .. } => verdicts.undetermined += 1,
+                Verdict::Warning { rules: violated, unknown } => {
+                    verdicts.warning += 1;
+                    count(violated, *unknown);
+                }
                 Verdict::Violation { rules: violated, unknown } => {
                     verdicts.violation += 1;
-                    // It is not known which of several rules it violates.
-                    for rule in violated.iter().filter(|_| unknown.is_none()) {
-                        *rules.entry(Arc::clone(rule)).or_default() += 1;
-                    }
+                    count(violated, *unknown);
                     let age = it.step.session.age(now).as_secs();
                     oldest_violation_s = oldest_violation_s.max(Some(age));
                 }
@@ -236,12 +245,13 @@ impl Report {
     /// The counts in one line, those that are zero left out but for `seen`.
     #[must_use]
     pub fn counts(&self) -> String {
-        let Verdicts { seen, compliant, exempt, violation, undetermined, not_evaluated } =
+        let Verdicts { seen, compliant, exempt, violation, warning, undetermined, not_evaluated } =
             self.verdicts;
         let all = [
             (compliant, "compliant"),
             (exempt, "exempt"),
             (violation, "in violation"),
+            (warning, "with a warning"),
             (undetermined, "undetermined"),
             (not_evaluated, "not evaluated"),
             (self.outcomes.terminated, "terminated"),
@@ -287,6 +297,7 @@ fn rows(record: &SweepRecord) -> (Vec<Row>, bool) {
     let all = of_verdict(VerdictKind::Violation)
         .chain(of_verdict(VerdictKind::Undetermined))
         .chain(not_evaluated)
+        .chain(of_verdict(VerdictKind::Warning))
         .chain(of_verdict(VerdictKind::Exempt));
     let mut rows = Vec::new();
     let mut n_bytes = 0;
@@ -318,12 +329,7 @@ pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        plan::Step,
-        policy::sha256,
-        session::Session,
-        target::{Tags, Unknown},
-    };
+    use crate::{plan::Step, policy::sha256, session::Session, target::Tags};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -350,6 +356,8 @@ pub(crate) mod tests {
         let others = (0..10).map(|_| (Verdict::Compliant, Outcome::NoAction));
         let others = others.chain((0..11).map(|_| (exempt(), Outcome::NoAction)));
         let others = others.chain((0..12).map(|_| (undetermined(), Outcome::NoAction)));
+        let warning = || Verdict::Warning { rules: ["w".into()].into(), unknown: None };
+        let others = others.chain((0..14).map(|_| (warning(), Outcome::NoAction)));
         let outcomes = violators.chain(others).enumerate().map(|(i, (verdict, outcome))| {
             let session = session(&format!("s-{i:03}"), i64::try_from(i).unwrap_or(0));
             let tags = Tags::Unknown(unknown);
@@ -394,10 +402,11 @@ pub(crate) mod tests {
     fn counts_add_up() {
         let report = Report::new(&sweep_record());
         let expected = Verdicts {
-            seen: 36 + 10 + 11 + 12 + 13,
+            seen: 36 + 10 + 11 + 12 + 13 + 14,
             compliant: 10,
             exempt: 11,
             violation: 36,
+            warning: 14,
             undetermined: 12,
             not_evaluated: 13,
         };
@@ -411,14 +420,14 @@ pub(crate) mod tests {
             failed: 6,
             would_terminate: 7,
             deferred: 8,
-            no_action: 33,
+            no_action: 47,
         };
         assert_eq!(report.outcomes, expected);
-        assert_eq!(report.rules, [("a".into(), 36), ("b".into(), 36)].into());
+        assert_eq!(report.rules, [("a".into(), 36), ("b".into(), 36), ("w".into(), 14)].into());
         assert_eq!((report.backlog, report.oldest_violation_s), (8, Some(1_000)));
         assert_eq!(
             report.counts(),
-            "82 seen, 10 compliant, 11 exempt, 36 in violation, 12 undetermined, 13 not evaluated, \
+            "96 seen, 10 compliant, 11 exempt, 36 in violation, 14 with a warning, 12 undetermined, 13 not evaluated, \
              1 terminated, 2 already gone, 3 unconfirmed, 4 denied, 5 throttled, \
              6 failed, 7 would be terminated, 8 deferred"
         );
@@ -480,7 +489,7 @@ pub(crate) mod tests {
         assert_eq!(Report::new(&record).failure(), None);
         record.coverage.problem = Some("a repeated token".into());
         let failure = Report::new(&record).failure().map(|it| it.to_string());
-        let expected = "the listing is incomplete: a repeated token; 82 seen";
+        let expected = "the listing is incomplete: a repeated token; 96 seen";
         assert!(failure.is_some_and(|it| it.starts_with(expected)));
 
         record.coverage.problem = None;

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use reaper_core::{
+    census::{Evaluated, Evaluator, Unseen},
     pattern::short_owner,
     policy::Policy,
     printable::{printable, printable_json},
@@ -22,9 +23,9 @@ use session_reaper::{
 use tokio::time::Instant;
 
 pub(crate) use self::explanation::{Explanation, described, shown};
-use self::rows::from_file;
+use self::rows::{Found, from_file};
 use crate::{
-    aws::{Connection, budget},
+    aws::{Aws, Connection, budget},
     clock::now,
     file::File,
     stdio::{Output, println, warn},
@@ -76,20 +77,40 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let now = args.at.unwrap_or_else(now);
     let given = (args.no_tags || !args.tags.is_empty())
         .then(|| Tags::Known(Arc::new(args.tags.iter().cloned().collect())));
-    let (record, tags) = match &args.from {
-        Some(path) => {
-            let record = from_file(&File::read(path)?, args.session_id.as_deref())?;
-            (record, given.unwrap_or(Tags::Unknown(Unknown::TagsNotLookedUp)))
-        }
-        None => from_aws(args, &policy, given).await?,
+    let (found, tags, aws) = if let Some(path) = &args.from {
+        let found = from_file(&File::read(path)?, args.session_id.as_deref())?;
+        (found, given.unwrap_or(Tags::Unknown(Unknown::TagsNotLookedUp)), None)
+    } else {
+        let (found, aws) = from_aws(args).await?;
+        let tags = match given {
+            Some(tags) => tags,
+            None => tags_of(&aws, &policy, &found.record).await,
+        };
+        (found, tags, Some(aws))
     };
+    let Found { record, others, is_incomplete } = found;
     let session = match record.read(now) {
         Reading::Session(session) => session,
         Reading::NotEvaluated(_, why) => {
             bail!("the session is not evaluated, and so never terminated: {why}")
         }
     };
-    let explanation = Explanation::new(&policy, now, &session, &tags);
+    let evaluator = Evaluator::new(&policy, now);
+    let mut active = vec![evaluator.evaluate(Box::new(session.clone()), tags.clone())];
+    let mut not_evaluated = Vec::new();
+    for record in others.into_iter().filter(|_| policy.counts()) {
+        match record.read(now) {
+            Reading::Session(session) => {
+                let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
+                active.push(evaluator.evaluate(Box::new(session), not_looked_up));
+            }
+            Reading::NotEvaluated(record, why) => not_evaluated.push((record, why)),
+        }
+    }
+    let unseen = Unseen { is_incomplete, not_evaluated: &not_evaluated };
+    count(&evaluator, aws.as_ref(), &policy, unseen, &mut active).await;
+    let Some(evaluated) = active.first() else { bail!("there is no session") };
+    let explanation = Explanation::new(&policy, now, evaluated, &active);
     match args.output {
         Output::Json => {
             println!("{}", printable_json(explanation.json(&session.id, now).to_string()));
@@ -108,11 +129,35 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn from_aws(
-    args: &Args,
+/// Counts the sessions that are active at once, with the tags of those whose tags decide.
+async fn count(
+    evaluator: &Evaluator<'_>,
+    aws: Option<&Aws>,
     policy: &Policy,
-    given: Option<Tags>,
-) -> anyhow::Result<(Record, Tags)> {
+    unseen: Unseen<'_>,
+    active: &mut [Evaluated],
+) {
+    let open: BTreeSet<usize> = evaluator.conclude(active, unseen, || true).into_iter().collect();
+    let Some(aws) = aws.filter(|_| policy.counts()) else { return };
+    let needs_tags = |(index, it): &(usize, &Evaluated)| {
+        it.verdict.unknown() == Some(Unknown::TagsNotLookedUp) || open.contains(index)
+    };
+    let needy = active.iter().enumerate().filter(needs_tags);
+    let targets: BTreeSet<String> = needy.map(|(_, it)| it.session.target.to_string()).collect();
+    let of_targets = targets.iter().map(String::as_str).collect();
+    let (tags, problems) = look_up(&aws.ssm, aws.scope(), policy, of_targets, budget()).await;
+    warn(problems.iter().map(ToString::to_string));
+    let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
+    for it in active.iter_mut().filter(|it| it.tags == not_looked_up) {
+        if let Some(tags) = tags.get(&*it.session.target) {
+            it.tags = tags.clone();
+            evaluator.evaluate_again(it);
+        }
+    }
+    evaluator.conclude(active, unseen, || true);
+}
+
+async fn from_aws(args: &Args) -> anyhow::Result<(Found, Aws)> {
     let id = args.session_id.as_deref().context("a session's id is needed")?;
     let aws = args.connection.open().await?;
     let (now, read_at) = (now(), Instant::now());
@@ -121,23 +166,24 @@ async fn from_aws(
         check_clock(&aws.ssm, &census, now, read_at, budget()).await?;
     }
     let Census { pages, problem, .. } = census;
-    let record = pages.into_iter().flatten().find(|it| it.id.as_deref() == Some(id));
-    let record = record.with_context(|| match problem {
+    let mut others: Vec<_> = pages.into_iter().flatten().collect();
+    let index = others.iter().position(|it| it.id.as_deref() == Some(id));
+    let index = index.with_context(|| match &problem {
         Some(problem) => format!("the listing ended before `{id}` was seen: {problem}"),
         None => format!("no active session has the id `{id}`"),
     })?;
-    let tags = match (given, &record.target) {
-        (Some(tags), _) => tags,
-        (None, _) if policy.tag_keys.is_empty() => Tags::Unknown(Unknown::TagsNotLookedUp),
-        (None, None) => Tags::Unknown(Unknown::TagsNoArn),
-        (None, Some(target)) => {
-            let targets = BTreeSet::from([&**target]);
-            let (mut tags, problems) =
-                look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
-            warn(problems.iter().map(ToString::to_string));
-            warn(aws.tag_problem(policy));
-            tags.remove(&**target).unwrap_or(Tags::Unknown(Unknown::TagsNotReturned))
-        }
-    };
-    Ok((record, tags))
+    let record = others.swap_remove(index);
+    Ok((Found { record, others, is_incomplete: problem.is_some() }, aws))
+}
+
+async fn tags_of(aws: &Aws, policy: &Policy, record: &Record) -> Tags {
+    if policy.tag_keys.is_empty() {
+        return Tags::Unknown(Unknown::TagsNotLookedUp);
+    }
+    let Some(target) = &record.target else { return Tags::Unknown(Unknown::TagsNoArn) };
+    let targets = BTreeSet::from([&**target]);
+    let (mut tags, problems) = look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
+    warn(problems.iter().map(ToString::to_string));
+    warn(aws.tag_problem(policy));
+    tags.remove(&**target).unwrap_or(Tags::Unknown(Unknown::TagsNotReturned))
 }

@@ -20,7 +20,7 @@ use reaper_core::{
     evaluate::VerdictKind,
     pattern::{OwnerPattern, short_owner},
     plan::Step,
-    policy::{Condition, Demand, Limits, Policy, Rule, Test},
+    policy::{Condition, Demand, Effect, Limits, Policy, Rule, Test},
     printable::printable,
     report::{Failure, Mode, Severity},
     session::Record,
@@ -367,6 +367,7 @@ fn locking(args: &Args, loaded: Loaded) -> Loaded {
         when: Condition(vec![Test::Owner(args.owners.clone())]),
         unless: None,
         demand: Demand::Forbid,
+        effect: Effect::Terminate,
     };
     let limits = Limits { max_terminations: u32::MAX, max_percent: 100, ..Limits::default() };
     let exemptions = if args.override_exemptions { Vec::new() } else { base.exemptions };

@@ -90,7 +90,7 @@ async fn main() -> ExitCode {
         Command::Man { folder } => man(&folder).map(|()| ExitCode::SUCCESS),
         Command::Plan(args) => plan::run(&args).await,
         Command::Schema => schema::run().map(|()| ExitCode::SUCCESS),
-        Command::Sweep(args) => sweep::run(&args).await,
+        Command::Sweep(args) => Box::pin(sweep::run(&args)).await,
         Command::Test(args) => test::run(&args),
     };
     match result {

@@ -4,6 +4,7 @@ use std::{fs, process::ExitCode};
 
 use anyhow::{Context, bail};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use reaper_core::census::{Evaluator, Unseen};
 use reaper_core::printable::printable;
 
 use crate::{
@@ -47,7 +48,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(session) => session,
             Err(why) => bail!(Invalid(format!("cannot use `{}`: line {line}: {why}", file.name))),
         };
-        let explanation = Explanation::new(&policy, now, &session, &case.tags());
+        let evaluator = Evaluator::new(&policy, now);
+        let mut active = [evaluator.evaluate(Box::new(session), case.tags())];
+        evaluator.conclude(&mut active, Unseen::NOTHING, || true);
+        let explanation = Explanation::new(&policy, now, &active[0], &active);
         let title = printable(&case.title());
         let status = if case.is_met_by(&explanation.verdict) {
             TestCaseStatus::success()

@@ -47,7 +47,7 @@ async fn the_reply_is_the_report() {
         "coverage": {"complete": true, "problem": null, "pages": 1},
         "calls": 1 + 1 + 4 + 1,
         "verdicts": {
-            "seen": 8, "compliant": 1, "exempt": 2, "violation": 4, "undetermined": 1,
+            "seen": 8, "compliant": 1, "exempt": 2, "violation": 4, "warning": 0, "undetermined": 1,
             "not_evaluated": 0,
         },
         "outcomes": {
@@ -144,7 +144,7 @@ async fn every_line_is_a_json_object_with_powertools_keys_and_decisions_come_bef
     assert_eq!(finished["sessions_sha256"].as_str().map(str::len), Some(64));
 
     assert_eq!(metrics.len(), 1 + 1 + 1, "each sweep, and the one rule that was violated");
-    assert_emf(&metrics[0], &["Account", "Region", "Mode"], 23);
+    assert_emf(&metrics[0], &["Account", "Region", "Mode"], 24);
     assert_emf(&metrics[1], &["Account", "Region", "Mode", "Rule"], 1);
     let first = &metrics[0];
     assert_eq!((&first["Sessions"], &first["Terminated"]), (&json!(8), &json!(4)));

@@ -137,6 +137,7 @@ proptest! {
                     prop_assert!(rules.iter().any(is_known));
                     prop_assert!(unknown.is_some() || rules.iter().all(is_known));
                 }
+                Verdict::Warning { .. } => prop_assert!(false, "no rule only warns"),
                 Verdict::Compliant => prop_assert_eq!(known.name(), "compliant"),
                 Verdict::Exempt { .. } => {
                     prop_assert!(["exempt", "compliant"].contains(&known.name()));

@@ -210,7 +210,7 @@ pub(crate) fn assert_they_add_up(count: impl Fn(&str) -> Option<u64>) {
     let sum = |names: &[&str]| -> u64 {
         names.iter().map(|it| count(it).unwrap_or_else(|| panic!("no {it}"))).sum()
     };
-    let evaluated = sum(&["compliant", "exempt", "violation", "undetermined"]);
+    let evaluated = sum(&["compliant", "exempt", "violation", "warning", "undetermined"]);
     assert_eq!(sum(&["seen"]), evaluated + sum(&["not_evaluated"]));
     let tried = ["terminated", "already_gone", "unconfirmed", "denied", "throttled", "failed"];
     assert_eq!(sum(&["violation"]), sum(&tried) + sum(&["would_terminate", "deferred"]));

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use reaper_core::report::{Mode, Outcomes};
-use session_manager_emulator::{Behaviour, Fault, FaultKind, Fleet, OnTerminate};
+use reaper_core::{
+    evaluate::VerdictKind,
+    plan::DeferReason,
+    report::{Mode, Outcome, Outcomes, Row},
+};
+use serde_json::Value;
+use session_manager_emulator::{Behaviour, Emulator, Fault, FaultKind, Fleet, OnTerminate, Seed};
 use tokio::time::sleep;
 
 use crate::stage::{
@@ -176,4 +181,103 @@ async fn memory_bounds_every_listing() {
     let errors = report.sessions.iter().filter_map(|it| it.error.as_deref());
     assert!(errors.clone().all(|it| it.contains("the memory is full")));
     assert_eq!(errors.count(), 4);
+}
+
+/// a: an old one, which another rule terminates, and two. b: three. d: three, the newest exempt.
+fn concurrent_fleet() -> Fleet {
+    let sessions = ["a-5h", "a-2h", "a-1h", "b-3h", "b-2h", "b-1h", "d-3h", "d-2h", "d-1h"];
+    let seed = |id: &&str| {
+        let (owner, hours) = id.split_once('-').expect("an owner");
+        let hours = hours.trim_end_matches('h').parse().expect("hours");
+        let target = if *id == "d-1h" { "i-00000000000exempt" } else { "i-0123456789abcdef0" };
+        Seed {
+            id: Some((*id).into()),
+            owner: Some(format!("arn:aws:iam::123456789012:user/{owner}")),
+            target: Some(target.into()),
+            age: Some(jiff::SignedDuration::from_hours(hours)),
+            ..Seed::default()
+        }
+    };
+    Fleet { sessions: sessions.iter().map(seed).collect(), ..Fleet::default() }
+}
+
+fn concurrent_stage(wire: Wire) -> Stage {
+    let policy = "
+version: 1
+rules:
+  - { id: old, when: all, require: { max_age: 4h } }
+  - { id: two, when: all, require: { concurrent: { per: owner, at_most: 2, keep: newest } } }
+  - { id: told, when: all, require: { concurrent: { per: target, at_most: 8, keep: oldest } }, effect: warn }
+exemptions: [{ id: exempt, when: { target: i-00000000000exempt } }]
+";
+    Stage { policy: inline(policy), ..Stage::new(wire, concurrent_fleet()) }
+}
+
+/// Of each owner the two newest stay. One that violates another rule takes no place from the others,
+/// and an exempt one takes a place. Before any is terminated for `concurrent` alone, the sessions are
+/// listed and counted once more. The eighth of a target is only told.
+#[tokio::test(start_paused = true)]
+async fn concurrent_sessions() {
+    let stage = concurrent_stage(Wire::InProcess);
+    let report = stage.sweep().await;
+    assert_eq!(stage.asked_to_end(), ["a-5h", "b-3h", "d-3h"]);
+    assert_eq!((report.verdicts.violation, report.outcomes.terminated), (3, 3));
+    assert_eq!(report.rules, [("old".into(), 1), ("two".into(), 3)].into());
+    assert_eq!(stage.calls("DescribeSessions").len(), 1 + 1 + 1, "listed, counted again, verified");
+}
+
+/// A session that has ended since the listing leaves its place to one that would be terminated.
+#[tokio::test]
+async fn concurrent_sessions_are_counted_again() {
+    let stage = concurrent_stage(Wire::Through(|n, answer| {
+        if n != 1 {
+            return answer;
+        }
+        answer.map(|body| {
+            let mut body: Value = serde_json::from_slice(&body).expect("JSON");
+            let sessions = body["Sessions"].as_array_mut().expect("a page");
+            sessions.retain(|it| it["SessionId"] != "b-1h");
+            body.to_string().into()
+        })
+    }));
+    let report = stage.sweep().await;
+    assert_eq!(stage.asked_to_end(), ["a-5h", "d-3h"]);
+    assert_eq!((report.outcomes.terminated, report.outcomes.deferred), (2, 1));
+    let deferred = report.sessions.iter().find(|it| it.session_id.as_deref() == Some("b-3h"));
+    let reason = deferred.and_then(|it| it.deferred_by);
+    assert_eq!(reason, Some(DeferReason::CountedAgain));
+}
+
+/// A row without an owner may be of any group: who has a place only without it is undetermined, and who
+/// is in excess all the same is terminated.
+#[tokio::test(start_paused = true)]
+async fn concurrent_sessions_beside_a_row_without_owner() {
+    let nameless = Seed {
+        id: Some("nameless".into()),
+        target: Some("i-0123456789abcdef0".into()),
+        age: Some(jiff::SignedDuration::from_hours(1)),
+        ..Seed::default()
+    };
+    let mut fleet = concurrent_fleet();
+    fleet.sessions.push(nameless);
+    let stage = Stage { emulator: Emulator::new(fleet), ..concurrent_stage(Wire::InProcess) };
+    let report = stage.sweep().await;
+    assert_eq!(stage.asked_to_end(), ["a-5h", "b-3h", "d-3h"]);
+    let undetermined = |it: &&Row| it.verdict == VerdictKind::Undetermined;
+    let ids: Vec<_> = report.sessions.iter().filter(undetermined).collect();
+    let ids: Vec<_> = ids.iter().filter_map(|it| it.session_id.as_deref()).collect();
+    assert_eq!(ids, ["a-2h", "b-2h", "d-2h"]);
+}
+
+/// A session that violates only a rule with `effect: warn` is told and counted, and lives.
+#[tokio::test(start_paused = true)]
+async fn warnings() {
+    let policy = "{version: 1, rules: [{id: told, when: {owner: role/dev}, require: {max_age: 90m}, effect: warn}]}";
+    let stage = Stage { policy: inline(policy), ..Stage::new(Wire::InProcess, fleet(0)) };
+    let report = stage.sweep().await;
+    assert_eq!(stage.asked_to_end(), Vec::<String>::new());
+    assert_eq!((report.verdicts.warning, report.verdicts.violation), (6, 0));
+    assert_eq!(report.rules, [("told".into(), 6)].into());
+    assert_eq!(report.sessions.len(), 6);
+    assert!(report.sessions.iter().all(|it| it.outcome == Some(Outcome::NoAction)));
 }

@@ -445,7 +445,9 @@ impl Day {
                 }
                 serde_json::to_string(&swept.report).expect("JSON").hash(&mut hasher);
                 for it in &swept.record.outcomes {
-                    count(it.step.action.deferred_by().map_or(it.outcome.name(), DeferReason::name));
+                    count(
+                        it.step.action.deferred_by().map_or(it.outcome.name(), DeferReason::name),
+                    );
                 }
             }
         }

@@ -6,18 +6,16 @@ use std::{fmt, sync::Arc};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Verdict, evaluate};
+use super::{Verdict, verdict};
 use crate::{
     policy::{Exemption, Policy, Requirement, Rule, RuleTruths, Subject, Test},
-    session::Session,
-    target::Tags,
     truth::Truth,
 };
 
 /// A verdict, and how it came about.
 #[derive(Clone, Debug)]
 pub struct Assessment<'a> {
-    /// What `evaluate` says.
+    /// What the policy says.
     pub verdict: Verdict,
     /// Every rule, then every exemption, in policy order.
     pub clauses: Vec<Clause<'a>>,
@@ -186,18 +184,15 @@ impl<'a> Follow<'a> for Vec<Part<'a>> {
 }
 
 /// Evaluates one session, and says how the verdict came about.
-#[must_use]
-pub fn assess<'a>(
+pub(crate) fn assess<'a>(
     policy: &'a Policy,
     now: Timestamp,
-    session: &Session,
-    tags: &Tags,
+    subject: Subject<'_>,
 ) -> Assessment<'a> {
-    let subject = Subject::new(policy, session, tags);
     let rules = policy.rules.iter().map(|it| of_rule(it, now, subject));
     let exemptions = policy.exemptions.iter().map(|it| of_exemption(it, now, subject));
     let clauses = rules.chain(exemptions).collect();
-    Assessment { verdict: evaluate(policy, now, session, tags), clauses }
+    Assessment { verdict: verdict(policy, now, subject), clauses }
 }
 
 fn of_rule<'a>(rule: &'a Rule, now: Timestamp, subject: Subject<'_>) -> Clause<'a> {

@@ -5,8 +5,11 @@
 use std::str::FromStr;
 
 use super::{
-    Condition, Hours, Requirement, STATUSES, Test,
-    grammar::{ACCESS_TYPES, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, REQUIREMENTS, TARGETS},
+    Concurrent, Condition, Hours, Requirement, STATUSES, Test,
+    grammar::{
+        ACCESS_TYPES, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, KEEP, MAX_COUNT, PER,
+        REQUIREMENTS, TARGETS,
+    },
     reader::{Reader, nearest},
     reason,
     yaml::{Node, Value},
@@ -78,6 +81,7 @@ impl Reader {
             |it, node| it.access_type(node).map(Requirement::Test).map(one),
             |it, node| it.reason(node).map(Requirement::Test).map(one),
             |it, node| it.hours(node).map(one),
+            |it, node| it.concurrent(node).map(one),
         ];
         self.each(read, nodes)
     }
@@ -120,6 +124,42 @@ impl Reader {
 
     fn hours(&mut self, node: &Node) -> Option<Requirement> {
         self.parsed("hours", node, Hours::from_str).map(Requirement::Hours)
+    }
+
+    fn concurrent(&mut self, node: &Node) -> Option<Requirement> {
+        let [per, at_most, keep] = self.fields("`concurrent`", node, CONCURRENT)?;
+        let (Some(per), Some(at_most), Some(keep)) = (per, at_most, keep) else {
+            let message = "`concurrent` needs `per`, `at_most` and `keep`, such as \
+                           `concurrent: { per: owner, at_most: 2, keep: newest }`";
+            return self.fail(node, message);
+        };
+        let per = self.word("per", per, &PER);
+        let at_most = self.integer("at_most", at_most, 1..=MAX_COUNT);
+        let keep = self.word("keep", keep, &KEEP);
+        let index = self.n_concurrent;
+        self.n_concurrent += 1;
+        Some(Requirement::Concurrent(Concurrent {
+            index,
+            per: per?,
+            at_most: at_most?,
+            keep: keep?,
+        }))
+    }
+
+    /// One of a few words, and what it means.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        what: &str,
+        node: &Node,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let text = if let Value::Text(text) = &node.value { text.as_str() } else { "" };
+        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*meaning);
+        }
+        let names: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let shown = self.shown(node, &node.value);
+        self.fail(node, format!("`{what}` is one of {}, not {shown}", names.join(", ")))
     }
 
     fn max_age(&mut self, node: &Node) -> Option<Requirement> {

@@ -7,10 +7,10 @@ use std::{collections::HashSet, sync::Arc};
 use serde_saphyr::{Location, MessageFormatter, UserMessageFormatter};
 
 use super::{
-    Assume, Assumed, Demand, Exemption, Limits, Policy, PolicyError, PolicyErrors, Rule,
+    Assume, Assumed, Demand, Effect, Exemption, Limits, Policy, PolicyError, PolicyErrors, Rule,
     grammar::{
-        ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, DOCUMENTS, EXEMPTION, LIMITS, MAX_COUNT, POLICY,
-        RULE,
+        ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, DOCUMENTS, EFFECT, EXEMPTION, LIMITS, MAX_COUNT,
+        POLICY, RULE,
     },
     reader::Reader,
     yaml::{self, Node, Value},
@@ -105,7 +105,8 @@ impl Reader {
     }
 
     fn rule(&mut self, node: &Node) -> Option<Rule> {
-        let [id, description, when, unless, require, forbid] = self.fields("a rule", node, RULE)?;
+        let [id, description, when, unless, require, forbid, effect] =
+            self.fields("a rule", node, RULE)?;
         let id = self.id("a rule", node, id);
         let description = description
             .map_or(Some(None), |it| self.text("`description`", it).map(|it| Some(it.to_owned())));
@@ -125,12 +126,14 @@ impl Reader {
             }
             (None, None) => self.fail(node, "a rule needs `require` or `forbid: true`"),
         };
+        let effect = effect.map_or(Some(Effect::default()), |it| self.word("effect", it, &EFFECT));
         Some(Rule {
             id: id?,
             description: description?,
             when: when?,
             unless: unless?,
             demand: demand?,
+            effect: effect?,
         })
     }
 
@@ -426,7 +429,8 @@ rules:
   - id: everybody
     when: all
     unless: { access_type: [Standard, JustInTime], reason: [a, b] }
-    require: { max_age: 1d }
+    require: { max_age: 1d, concurrent: { per: owner_and_target, at_most: 3, keep: oldest } }
+    effect: warn
 exemptions:
   - id: break-glass
     description: Two people know the password.
@@ -443,8 +447,9 @@ paused: true
         );
         let policy = policy.expect("a valid policy");
         let mut lines = Vec::new();
-        for Rule { id, description, when, unless, demand } in &policy.rules {
-            lines.push(format!("{id}: {}", description.as_deref().unwrap_or("-")));
+        for Rule { id, description, when, unless, demand, effect } in &policy.rules {
+            let description = description.as_deref().unwrap_or("-");
+            lines.push(format!("{id}: {description} {effect:?}"));
             lines.extend(when.0.iter().map(|it| format!("  when {it}")));
             lines.extend(unless.iter().flat_map(|it| &it.0).map(|it| format!("  unless {it}")));
             match demand {
@@ -460,7 +465,7 @@ paused: true
             lines.extend(until.iter().map(|it| format!("  until {it}")));
         }
         let expected = [
-            "production: Shells on production are short.",
+            "production: Shells on production are short. Terminate",
             "  when target: i-*",
             "  when target_tags: env: prod, prod-*",
             "  when target_tags: team: payments",
@@ -472,15 +477,16 @@ paused: true
             "  require access_type: JustInTime",
             "  require reason: ^INC",
             "  require hours: Mon-Fri 08:00-18:30 Europe/Berlin, Sat 00:00-24:00 UTC",
-            "lab: -",
+            "lab: - Terminate",
             "  when target: mi-*, ecs:lab_*",
             "  when document: *",
             "  when status: Connected, Failed",
             "  forbid",
-            "everybody: -",
+            "everybody: - Warn",
             "  unless access_type: Standard, JustInTime",
             "  unless reason: a, b",
             "  require max_age: 24h",
+            "  require concurrent: at most 3 per owner_and_target, keep the oldest",
             "break-glass: Two people know the password.",
             "  when owner: role/BreakGlass/x, root, arn:aws:sts::*:federated-user/x, federated-user/y",
             "  until 2027-06-30T00:00:00Z",

@@ -2,6 +2,7 @@
 //!
 //! Reader and schema take the keys of a table in its order.
 
+use super::{Effect, Keep, Per};
 use crate::alphabet::Names;
 
 /// The keys of a policy.
@@ -9,7 +10,8 @@ pub(super) const POLICY: [&str; 7] =
     ["version", "tag_keys", "rules", "exemptions", "limits", "assume", "paused"];
 
 /// The keys of a rule.
-pub(super) const RULE: [&str; 6] = ["id", "description", "when", "unless", "require", "forbid"];
+pub(super) const RULE: [&str; 7] =
+    ["id", "description", "when", "unless", "require", "forbid", "effect"];
 
 /// The keys of an exemption.
 pub(super) const EXEMPTION: [&str; 4] = ["id", "description", "when", "until"];
@@ -25,8 +27,22 @@ pub(super) const CONDITIONS: [&str; 7] =
     ["owner", "target", "target_tags", "document", "status", "access_type", "reason"];
 
 /// The keys of `require`.
-pub(super) const REQUIREMENTS: [&str; 7] =
-    ["max_age", "owner", "target_tags", "document", "access_type", "reason", "hours"];
+pub(super) const REQUIREMENTS: [&str; 8] =
+    ["max_age", "owner", "target_tags", "document", "access_type", "reason", "hours", "concurrent"];
+
+/// The keys of `concurrent`.
+pub(super) const CONCURRENT: [&str; 3] = ["per", "at_most", "keep"];
+
+/// What `per` may be.
+pub(super) const PER: [(&str, Per); 3] =
+    [("owner", Per::Owner), ("target", Per::Target), ("owner_and_target", Per::OwnerAndTarget)];
+
+/// What `keep` may be.
+pub(super) const KEEP: [(&str, Keep); 2] = [("newest", Keep::Newest), ("oldest", Keep::Oldest)];
+
+/// What `effect` may be.
+pub(super) const EFFECT: [(&str, Effect); 2] =
+    [("terminate", Effect::Terminate), ("warn", Effect::Warn)];
 
 /// The keys of `assume`: of each field that AWS may not return.
 pub(super) const ASSUME: [&str; 4] = ["tags", "document", "access_type", "reason"];

@@ -38,6 +38,8 @@ pub(super) struct Reader {
     pub(super) ids: HashSet<Arc<str>>,
     /// `None` if they cannot be read: then nothing is said of those that rules use.
     pub(super) tag_keys: Option<BTreeSet<String>>,
+    /// How many `concurrent` there have been.
+    pub(super) n_concurrent: usize,
 }
 
 impl Reader {

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{
     Limits, STATUSES,
     grammar::{
-        ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, EXEMPTION,
-        LIMITS, MAX_COUNT, POLICY, REQUIREMENTS, RULE, TARGETS,
+        ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS,
+        EFFECT, EXEMPTION, KEEP, LIMITS, MAX_COUNT, PER, POLICY, REQUIREMENTS, RULE, TARGETS,
     },
 };
 use crate::{
@@ -118,7 +118,7 @@ fn rules() -> Value {
     let mut rule = object(
         "What sessions must be like. All rules apply.",
         RULE,
-        [id, description, when, unless, require, forbid],
+        [id, description, when, unless, require, forbid, effect],
         &["id", "when"],
     );
     if let Some(rule) = rule.as_object_mut() {
@@ -211,12 +211,52 @@ fn condition(description: &str) -> Value {
 }
 
 fn require() -> Value {
-    let forms: [Form; _] = [max_age, owner, target_tags, document, access_type, reason, hours];
+    let forms: [Form; _] =
+        [max_age, owner, target_tags, document, access_type, reason, hours, concurrent];
     some_of("What a session in scope must fulfil.", REQUIREMENTS, forms)
 }
 
 fn forbid() -> Value {
     json!({"description": "A session in scope is a violation.", "const": true})
+}
+
+fn effect() -> Value {
+    let mut schema = word("What becomes of a session that violates the rule.", &EFFECT);
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("default".into(), "terminate".into());
+    }
+    schema
+}
+
+fn concurrent() -> Value {
+    object(
+        "No more than so many sessions of a group are active at once.",
+        CONCURRENT,
+        [per, at_most, keep],
+        &CONCURRENT,
+    )
+}
+
+fn per() -> Value {
+    word("What the sessions of a group have in common.", &PER)
+}
+
+fn at_most() -> Value {
+    json!({
+        "description": "The most sessions of a group.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_COUNT,
+    })
+}
+
+fn keep() -> Value {
+    word("Which sessions of a group are kept.", &KEEP)
+}
+
+fn word<T>(description: &str, words: &[(&str, T)]) -> Value {
+    let words: Vec<_> = words.iter().map(|(word, _)| word).collect();
+    json!({"description": description, "enum": words})
 }
 
 fn until() -> Value {

@@ -207,7 +207,7 @@ mod tests {
             "oldest_violation_s": 1_000, "circuit_breaker_open": true, "paused": true,
             "sessions_sha256": sha256("s-000\n"),
             "complete": true, "problem": "a repeated token", "pages": 15,
-            "seen": 1, "compliant": 0, "exempt": 0, "violation": 1, "undetermined": 0,
+            "seen": 1, "compliant": 0, "exempt": 0, "violation": 1, "warning": 0, "undetermined": 0,
             "not_evaluated": 0, "backlog": 0,
             "terminated": 1, "already_gone": 0, "unconfirmed": 0, "denied": 0, "throttled": 0,
             "failed": 0, "would_terminate": 0, "deferred": 0, "no_action": 0,

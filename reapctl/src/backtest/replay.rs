@@ -117,7 +117,10 @@ pub(super) fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life:
                 fate.rules = rules;
                 fate.unknown = Some(unknown);
             }
-            Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Undetermined { .. } => {}
+            Verdict::Compliant
+            | Verdict::Exempt { .. }
+            | Verdict::Undetermined { .. }
+            | Verdict::Warning { .. } => {}
         }
         let Some(change) = policy.next_change(at, session) else { break };
         // A change within a second is seen by the next.

@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, fmt};
 
 use jiff::{Timestamp, Unit};
 use reaper_core::{
-    evaluate::{Assessment, Clause, ClauseKind, Item, Key, Part, Verdict, assess},
+    census::{Evaluated, Evaluator},
+    evaluate::{Assessment, Clause, ClauseKind, Item, Key, Part, Verdict},
     pattern::short_owner,
-    policy::{Policy, Requirement, Subject, Test},
+    policy::{Concurrent, Policy, Requirement, Subject, Test},
     printable::printable,
-    session::Session,
     target::{Tags, Unknown},
     truth::Truth,
 };
@@ -47,10 +47,17 @@ struct ExplainedPart {
 }
 
 impl Explanation {
-    pub(crate) fn new(policy: &Policy, now: Timestamp, session: &Session, tags: &Tags) -> Self {
-        let subject = Subject::new(policy, session, tags);
-        let Assessment { verdict, clauses } = assess(policy, now, session, tags);
-        let clauses = clauses.iter().map(|it| explained(it, now, subject)).collect();
+    /// Of one of the sessions that are active at once, which have been counted.
+    pub(crate) fn new(
+        policy: &Policy,
+        now: Timestamp,
+        session: &Evaluated,
+        active: &[Evaluated],
+    ) -> Self {
+        let evaluator = Evaluator::new(policy, now);
+        let Assessment { verdict, clauses } = evaluator.assess(session);
+        let seen = Seen { evaluator, now, policy, session, active };
+        let clauses = clauses.iter().map(|it| explained(it, &seen)).collect();
         Self { verdict, clauses }
     }
 
@@ -121,7 +128,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-fn explained(clause: &Clause<'_>, now: Timestamp, subject: Subject<'_>) -> Explained {
+fn explained(clause: &Clause<'_>, seen: &Seen<'_>) -> Explained {
     let state = match (clause.kind, clause.truth) {
         (ClauseKind::Rule, Truth::False) => "not violated",
         (ClauseKind::Rule, Truth::True) => "violated",
@@ -134,7 +141,7 @@ fn explained(clause: &Clause<'_>, now: Timestamp, subject: Subject<'_>) -> Expla
         key: it.key,
         test: it.item.to_string(),
         holds: yes_or_no(it.truth),
-        seen: seen(it.item, now, subject),
+        seen: seen.value(it.item),
         decides: it.decides,
     };
     Explained {
@@ -154,21 +161,48 @@ fn yes_or_no(truth: Truth) -> &'static str {
     }
 }
 
-/// The session's own value of what is tested.
-fn seen(item: Item<'_>, now: Timestamp, subject: Subject<'_>) -> String {
-    let Subject { session, .. } = subject;
-    match item {
-        Item::All | Item::Forbid | Item::Requirement(Requirement::Test(_)) => String::new(),
-        Item::Requirement(Requirement::Hours(any)) => {
-            let clocks: BTreeSet<String> = any.iter().map(|it| it.clock(now)).collect();
-            clocks.into_iter().collect::<Vec<_>>().join(", ")
+/// What a session is evaluated with.
+struct Seen<'a> {
+    evaluator: Evaluator<'a>,
+    now: Timestamp,
+    policy: &'a Policy,
+    session: &'a Evaluated,
+    active: &'a [Evaluated],
+}
+
+impl Seen<'_> {
+    /// The session's own value of what is tested.
+    fn value(&self, item: Item<'_>) -> String {
+        let Self { now, policy, session: Evaluated { session, tags, .. }, .. } = *self;
+        match item {
+            Item::All | Item::Forbid | Item::Requirement(Requirement::Test(_)) => String::new(),
+            Item::Requirement(Requirement::Hours(any)) => {
+                let clocks: BTreeSet<String> = any.iter().map(|it| it.clock(now)).collect();
+                clocks.into_iter().collect::<Vec<_>>().join(", ")
+            }
+            Item::Requirement(Requirement::MaxAge(_)) => {
+                let age = session.age(now);
+                format!("{:#}", age.round(Unit::Millisecond).unwrap_or(age))
+            }
+            Item::Requirement(Requirement::Concurrent(it)) => self.before(*it),
+            Item::Test(test) => value(test, Subject::new(policy, session, tags)),
+            Item::Until(_) => format!("{now:.0}"),
         }
-        Item::Requirement(Requirement::MaxAge(_)) => {
-            let age = session.age(now);
-            format!("{:#}", age.round(Unit::Millisecond).unwrap_or(age))
+    }
+
+    /// The sessions that stand before this one in its group.
+    fn before(&self, concurrent: Concurrent) -> String {
+        let before = self.evaluator.before(concurrent, self.session, self.active);
+        let shown = before.iter().map(|it| match it.counts {
+            Truth::True => it.id.to_string(),
+            Truth::False | Truth::Unknown => format!("maybe {}", it.id),
+        });
+        let shown: Vec<_> = shown.collect();
+        if shown.is_empty() {
+            "before it: none".into()
+        } else {
+            format!("before it: {}", shown.join(", "))
         }
-        Item::Test(test) => value(test, subject),
-        Item::Until(_) => format!("{now:.0}"),
     }
 }
 
@@ -220,6 +254,8 @@ pub(crate) fn described(verdict: &Verdict) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reaper_core::session::Session;
+
     use super::*;
 
     /// The advice for a target of another kind leads out: with it, the session is a violation.
@@ -243,7 +279,8 @@ mod tests {
             );
             let policy = Policy::parse(&text).expect("a valid policy");
             let tags = Tags::Unknown(Unknown::TagsNoArn);
-            Explanation::new(&policy, now, &session, &tags).to_string()
+            let it = Evaluator::new(&policy, now).evaluate(Box::new(session.clone()), tags);
+            Explanation::new(&policy, now, &it, &[]).to_string()
         };
         let remedy = Unknown::TagsNoArn.remedy().expect("a remedy");
         let (_, advice) = remedy.split_once(": `").expect("a key to write");

@@ -9,11 +9,20 @@ use serde::Deserialize;
 
 use crate::file::{File, Invalid};
 
-/// The session of a file, or of several the one with this id.
+/// A session, and those that are active beside it.
+pub(super) struct Found {
+    pub(super) record: Record,
+    pub(super) others: Vec<Record>,
+    /// Whether there may be more.
+    pub(super) is_incomplete: bool,
+}
+
+/// The session of a file, or of several the one with this id. A page is taken for the whole listing,
+/// unless it names a next one.
 ///
 /// # Errors
 /// If the file holds no session, not this one, or several and no id says which.
-pub(super) fn from_file(file: &File, id: Option<&str>) -> anyhow::Result<Record> {
+pub(super) fn from_file(file: &File, id: Option<&str>) -> anyhow::Result<Found> {
     let invalid = |err: &dyn fmt::Display| Invalid(format!("cannot use `{}`: {err}", file.name));
     let mut text = file.text.clone().into_bytes();
     mend_halves(&mut text); // The AWS CLI prints what AWS sent.
@@ -28,9 +37,15 @@ pub(super) fn from_file(file: &File, id: Option<&str>) -> anyhow::Result<Record>
         bail!(invalid(&"it has neither `Sessions` nor a `SessionId`"));
     }
     let is_meant = |it: &Row| id.is_none() || it.session_id.as_deref() == id;
-    let mut rows: Vec<Row> = rows.into_iter().filter(is_meant).collect();
-    match (rows.pop(), rows.is_empty()) {
-        (Some(row), true) => Ok(Record::try_from(row).map_err(|err| invalid(&err))?),
+    let (mut meant, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(is_meant);
+    match (meant.pop(), meant.is_empty()) {
+        (Some(row), true) => {
+            let record = |row| Record::try_from(row).map_err(|err| invalid(&err));
+            let others = others.into_iter().map(record).collect::<Result<_, _>>()?;
+            let is_incomplete = json.get("Sessions").is_none()
+                || json.get("NextToken").is_some_and(|it| !it.is_null());
+            Ok(Found { record: record(row)?, others, is_incomplete })
+        }
         (None, _) => Err(invalid(&"there is no such session in it").into()),
         (Some(_), false) => {
             Err(invalid(&"there are several sessions in it; say which by SESSION_ID").into())

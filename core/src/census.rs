@@ -1,0 +1,371 @@
+//! The sessions of one listing, evaluated one by one and then among each other.
+//!
+//! Most rules are about one session alone. A rule with `concurrent` limits how many sessions of a
+//! group are active at once, so its truth depends on the others, on those that were not seen too.
+
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    evaluate::{Assessment, Verdict, trace::assess, verdict},
+    policy::{Concurrent, Keep, Per, Policy, Rule, Subject},
+    session::{Record, Session, is_terminating},
+    target::{Tags, Unknown},
+    truth::Truth,
+};
+
+/// One session, and what the policy says of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Evaluated {
+    /// Who, where, since when.
+    pub session: Box<Session>,
+    /// What is known of its target's tags: they are looked up only where they decide.
+    pub tags: Tags,
+    /// What the policy says.
+    pub verdict: Verdict,
+    /// Its group under each rule with `concurrent`, in policy order.
+    groups: Box<[Membership]>,
+    /// Whether it would stay if no group had too many.
+    stays_alone: Truth,
+}
+
+/// What one rule with `concurrent` has to do with a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Membership {
+    /// Whether the session is in the rule's scope.
+    in_scope: Truth,
+    /// Whether it is among those that are kept.
+    is_kept: Truth,
+}
+
+/// What a listing did not show, or not well enough to be evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct Unseen<'a> {
+    /// Whether there may be sessions that it did not show at all.
+    pub is_incomplete: bool,
+    /// Records that were not evaluated, and why.
+    pub not_evaluated: &'a [(Record, &'static str)],
+}
+
+impl Unseen<'_> {
+    /// The listing is complete, and every record was evaluated.
+    pub const NOTHING: Self = Self { is_incomplete: false, not_evaluated: &[] };
+}
+
+/// A session that stands before another in its group.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Member {
+    /// `SessionId`.
+    pub id: Arc<str>,
+    /// Whether it takes a place: it is in scope, and stays.
+    pub counts: Truth,
+}
+
+/// The order in which sessions are terminated and reported.
+#[must_use]
+pub fn oldest_first(a: &Session, b: &Session) -> Ordering {
+    (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
+}
+
+/// What sessions are evaluated by.
+#[derive(Clone, Debug)]
+pub struct Evaluator<'a> {
+    policy: &'a Policy,
+    now: Timestamp,
+    /// The rules with `concurrent`, in policy order.
+    counting: Vec<(&'a Rule, Concurrent)>,
+}
+
+/// The rule's place among those with `concurrent`, and what the group has in common.
+type Group = (usize, Option<Arc<str>>, Option<Arc<str>>);
+
+/// The groups of sessions, as far as they have been counted.
+#[derive(Default)]
+struct Groups {
+    indices: HashMap<Group, usize>,
+    all: Vec<Places>,
+}
+
+/// The places of a group that are taken.
+struct Places {
+    /// The rule's place among those with `concurrent`.
+    rule: usize,
+    /// By members that are certainly in scope, and certainly stay.
+    certain: usize,
+    /// By those and by members that may be in scope, and may stay.
+    possible: usize,
+    /// The members whose scope depends on tags that have not been looked up.
+    open: Vec<usize>,
+}
+
+impl Groups {
+    fn index(&mut self, group: Group) -> usize {
+        let rule = group.0;
+        *self.indices.entry(group).or_insert_with(|| {
+            self.all.push(Places { rule, certain: 0, possible: 0, open: Vec::new() });
+            self.all.len() - 1
+        })
+    }
+}
+
+impl Evaluated {
+    /// A session with a verdict that depends on no other session.
+    #[must_use]
+    pub fn alone(session: Box<Session>, tags: Tags, verdict: Verdict) -> Self {
+        let stays_alone = stays(&session, &verdict);
+        Self { session, tags, verdict, groups: Box::default(), stays_alone }
+    }
+
+    /// The answers of its groups, for `Subject::counted`.
+    fn counted(&self) -> Vec<Truth> {
+        self.groups.iter().map(|it| it.is_kept).collect()
+    }
+}
+
+/// Whether a session with this verdict will be there after the sweep.
+fn stays(session: &Session, verdict: &Verdict) -> Truth {
+    match verdict {
+        _ if session.is_terminating() => Truth::False,
+        Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Warning { .. } => Truth::True,
+        Verdict::Undetermined { .. } => Truth::Unknown,
+        Verdict::Violation { .. } => Truth::False,
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    /// Evaluates by a policy, at an instant.
+    #[must_use]
+    pub fn new(policy: &'a Policy, now: Timestamp) -> Self {
+        let counting = policy.rules.iter().filter_map(|it| Some((it, it.concurrent()?))).collect();
+        Self { policy, now, counting }
+    }
+
+    /// Evaluates a session as if no group had too many. `conclude` follows.
+    #[must_use]
+    pub fn evaluate(&self, session: Box<Session>, tags: Tags) -> Evaluated {
+        let mut evaluated = Evaluated::alone(session, tags, Verdict::Compliant);
+        self.evaluate_again(&mut evaluated);
+        evaluated
+    }
+
+    /// The same, after its tags have become known.
+    pub fn evaluate_again(&self, it: &mut Evaluated) {
+        let subject = Subject::new(self.policy, &it.session, &it.tags);
+        let membership = |(rule, _): &(&Rule, _)| Membership {
+            in_scope: rule.truths(self.now, subject, &mut ()).in_scope(),
+            is_kept: Truth::True,
+        };
+        it.groups = self.counting.iter().map(membership).collect();
+        it.verdict = self.verdict(it, &it.counted());
+        it.stays_alone = stays(&it.session, &it.verdict);
+    }
+
+    /// How a verdict came about.
+    #[must_use]
+    pub fn assess(&self, it: &Evaluated) -> Assessment<'a> {
+        let counted = it.counted();
+        let subject = Subject::new(self.policy, &it.session, &it.tags).counted(&counted);
+        assess(self.policy, self.now, subject)
+    }
+
+    fn verdict(&self, it: &Evaluated, counted: &[Truth]) -> Verdict {
+        let subject = Subject::new(self.policy, &it.session, &it.tags).counted(counted);
+        verdict(self.policy, self.now, subject)
+    }
+
+    /// Counts the sessions of each group, and evaluates those again that have, or may have, no place.
+    ///
+    /// The members of a group are ordered by what the rule keeps. A member is in excess for certain if
+    /// at least `at_most` others that are certainly in scope, and certainly stay, stand before it, and
+    /// possibly if at least so many may. So a session that was not seen, or about which something is
+    /// not known, never gets another terminated. A session that violates the policy does not stay, nor
+    /// does one that is `Terminating`; an exempt one does.
+    ///
+    /// Each member is counted after its own verdict is known. Rules that keep the newest are therefore
+    /// counted from the newest session on, and the others from the oldest. Where a policy has both,
+    /// sessions that the others might terminate are counted as possible.
+    ///
+    /// `goes_on` is asked before a session is evaluated again: from its first `false` on, those that
+    /// have, or may have, no place are undetermined.
+    ///
+    /// Returns the places of the sessions whose tags would have to be known: groups that cannot have
+    /// too many sessions need none.
+    pub fn conclude(
+        &self,
+        evaluated: &mut [Evaluated],
+        unseen: Unseen<'_>,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..evaluated.len()).collect();
+        if self.counting.is_empty() {
+            return Vec::new();
+        }
+        order.sort_unstable_by(|a, b| match (evaluated.get(*a), evaluated.get(*b)) {
+            (Some(a), Some(b)) => oldest_first(&a.session, &b.session),
+            _ => Ordering::Equal, // Unreachable: every index is one of theirs.
+        });
+        let has = |keep| self.counting.iter().any(|(_, it)| it.keep == keep);
+        let mut open = Vec::new();
+        if has(Keep::Oldest) {
+            // What the rules that keep the newest leave room for is not known yet.
+            let is_certain = !has(Keep::Newest);
+            open = self.count(Keep::Oldest, is_certain, &order, evaluated, unseen, &mut goes_on);
+        }
+        if has(Keep::Newest) {
+            let newest: Vec<_> = order.iter().rev().copied().collect();
+            open.extend(self.count(Keep::Newest, true, &newest, evaluated, unseen, &mut goes_on));
+            if has(Keep::Oldest) {
+                self.count(Keep::Oldest, true, &order, evaluated, unseen, &mut goes_on);
+            }
+        }
+        open
+    }
+
+    /// Goes through the sessions in this order, and finds out of each whether the groups of the rules
+    /// that keep these have a place for it; if not `is_certain`, none takes its place for certain.
+    ///
+    /// Returns the members whose tags matter: those of groups that may have too many.
+    fn count(
+        &self,
+        keep: Keep,
+        is_certain: bool,
+        order: &[usize],
+        evaluated: &mut [Evaluated],
+        unseen: Unseen<'_>,
+        goes_on: &mut impl FnMut() -> bool,
+    ) -> Vec<usize> {
+        let rules = || self.counting.iter().enumerate().filter(|(_, (_, it))| it.keep == keep);
+        let mut groups = Groups::default();
+        // Records that may be of any group.
+        let mut anywhere = 0;
+        for record in unseen.not_evaluated.iter().map(|(it, _)| it) {
+            for (rule, (_, concurrent)) in rules() {
+                match group(rule, *concurrent, record.owner.as_ref(), record.target.as_ref()) {
+                    _ if is_terminating(record.status.as_deref()) => {}
+                    None => anywhere += 1,
+                    Some(group) => {
+                        let index = groups.index(group);
+                        groups.all.get_mut(index).into_iter().for_each(|it| it.possible += 1);
+                    }
+                }
+            }
+        }
+        let mut joined = Vec::new();
+        for index in order {
+            let Some(it) = evaluated.get_mut(*index) else { continue };
+            let mut is_changed = false;
+            for (rule, (_, concurrent)) in rules() {
+                let (owner, target) = (Some(&it.session.owner), Some(&it.session.target));
+                let Some(membership) = it.groups.get_mut(rule) else { continue };
+                let mut is_kept = Truth::True;
+                if membership.in_scope != Truth::False
+                    && let Some(group) = group(rule, *concurrent, owner, target)
+                {
+                    let group = groups.index(group);
+                    let at_most = concurrent.at_most as usize;
+                    let taken = groups.all.get(group).map(|it| (it.certain, it.possible));
+                    let (certain, possible) = taken.unwrap_or_default();
+                    if at_most <= certain {
+                        is_kept = Truth::False;
+                    } else if unseen.is_incomplete || at_most <= possible + anywhere {
+                        is_kept = Truth::Unknown;
+                    }
+                    joined.push((rule, group, membership.in_scope));
+                }
+                is_changed |= membership.is_kept != is_kept;
+                membership.is_kept = is_kept;
+            }
+            if is_changed {
+                let is_late = !goes_on();
+                it.verdict = if is_late { self.late(it) } else { self.verdict(it, &it.counted()) };
+            }
+            let is_open = it.tags == Tags::Unknown(Unknown::TagsNotLookedUp);
+            for (rule, group, in_scope) in joined.drain(..) {
+                let stays = self.stays_but_for(rule, it);
+                let stays = if is_certain { stays } else { stays.min(Truth::Unknown) };
+                let counts = Truth::all([in_scope, stays]);
+                let Some(places) = groups.all.get_mut(group) else { continue };
+                places.certain += usize::from(counts == Truth::True);
+                places.possible += usize::from(counts != Truth::False);
+                if is_open && in_scope == Truth::Unknown {
+                    places.open.push(*index);
+                }
+            }
+        }
+        let has_too_many = |it: &Places| {
+            let at_most = self.counting.get(it.rule).map(|(_, it)| it.at_most as usize);
+            at_most.is_some_and(|at_most| at_most < it.possible + anywhere)
+        };
+        groups.all.into_iter().filter(has_too_many).flat_map(|it| it.open).collect()
+    }
+
+    /// Whether a session will be there after the sweep, if this rule does not terminate it.
+    ///
+    /// A rule's own excess does not matter to its count: where a member has no place, `at_most` others
+    /// stand before it, and before all that follow.
+    fn stays_but_for(&self, rule: usize, it: &Evaluated) -> Truth {
+        if it.groups.get(rule).is_none_or(|it| it.is_kept == Truth::True) {
+            return stays(&it.session, &it.verdict);
+        }
+        let mut counted = it.counted();
+        counted.iter_mut().skip(rule).take(1).for_each(|it| *it = Truth::True);
+        if counted.iter().all(|it| *it == Truth::True) {
+            it.stays_alone
+        } else {
+            stays(&it.session, &self.verdict(it, &counted))
+        }
+    }
+
+    /// The verdict on a session that there was no time to evaluate again.
+    fn late(&self, it: &Evaluated) -> Verdict {
+        let has_no_place =
+            it.groups.iter().map(|it| it.in_scope != Truth::False && it.is_kept != Truth::True);
+        let rules = self.counting.iter().zip(has_no_place).filter(|(_, has_none)| *has_none);
+        let rules = rules.map(|((rule, _), _)| Arc::clone(&rule.id)).collect();
+        Verdict::Undetermined { rules, unknown: Unknown::ConcurrentNotKnown }
+    }
+
+    /// The sessions that stand before this one in its group under a rule, and take a place, or may.
+    /// They have been concluded.
+    #[must_use]
+    pub fn before(&self, concurrent: Concurrent, it: &Evaluated, all: &[Evaluated]) -> Vec<Member> {
+        let index = concurrent.index;
+        let of = |it: &Evaluated| {
+            group(index, concurrent, Some(&it.session.owner), Some(&it.session.target))
+        };
+        let is_before = |other: &&Evaluated| {
+            let order = oldest_first(&other.session, &it.session);
+            let before = match concurrent.keep {
+                Keep::Newest => Ordering::Greater,
+                Keep::Oldest => Ordering::Less,
+            };
+            order == before && of(other) == of(it)
+        };
+        let mut before: Vec<_> = all.iter().filter(is_before).collect();
+        before.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
+        let member = |it: &Evaluated| {
+            let in_scope = it.groups.get(index).map_or(Truth::Unknown, |it| it.in_scope);
+            Member {
+                id: Arc::clone(&it.session.id),
+                counts: Truth::all([in_scope, self.stays_but_for(index, it)]),
+            }
+        };
+        before.into_iter().map(member).filter(|it| it.counts != Truth::False).collect()
+    }
+}
+
+/// The group of a session, if what its members have in common is known.
+fn group(
+    rule: usize,
+    concurrent: Concurrent,
+    owner: Option<&Arc<str>>,
+    target: Option<&Arc<str>>,
+) -> Option<Group> {
+    let (owner, target) = match concurrent.per {
+        Per::Owner => (Some(owner?), None),
+        Per::OwnerAndTarget => (Some(owner?), Some(target?)),
+        Per::Target => (None, Some(target?)),
+    };
+    Some((rule, owner.cloned(), target.cloned()))
+}
