@@ -152,7 +152,7 @@ pub async fn plan_by(
     policy: &Policy,
     identity: PolicyIdentity,
 ) -> Result<PlannedSweep, ClockError> {
-    let SweepContext { ssm, sinks, now, read_at, budget, memory, .. } = context;
+    let SweepContext { ssm, sinks, scope, now, read_at, budget, memory, .. } = context;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
     // A listing that took longer would leave no time to terminate and to verify.
@@ -165,7 +165,7 @@ pub async fn plan_by(
     let Census { pages, problem, .. } = census;
     let mut evaluated = Vec::with_capacity(pages.iter().map(Vec::len).sum());
     let mut not_evaluated = Vec::new();
-    let evaluator = Evaluator::new(policy, now);
+    let evaluator = Evaluator::new(policy, now).at(scope);
     for record in pages.into_iter().flatten() {
         if budget.hard_stop <= Instant::now() {
             not_evaluated.push((record, "there was no time to evaluate it"));
@@ -314,8 +314,8 @@ async fn count_again(
     policy: &Policy,
     steps: &mut [Step],
 ) {
-    let SweepContext { ssm, now, memory, .. } = context;
-    let evaluator = Evaluator::new(policy, now);
+    let SweepContext { ssm, scope, now, memory, .. } = context;
+    let evaluator = Evaluator::new(policy, now).at(scope);
     let is_violation = |it: &Evaluated| matches!(it.verdict, Verdict::Violation { .. });
     let is_in_excess = |it: &&mut Step| {
         let alone = || evaluator.evaluate(it.session.clone(), it.tags.clone());

@@ -5,13 +5,14 @@
 
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     evaluate::{Assessment, Verdict, trace::assess, verdict},
     policy::{Concurrent, Keep, Per, Policy, Rule, Subject},
     session::{Record, Session, is_terminating},
-    target::{Tags, Unknown},
+    session_type::{DocumentTypes, KNOWN_BY_NAME},
+    target::{Scope, Tags, Unknown},
     truth::Truth,
 };
 
@@ -38,6 +39,9 @@ struct Membership {
     /// Whether it is among those that are kept.
     is_kept: Truth,
 }
+
+/// How far a termination is foreseen.
+const HORIZON: SignedDuration = SignedDuration::from_hours(31 * 24);
 
 /// What a listing did not show, or not well enough to be evaluated.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +77,8 @@ pub fn oldest_first(a: &Session, b: &Session) -> Ordering {
 pub struct Evaluator<'a> {
     policy: &'a Policy,
     now: Timestamp,
+    scope: Option<&'a Scope>,
+    types: &'a DocumentTypes,
     /// The rules with `concurrent`, in policy order.
     counting: Vec<(&'a Rule, Concurrent)>,
 }
@@ -138,7 +144,29 @@ impl<'a> Evaluator<'a> {
     #[must_use]
     pub fn new(policy: &'a Policy, now: Timestamp) -> Self {
         let counting = policy.rules.iter().filter_map(|it| Some((it, it.concurrent()?))).collect();
-        Self { policy, now, counting }
+        let types = &KNOWN_BY_NAME;
+        Self { policy, now, scope: None, types, counting }
+    }
+
+    /// In this account and Region.
+    #[must_use]
+    pub fn at(self, scope: Option<&'a Scope>) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// With the types of documents that have been looked up.
+    #[must_use]
+    pub fn typed(self, types: &'a DocumentTypes) -> Self {
+        Self { types, ..self }
+    }
+
+    /// What a session is evaluated with, but for the others.
+    #[must_use]
+    pub fn subject<'s>(&self, it: &'s Evaluated) -> Subject<'s>
+    where
+        'a: 's,
+    {
+        Subject::new(self.policy, &it.session, &it.tags).at(self.scope).typed(self.types)
     }
 
     /// Evaluates a session as if no group had too many. `conclude` follows.
@@ -151,7 +179,7 @@ impl<'a> Evaluator<'a> {
 
     /// The same, after its tags have become known.
     pub fn evaluate_again(&self, it: &mut Evaluated) {
-        let subject = Subject::new(self.policy, &it.session, &it.tags);
+        let subject = self.subject(it);
         let membership = |(rule, _): &(&Rule, _)| Membership {
             in_scope: rule.truths(self.now, subject, &mut ()).in_scope(),
             is_kept: Truth::True,
@@ -165,12 +193,36 @@ impl<'a> Evaluator<'a> {
     #[must_use]
     pub fn assess(&self, it: &Evaluated) -> Assessment<'a> {
         let counted = it.counted();
-        let subject = Subject::new(self.policy, &it.session, &it.tags).counted(&counted);
+        let subject = self.subject(it).counted(&counted);
         assess(self.policy, self.now, subject)
     }
 
+    /// The first instant from which on a session is a violation, if nothing changes but the time: it
+    /// exceeds `max_age`, the `hours` end, or an exemption expires. A sweep after it terminates the
+    /// session.
+    ///
+    /// `None` if it is a violation already, if this depends on something unknown, or if it does not
+    /// come about within 31 days.
+    #[must_use]
+    pub fn due(&self, it: &Evaluated) -> Option<Timestamp> {
+        let horizon = self.now.checked_add(HORIZON).ok()?;
+        let mut later = self.clone();
+        if matches!(it.verdict, Verdict::Violation { .. }) {
+            return None;
+        }
+        loop {
+            later.now = self.policy.next_change(later.now, &it.session)?;
+            if horizon < later.now {
+                return None;
+            }
+            if matches!(later.verdict(it, &it.counted()), Verdict::Violation { .. }) {
+                return Some(later.now);
+            }
+        }
+    }
+
     fn verdict(&self, it: &Evaluated, counted: &[Truth]) -> Verdict {
-        let subject = Subject::new(self.policy, &it.session, &it.tags).counted(counted);
+        let subject = self.subject(it).counted(counted);
         verdict(self.policy, self.now, subject)
     }
 
@@ -368,4 +420,103 @@ fn group(
         Per::Target => (None, Some(target?)),
     };
     Some((rule, owner.cloned(), target.cloned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Session;
+
+    /// When a session of one hour, started at 1970-01-01T11:00Z on a Thursday, is due under a policy.
+    #[test]
+    fn due() {
+        let exempt = "exemptions: [{ id: e, when: all, until: 1970-01-02T00:00:00Z }]";
+        let over = "rules: [{ id: r, when: all, require: { max_age: 8h } }]";
+        for (policy, expected) in [
+            (over.to_owned(), Some("1970-01-01T19:00:00.000000001Z")),
+            (format!("{over}\n{exempt}"), Some("1970-01-02T00:00:00Z")),
+            (over.replace("8h", "30m"), None), // It is a violation already.
+            (over.replace("8h", "40d"), None), // Beyond the horizon.
+            (over.replace("r,", "r, effect: warn,"), None),
+            (
+                over.replace("max_age: 8h", "hours: Mon-Fri 08:00-18:00 UTC"),
+                Some("1970-01-01T18:00:00Z"),
+            ),
+            (over.replace("when: all", "when: { document: A }"), None), // It depends on the document.
+            ("rules: [{ id: r, when: { owner: root }, require: { max_age: 8h } }]".into(), None),
+        ] {
+            let policy = Policy::parse(&format!("version: 1\n{policy}")).expect(&policy);
+            let now = "1970-01-01T12:00:00Z".parse().expect("an instant");
+            let session = Session {
+                id: "s-1".into(),
+                owner: "arn:aws:iam::123456789012:user/a".into(),
+                target: "i-1".into(),
+                started_at: "1970-01-01T11:00:00Z".parse().expect("an instant"),
+                status: None,
+                document: None,
+                reason: None,
+                access_type: None,
+            };
+            let evaluator = Evaluator::new(&policy, now);
+            let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
+            let it = evaluator.evaluate(Box::new(session), tags);
+            let actual = evaluator.due(&it).map(|it| it.to_string());
+            assert_eq!(actual.as_deref(), expected, "{policy:?}");
+        }
+    }
+
+    /// Where the type of a session is unknown, so is what depends on it; account and Region likewise.
+    #[test]
+    fn facts_of_the_scope_and_the_document() {
+        let scope = Scope::from_arn("arn:aws:lambda:eu-west-1:111122223333:function:f");
+        let mut types = DocumentTypes::default();
+        types.insert("Team-DbTunnel".into(), Some(crate::session_type::SessionType::Port));
+        types.insert("Denied".into(), None);
+        for (when, document, at_scope, expected) in [
+            ("session_type: Port", "Team-DbTunnel", true, "violation"),
+            ("session_type: Port", "AWS-StartSSHSession", true, "violation"),
+            ("session_type: Port", "SSM-SessionManagerRunShell", true, "compliant"),
+            (
+                "session_type: [Port, InteractiveCommands]",
+                "AWS-StartInteractiveCommand",
+                true,
+                "violation",
+            ),
+            ("session_type: Port", "Denied", true, "undetermined"),
+            ("session_type: Port", "Other", true, "undetermined"),
+            ("account: \"111122223333\"", "A", true, "violation"),
+            ("account: [\"111122223333\"]", "A", false, "undetermined"),
+            ("account: \"111122223334\"", "A", true, "compliant"),
+            ("region: [eu-*, us-east-1]", "A", true, "violation"),
+            ("region: us-*", "A", true, "compliant"),
+            ("region: us-*", "A", false, "undetermined"),
+        ] {
+            let text =
+                format!("version: 1\nrules: [{{ id: r, when: {{ {when} }}, forbid: true }}]");
+            let policy = Policy::parse(&text).expect(when);
+            let session = Session {
+                id: "s-1".into(),
+                owner: "arn:aws:iam::123456789012:user/a".into(),
+                target: "i-1".into(),
+                started_at: Timestamp::UNIX_EPOCH,
+                status: None,
+                document: Some(document.into()),
+                reason: None,
+                access_type: None,
+            };
+            let evaluator = Evaluator::new(&policy, Timestamp::UNIX_EPOCH)
+                .at(scope.as_ref().filter(|_| at_scope))
+                .typed(&types);
+            let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
+            let it = evaluator.evaluate(Box::new(session), tags);
+            assert_eq!(it.verdict.name(), expected, "{when}, {document}");
+        }
+        for wrong in
+            ["account: \"12\"", "account: 111122223333", "region: eu_west", "session_type: port"]
+        {
+            let text =
+                format!("version: 1\nrules: [{{ id: r, when: {{ {wrong} }}, forbid: true }}]");
+            assert!(Policy::parse(&text).is_err(), "{wrong}");
+        }
+    }
 }

@@ -198,11 +198,15 @@ fn by_rules(effect: Effect, policy: &Policy, now: Timestamp, subject: Subject<'_
     let unknown = unknown(&possible, &exemptions, now, subject);
     let agreed = match unknown {
         // They have been, or will be, asked for again.
-        Unknown::TagsNotLookedUp | Unknown::TagsLookupFailed => None,
+        Unknown::SessionTypeNotLookedUp | Unknown::TagsNotLookedUp | Unknown::TagsLookupFailed => {
+            None
+        }
         Unknown::AccessTypeNotReturned
         | Unknown::ConcurrentNotKnown
         | Unknown::DocumentNotReturned
         | Unknown::ReasonNotReturned
+        | Unknown::ScopeNotKnown
+        | Unknown::SessionTypeNotKnown
         | Unknown::StatusNotReturned
         | Unknown::TagsNoArn
         | Unknown::TagsNotReturned => {

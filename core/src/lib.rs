@@ -6,7 +6,7 @@
 //! | | |
 //! |---|---|
 //! | [`arn`], [`duration`] | Amazon Resource Names, and durations such as `1h30m` |
-//! | [`session`], [`target`] | what AWS reports: a session, its target's ARN and tags |
+//! | [`session`], [`target`], [`session_type`] | what AWS reports: a session, its target's ARN and tags, its document's type |
 //! | [`pattern`], [`truth`], [`policy`] | the policy, and three-valued logic |
 //! | [`evaluate`] | one session at one instant: its verdict |
 //! | [`census`] | all sessions of a listing: those that are active at once are counted |
@@ -66,6 +66,7 @@ pub mod arn;
 pub mod duration;
 pub mod session;
 pub mod target;
+pub mod session_type;
 pub mod pattern;
 pub mod truth;
 pub mod policy;

@@ -28,7 +28,8 @@ use crate::{
     evaluate::trace::{Follow, Item, Key},
     pattern::{Glob, OwnerPattern},
     session::Session,
-    target::{Tags, Unknown},
+    session_type::{DocumentTypes, KNOWN_BY_NAME, SessionType},
+    target::{Scope, Tags, Unknown},
     truth::Truth,
 };
 
@@ -49,6 +50,9 @@ pub struct Policy {
     pub limits: Limits,
     /// What to assume of what AWS does not return.
     pub assume: Assume,
+    /// How long before its termination, as far as it can be foreseen, a session's owner is warned.
+    /// Longest first.
+    pub warn_before: Vec<SignedDuration>,
     /// Whether every violator is deferred, whatever the mode.
     pub paused: bool,
 }
@@ -108,6 +112,12 @@ pub enum Test {
     Owner(Vec<OwnerPattern>),
     /// The user gave a reason, and one or more of these match somewhere in it.
     Reason(Vec<Regex>),
+    /// The session was started in one of these accounts.
+    Account(Vec<String>),
+    /// One or more of these match the Region.
+    Region(Vec<Glob>),
+    /// The document starts sessions of one of these types.
+    SessionType(Vec<SessionType>),
     /// The status is one of these. A session without one is unknown.
     Status(Vec<&'static str>),
     /// One or more of these match the target.
@@ -254,6 +264,8 @@ pub struct Subject<'a> {
     /// As AWS returned them.
     pub tags: &'a Tags,
     assume: &'a Assume,
+    scope: Option<&'a Scope>,
+    types: &'a DocumentTypes,
     counted: &'a [Truth],
 }
 
@@ -261,7 +273,41 @@ impl<'a> Subject<'a> {
     /// A session and its target's tags, as the policy takes them.
     #[must_use]
     pub fn new(policy: &'a Policy, session: &'a Session, tags: &'a Tags) -> Self {
-        Self { session, tags, assume: &policy.assume, counted: &[] }
+        Self {
+            session,
+            tags,
+            assume: &policy.assume,
+            scope: None,
+            types: &KNOWN_BY_NAME,
+            counted: &[],
+        }
+    }
+
+    /// In this account and Region.
+    #[must_use]
+    pub fn at(self, scope: Option<&'a Scope>) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// With the types of documents that have been looked up.
+    #[must_use]
+    pub fn typed(self, types: &'a DocumentTypes) -> Self {
+        Self { types, ..self }
+    }
+
+    /// The account and Region, if they are known.
+    #[must_use]
+    pub fn scope(self) -> Option<&'a Scope> {
+        self.scope
+    }
+
+    /// The type of the session.
+    ///
+    /// # Errors
+    /// If it is not known, and why.
+    pub fn session_type(self) -> Result<SessionType, Unknown> {
+        let document = self.document().ok_or(Unknown::DocumentNotReturned)?;
+        self.types.of(document)
     }
 
     /// With the answer to each `concurrent` of the policy: whether its group has no more sessions, of
@@ -539,6 +585,13 @@ impl Test {
         let Session { owner, target, status, .. } = subject.session;
         match self {
             Self::AccessType(any) => known(subject.access_type().map(|it| any.contains(&it))),
+            Self::Account(any) => known(subject.scope.map(|it| any.contains(&it.account))),
+            Self::Region(any) => {
+                known(subject.scope.map(|scope| any.iter().any(|it| it.is_match(&scope.region))))
+            }
+            Self::SessionType(any) => {
+                known(subject.session_type().ok().map(|it| any.contains(&it)))
+            }
             Self::Document(any) => {
                 known(subject.document().map(|name| any.iter().any(|it| it.is_match(name))))
             }
@@ -558,6 +611,10 @@ impl Test {
     pub(crate) fn unknown(&self, subject: Subject<'_>) -> Option<Unknown> {
         (self.holds(subject) == Truth::Unknown).then(|| match self {
             Self::AccessType(_) => Unknown::AccessTypeNotReturned,
+            Self::Account(_) | Self::Region(_) => Unknown::ScopeNotKnown,
+            Self::SessionType(_) => {
+                subject.session_type().err().unwrap_or(Unknown::SessionTypeNotKnown)
+            }
             Self::Document(_) => Unknown::DocumentNotReturned,
             Self::Reason(_) => Unknown::ReasonNotReturned,
             Self::TargetTag(..) => subject.tags().err().unwrap_or(Unknown::TagsNotReturned),
@@ -586,6 +643,12 @@ impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AccessType(any) => write!(f, "access_type: {}", list(any)),
+            Self::Account(any) => write!(f, "account: {}", list(any)),
+            Self::Region(any) => write!(f, "region: {}", list(any)),
+            Self::SessionType(any) => {
+                let names: Vec<_> = any.iter().map(|it| it.name()).collect();
+                write!(f, "session_type: {}", names.join(", "))
+            }
             Self::Document(any) => write!(f, "document: {}", list(any)),
             Self::Owner(any) => write!(f, "owner: {}", list(any)),
             Self::Reason(any) => write!(f, "reason: {}", list(any)),

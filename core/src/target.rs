@@ -78,8 +78,14 @@ pub enum Unknown {
     DocumentNotReturned,
     /// The record has no `Reason`, and the policy does not assume that none was given.
     ReasonNotReturned,
+    /// The account and Region are not known.
+    ScopeNotKnown,
+    /// The document could not be read, or names no type that is known.
+    SessionTypeNotKnown,
     /// The record has no `Status`.
     StatusNotReturned,
+    /// The document has not been looked up yet.
+    SessionTypeNotLookedUp,
     /// The look-up failed, or there was no time for it.
     TagsLookupFailed,
     /// The target is of a kind whose ARN is not known.
@@ -105,6 +111,9 @@ impl Unknown {
             Self::ConcurrentNotKnown => "concurrent_not_known",
             Self::DocumentNotReturned => "document_not_returned",
             Self::ReasonNotReturned => "reason_not_returned",
+            Self::ScopeNotKnown => "scope_not_known",
+            Self::SessionTypeNotKnown => "session_type_not_known",
+            Self::SessionTypeNotLookedUp => "session_type_not_looked_up",
             Self::StatusNotReturned => "status_not_returned",
             Self::TagsLookupFailed => "tags_lookup_failed",
             Self::TagsNoArn => "tags_no_arn",
@@ -129,6 +138,10 @@ impl Unknown {
                 "AWS did not return a reason; if that means that none was given, write \
                  `assume: { reason: none }`",
             ),
+            Self::SessionTypeNotKnown => Some(
+                "The document's type is not known: allow `ssm:GetDocument`, or name the document in \
+                 `document` as well.",
+            ),
             Self::TagsNotReturned => Some(
                 "AWS did not return the target's tags; tag it, or, if that means that it has none, \
                  write `assume: { tags: none }`",
@@ -138,6 +151,8 @@ impl Unknown {
                  policy asks for tags, ask for the target too: `target: [\"i-*\", \"mi-*\", \"ecs:*\"]`.",
             ),
             Self::ConcurrentNotKnown
+            | Self::ScopeNotKnown
+            | Self::SessionTypeNotLookedUp
             | Self::StatusNotReturned
             | Self::TagsLookupFailed
             | Self::TagsNotLookedUp => None,

@@ -1,11 +1,7 @@
 //! `concurrent` against a second reading: small fleets, in which every way in which what is unknown may
 //! turn out is tried. It shares no code with the evaluator but the policy's text.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test that panics has failed"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 

@@ -95,7 +95,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
             bail!("the session is not evaluated, and so never terminated: {why}")
         }
     };
-    let evaluator = Evaluator::new(&policy, now);
+    let scope = aws.as_ref().and_then(Aws::scope);
+    let evaluator = Evaluator::new(&policy, now).at(scope);
     let mut active = vec![evaluator.evaluate(Box::new(session.clone()), tags.clone())];
     let mut not_evaluated = Vec::new();
     for record in others.into_iter().filter(|_| policy.counts()) {
@@ -110,7 +111,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let unseen = Unseen { is_incomplete, not_evaluated: &not_evaluated };
     count(&evaluator, aws.as_ref(), &policy, unseen, &mut active).await;
     let Some(evaluated) = active.first() else { bail!("there is no session") };
-    let explanation = Explanation::new(&policy, now, evaluated, &active);
+    let explanation = Explanation::new(&evaluator, now, evaluated, &active);
     match args.output {
         Output::Json => {
             println!("{}", printable_json(explanation.json(&session.id, now).to_string()));

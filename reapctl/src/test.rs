@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let evaluator = Evaluator::new(&policy, now);
         let mut active = [evaluator.evaluate(Box::new(session), case.tags())];
         evaluator.conclude(&mut active, Unseen::NOTHING, || true);
-        let explanation = Explanation::new(&policy, now, &active[0], &active);
+        let explanation = Explanation::new(&evaluator, now, &active[0], &active);
         let title = printable(&case.title());
         let status = if case.is_met_by(&explanation.verdict) {
             TestCaseStatus::success()

@@ -45,7 +45,7 @@ pub(crate) fn can_be_completed(test: &Test) -> bool {
     };
     match test {
         Test::Document(globs) | Test::TargetTag(_, globs) => globs.iter().all(is_nameable),
-        Test::Reason(_) => false,
+        Test::Account(_) | Test::Reason(_) | Test::Region(_) | Test::SessionType(_) => false,
         Test::AccessType(_) | Test::Owner(_) | Test::Status(_) | Test::Target(_) => true,
     }
 }
@@ -89,7 +89,12 @@ pub(crate) fn completions<'a>(
             }
             Test::Status(_) => asks_status = true,
             Test::TargetTag(key, globs) => named(globs, tags.entry(key).or_default()),
-            Test::Owner(_) | Test::Reason(_) | Test::Target(_) => {}
+            Test::Account(_)
+            | Test::Owner(_)
+            | Test::Reason(_)
+            | Test::Region(_)
+            | Test::SessionType(_)
+            | Test::Target(_) => {}
         }
     }
     let tag = |(key, values): (_, BTreeSet<String>)| {

@@ -8,7 +8,7 @@ use super::{
     Concurrent, Condition, Hours, Requirement, STATUSES, Test,
     grammar::{
         ACCESS_TYPES, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, KEEP, MAX_COUNT, PER,
-        REQUIREMENTS, TARGETS,
+        REGIONS, REQUIREMENTS, TARGETS,
     },
     reader::{Reader, nearest},
     reason,
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     alphabet::{invisible, stray},
     pattern::{Glob, OwnerPattern},
+    session_type::SessionType,
 };
 
 /// Reads the value of a key.
@@ -54,9 +55,12 @@ impl Reader {
                     |it, node| it.target(node).map(one),
                     Reader::target_tags,
                     |it, node| it.document(node).map(one),
+                    |it, node| it.session_type(node).map(one),
                     |it, node| it.status(node).map(one),
                     |it, node| it.access_type(node).map(one),
                     |it, node| it.reason(node).map(one),
+                    |it, node| it.account(node).map(one),
+                    |it, node| it.region(node).map(one),
                 ];
                 self.each(read, nodes).map(Condition)
             }
@@ -78,6 +82,7 @@ impl Reader {
             |it, node| it.owner(node).map(Requirement::Test).map(one),
             |it, node| Some(it.target_tags(node)?.into_iter().map(Requirement::Test).collect()),
             |it, node| it.document(node).map(Requirement::Test).map(one),
+            |it, node| it.session_type(node).map(Requirement::Test).map(one),
             |it, node| it.access_type(node).map(Requirement::Test).map(one),
             |it, node| it.reason(node).map(Requirement::Test).map(one),
             |it, node| it.hours(node).map(one),
@@ -116,6 +121,30 @@ impl Reader {
 
     fn reason(&mut self, node: &Node) -> Option<Test> {
         self.parsed("reason", node, reason::parse).map(Test::Reason)
+    }
+
+    fn session_type(&mut self, node: &Node) -> Option<Test> {
+        let names = SessionType::ALL.map(SessionType::name);
+        let names = self.one_of("session_type", node, &names)?;
+        Some(Test::SessionType(names.into_iter().filter_map(SessionType::from_name).collect()))
+    }
+
+    fn account(&mut self, node: &Node) -> Option<Test> {
+        let accounts = self.parsed("account", node, |text| {
+            let is_account = text.len() == 12 && text.bytes().all(|it| it.is_ascii_digit());
+            is_account.then(|| text.to_owned()).ok_or_else(|| {
+                format!("an `account` has 12 digits, such as `\"111122223333\"`, not `{text}`")
+            })
+        });
+        accounts.map(Test::Account)
+    }
+
+    fn region(&mut self, node: &Node) -> Option<Test> {
+        let globs = self.parsed("region", node, |text| match text {
+            "" => Err("an empty `region` matches no Region".into()),
+            _ => stray(text, &REGIONS).map_or_else(|| Ok(Glob::new(text)), Err),
+        });
+        globs.map(Test::Region)
     }
 
     fn status(&mut self, node: &Node) -> Option<Test> {

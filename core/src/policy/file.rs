@@ -4,6 +4,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use jiff::SignedDuration;
 use serde_saphyr::{Location, MessageFormatter, UserMessageFormatter};
 
 use super::{
@@ -56,7 +57,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyErrors> {
 
 impl Reader {
     fn policy(&mut self, node: &Node) -> Option<Policy> {
-        let [version, tag_keys, rules, exemptions, limits, assume, paused] =
+        let [version, tag_keys, rules, exemptions, limits, warn_before, assume, paused] =
             self.fields("the policy", node, POLICY)?;
         match version {
             Some(it) => drop(self.integer("version", it, 1..=1)),
@@ -72,6 +73,7 @@ impl Reader {
         let exemptions =
             exemptions.map_or(Some(Vec::new()), |it| self.items("exemptions", it, Self::exemption));
         let limits = limits.map_or(Some(Limits::default()), |it| self.limits(it));
+        let warn_before = warn_before.map_or(Some(Vec::new()), |it| self.warn_before(it));
         let assume = assume.map_or(Some(Assume::default()), |it| self.assume(it));
         let paused = paused.map_or(Some(false), |it| self.boolean("paused", it));
         Some(Policy {
@@ -79,6 +81,7 @@ impl Reader {
             rules: rules?,
             exemptions: exemptions?,
             limits: limits?,
+            warn_before: warn_before?,
             assume: assume?,
             paused: paused?,
         })
@@ -187,6 +190,19 @@ impl Reader {
         })
     }
 
+    fn warn_before(&mut self, node: &Node) -> Option<Vec<SignedDuration>> {
+        let mut durations = Vec::new();
+        for item in self.list("warn_before", node)? {
+            let duration = self.duration("warn_before", item)?;
+            if durations.contains(&duration) {
+                self.error(item.referenced, format!("`{duration:#}` stands here twice"));
+            }
+            durations.push(duration);
+        }
+        durations.sort_unstable_by(|a, b| b.cmp(a));
+        Some(durations)
+    }
+
     fn assume(&mut self, node: &Node) -> Option<Assume> {
         let [tags, document, access_type, reason] = self.fields("`assume`", node, ASSUME)?;
         let as_none = |text: &str| (text == "none").then_some(());
@@ -271,7 +287,7 @@ paused: "yes"
                 "line 1, column 10: `version` must be 1, not `2`",
                 "line 2, column 17: the tag key `env` stands here twice",
                 "line 3, column 1: the policy has no key `colour`; it has `version`, `tag_keys`, \
-                 `rules`, `exemptions`, `limits`, `assume`, `paused`",
+                 `rules`, `exemptions`, `limits`, `warn_before`, `assume`, `paused`",
                 "line 5, column 9: an `id` has 1 to 64 letters, digits, `-`, `_` or `.`, not `a b`",
                 "line 6, column 13: `when` has no key `target_tag`; did you mean `target_tags`?",
                 "line 7, column 25: `max_age` must be a duration above zero such as `90s`, `30m`, \

@@ -6,8 +6,8 @@ use super::{Effect, Keep, Per};
 use crate::alphabet::Names;
 
 /// The keys of a policy.
-pub(super) const POLICY: [&str; 7] =
-    ["version", "tag_keys", "rules", "exemptions", "limits", "assume", "paused"];
+pub(super) const POLICY: [&str; 8] =
+    ["version", "tag_keys", "rules", "exemptions", "limits", "warn_before", "assume", "paused"];
 
 /// The keys of a rule.
 pub(super) const RULE: [&str; 7] =
@@ -23,12 +23,31 @@ pub(super) const LIMITS: [&str; 2] = ["max_terminations", "circuit_breaker"];
 pub(super) const CIRCUIT_BREAKER: [&str; 2] = ["max_percent", "min_violations"];
 
 /// The keys of `when` and `unless`.
-pub(super) const CONDITIONS: [&str; 7] =
-    ["owner", "target", "target_tags", "document", "status", "access_type", "reason"];
+pub(super) const CONDITIONS: [&str; 10] = [
+    "owner",
+    "target",
+    "target_tags",
+    "document",
+    "session_type",
+    "status",
+    "access_type",
+    "reason",
+    "account",
+    "region",
+];
 
 /// The keys of `require`.
-pub(super) const REQUIREMENTS: [&str; 8] =
-    ["max_age", "owner", "target_tags", "document", "access_type", "reason", "hours", "concurrent"];
+pub(super) const REQUIREMENTS: [&str; 9] = [
+    "max_age",
+    "owner",
+    "target_tags",
+    "document",
+    "session_type",
+    "access_type",
+    "reason",
+    "hours",
+    "concurrent",
+];
 
 /// The keys of `concurrent`.
 pub(super) const CONCURRENT: [&str; 3] = ["per", "at_most", "keep"];
@@ -52,6 +71,9 @@ pub(super) const DOCUMENTS: Names = Names { what: "document", punctuation: "._-"
 
 /// The ARNs of documents, by which those that other accounts share are named.
 pub(super) const DOCUMENT_ARNS: Names = Names { what: "document", punctuation: "._:/-" };
+
+/// The codes of Regions, such as `eu-central-1`.
+pub(super) const REGIONS: Names = Names { what: "Region", punctuation: "-" };
 
 /// `i-…`, `mi-…`, `ecs:CLUSTER_TASK_RUNTIME`, and kinds that are not known.
 pub(super) const TARGETS: Names = Names { what: "target", punctuation: "._:/-" };

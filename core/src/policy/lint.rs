@@ -124,7 +124,10 @@ impl Allowed {
         for test in tests {
             match test {
                 Test::AccessType(any) => drop(allowed.insert("access_type".into(), words(any))),
+                Test::Account(any) => drop(allowed.insert("account".into(), words(any))),
                 Test::Document(any) => drop(allowed.insert("document".into(), words(any))),
+                Test::Region(any) => drop(allowed.insert("region".into(), words(any))),
+                Test::SessionType(any) => drop(allowed.insert("session_type".into(), words(any))),
                 Test::Owner(any) => drop(allowed.insert("owner".into(), words(any))),
                 Test::Reason(any) => drop(allowed.insert("reason".into(), words(any))),
                 Test::Status(any) => drop(allowed.insert("status".into(), words(any))),

@@ -13,6 +13,7 @@ use crate::{
     alphabet::VISIBLE,
     duration::MAX_DIGITS,
     pattern::{OWNER_ARNS, OWNERS},
+    session_type::SessionType,
 };
 
 /// The JSON Schema (draft 7) of a policy.
@@ -24,7 +25,7 @@ pub fn schema() -> Value {
     let mut schema = object(
         "A policy of session-reaper.",
         POLICY,
-        [version, tag_keys, rules, exemptions, limits, assume, paused],
+        [version, tag_keys, rules, exemptions, limits, warn_before, assume, paused],
         &["version"],
     );
     if let Some(schema) = schema.as_object_mut() {
@@ -144,6 +145,33 @@ fn limits() -> Value {
     object("How much one sweep may do.", LIMITS, [max_terminations, circuit_breaker], &[])
 }
 
+fn warn_before() -> Value {
+    let mut item = max_age();
+    if let Some(item) = item.as_object_mut() {
+        item.remove("description");
+    }
+    json!({
+        "description": "How long before its termination, as far as it can be foreseen, a session's owner is warned.",
+        "type": "array",
+        "items": item,
+        "minItems": 1,
+        "uniqueItems": true,
+    })
+}
+
+fn session_type() -> Value {
+    let names = SessionType::ALL.map(SessionType::name);
+    one_or_more("What kind of session the document starts.", &json!({"enum": names}))
+}
+
+fn account() -> Value {
+    one_or_more("The account's 12 digits, in quotes.", &text("[0-9]{12}"))
+}
+
+fn region() -> Value {
+    one_or_more("The Region's code; globs.", &text("[*?A-Za-z0-9-]+"))
+}
+
 fn assume() -> Value {
     object(
         "What to assume of what AWS does not return; without this, it is unknown.",
@@ -200,7 +228,18 @@ fn unless() -> Value {
 /// `all`, or an object: distinguished by their types, not by `anyOf`, so that editors name a key that
 /// is misspelt. Each keyword is about one of the types.
 fn condition(description: &str) -> Value {
-    let forms: [Form; _] = [owner, target, target_tags, document, status, access_type, reason];
+    let forms: [Form; _] = [
+        owner,
+        target,
+        target_tags,
+        document,
+        session_type,
+        status,
+        access_type,
+        reason,
+        account,
+        region,
+    ];
     let mut schema = some_of(description, CONDITIONS, forms);
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("type".into(), json!(["string", "object"]));
@@ -211,8 +250,17 @@ fn condition(description: &str) -> Value {
 }
 
 fn require() -> Value {
-    let forms: [Form; _] =
-        [max_age, owner, target_tags, document, access_type, reason, hours, concurrent];
+    let forms: [Form; _] = [
+        max_age,
+        owner,
+        target_tags,
+        document,
+        session_type,
+        access_type,
+        reason,
+        hours,
+        concurrent,
+    ];
     some_of("What a session in scope must fulfil.", REQUIREMENTS, forms)
 }
 

@@ -7,7 +7,7 @@ use reaper_core::{
     census::{Evaluated, Evaluator},
     evaluate::{Assessment, Clause, ClauseKind, Item, Key, Part, Verdict},
     pattern::short_owner,
-    policy::{Concurrent, Policy, Requirement, Subject, Test},
+    policy::{Concurrent, Requirement, Subject, Test},
     printable::printable,
     target::{Tags, Unknown},
     truth::Truth,
@@ -20,6 +20,8 @@ use serde_json::json;
 pub(crate) struct Explanation {
     pub(crate) verdict: Verdict,
     clauses: Vec<Explained>,
+    /// When it will be terminated, if that can be foreseen.
+    due: Option<Timestamp>,
 }
 
 /// One rule or exemption.
@@ -49,16 +51,16 @@ struct ExplainedPart {
 impl Explanation {
     /// Of one of the sessions that are active at once, which have been counted.
     pub(crate) fn new(
-        policy: &Policy,
+        evaluator: &Evaluator<'_>,
         now: Timestamp,
         session: &Evaluated,
         active: &[Evaluated],
     ) -> Self {
-        let evaluator = Evaluator::new(policy, now);
         let Assessment { verdict, clauses } = evaluator.assess(session);
-        let seen = Seen { evaluator, now, policy, session, active };
+        let due = evaluator.due(session);
+        let seen = Seen { evaluator, now, session, active };
         let clauses = clauses.iter().map(|it| explained(it, &seen)).collect();
-        Self { verdict, clauses }
+        Self { verdict, clauses, due }
     }
 
     pub(super) fn json(&self, session_id: &str, at: Timestamp) -> serde_json::Value {
@@ -69,6 +71,7 @@ impl Explanation {
             "rules": self.verdict.rules(),
             "unknown": self.verdict.unknown(),
             "clauses": self.clauses,
+            "due": self.due,
         })
     }
 
@@ -121,6 +124,9 @@ impl fmt::Display for Explanation {
         if let Verdict::Violation { unknown: Some(_), .. } = self.verdict {
             write!(f, " (one of them, however the unknown turns out)")?;
         }
+        if let Some(due) = self.due {
+            write!(f, "\ndue: from {due:.0} on, a sweep terminates it")?;
+        }
         if let Some(remedy) = self.verdict.unknown().and_then(Unknown::remedy) {
             write!(f, "\n{remedy}")?;
         }
@@ -163,9 +169,8 @@ fn yes_or_no(truth: Truth) -> &'static str {
 
 /// What a session is evaluated with.
 struct Seen<'a> {
-    evaluator: Evaluator<'a>,
+    evaluator: &'a Evaluator<'a>,
     now: Timestamp,
-    policy: &'a Policy,
     session: &'a Evaluated,
     active: &'a [Evaluated],
 }
@@ -173,7 +178,7 @@ struct Seen<'a> {
 impl Seen<'_> {
     /// The session's own value of what is tested.
     fn value(&self, item: Item<'_>) -> String {
-        let Self { now, policy, session: Evaluated { session, tags, .. }, .. } = *self;
+        let Self { now, session: Evaluated { session, .. }, .. } = *self;
         match item {
             Item::All | Item::Forbid | Item::Requirement(Requirement::Test(_)) => String::new(),
             Item::Requirement(Requirement::Hours(any)) => {
@@ -185,7 +190,7 @@ impl Seen<'_> {
                 format!("{:#}", age.round(Unit::Millisecond).unwrap_or(age))
             }
             Item::Requirement(Requirement::Concurrent(it)) => self.before(*it),
-            Item::Test(test) => value(test, Subject::new(policy, session, tags)),
+            Item::Test(test) => value(test, self.evaluator.subject(self.session)),
             Item::Until(_) => format!("{now:.0}"),
         }
     }
@@ -216,6 +221,12 @@ fn value(test: &Test, subject: Subject<'_>) -> String {
     let Subject { session, .. } = subject;
     match test {
         Test::AccessType(_) => returned(session.access_type.as_deref(), subject.access_type()),
+        Test::Account(_) => subject.scope().map_or("not known".into(), |it| it.account.clone()),
+        Test::Region(_) => subject.scope().map_or("not known".into(), |it| it.region.clone()),
+        Test::SessionType(_) => match subject.session_type() {
+            Ok(it) => it.name().into(),
+            Err(why) => why.name().into(),
+        },
         Test::Document(_) => returned(session.document.as_deref(), subject.document()),
         Test::Owner(_) => short_owner(&session.owner),
         Test::Reason(_) => {
@@ -254,7 +265,7 @@ pub(crate) fn described(verdict: &Verdict) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reaper_core::session::Session;
+    use reaper_core::{policy::Policy, session::Session};
 
     use super::*;
 
@@ -279,8 +290,9 @@ mod tests {
             );
             let policy = Policy::parse(&text).expect("a valid policy");
             let tags = Tags::Unknown(Unknown::TagsNoArn);
-            let it = Evaluator::new(&policy, now).evaluate(Box::new(session.clone()), tags);
-            Explanation::new(&policy, now, &it, &[]).to_string()
+            let evaluator = Evaluator::new(&policy, now);
+            let it = evaluator.evaluate(Box::new(session.clone()), tags);
+            Explanation::new(&evaluator, now, &it, &[]).to_string()
         };
         let remedy = Unknown::TagsNoArn.remedy().expect("a remedy");
         let (_, advice) = remedy.split_once(": `").expect("a key to write");
