@@ -2,16 +2,15 @@
 
 pub mod clock;
 pub mod list;
+mod look_ups;
+mod recount;
 pub mod source;
 pub mod tags;
 pub mod terminate;
+pub mod types;
 pub mod verify;
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -22,18 +21,19 @@ use crate::{
     sinks::Sinks,
     sweep::clock::{ClockError, check_clock},
     sweep::list::{Census, ListingProblem, list_those},
+    sweep::look_ups::evaluate_with_look_ups,
+    sweep::recount::count_again,
     sweep::source::{PolicySource, PolicyUnusable},
-    sweep::tags::look_up,
     sweep::terminate::act,
     sweep::verify::verify,
 };
 use reaper_core::{
-    census::{Evaluated, Evaluator, Unseen, oldest_first},
-    evaluate::Verdict,
+    census::{Evaluator, Unseen, oldest_first},
     plan::{Action, DeferReason, Plan, Step, plan},
     policy::{Policy, PolicyIdentity},
     report::{Coverage, Event, Mode, Outcome, OutcomeRecord, Report, Row, SweepRecord},
     session::{Reading, Record, State},
+    session_type::DocumentTypes,
     target::{Scope, Tags, Unknown},
 };
 
@@ -76,13 +76,15 @@ pub struct PlannedSweep {
     pub coverage: Coverage,
     /// Why the listing is incomplete, if it is: as `coverage` says.
     pub problem: Option<ListingProblem>,
-    /// What is probably a mistake in the policy, and what went wrong when tags were looked up.
+    /// What is probably a mistake in the policy, and what went wrong when tags and documents were looked
+    /// up.
     pub warnings: Vec<String>,
     /// What went wrong when tags were looked up: also among `warnings`.
     pub tag_problems: Vec<CallError>,
     policy: PolicyIdentity,
-    /// The policy, if it counts sessions: they are counted once more before any is terminated.
-    counting: Option<Box<Policy>>,
+    /// The policy, if it counts sessions, and the documents' types: the sessions are counted once more
+    /// before any is terminated.
+    counting: Option<Box<(Policy, DocumentTypes)>>,
     is_paused: bool,
     n_calls: u64,
     listed_for: Duration,
@@ -182,11 +184,8 @@ pub async fn plan_by(
 
     let acting = acting_time(context, listed_for);
     let unseen = Unseen { is_incomplete: problem.is_some(), not_evaluated: &not_evaluated };
-    let (tag_problems, late) =
-        evaluate_again(context, acting, policy, &evaluator, unseen, &mut evaluated).await;
-    if let Some(error) = &late {
-        sinks.emit(&Event::TagLookUpFailed { error });
-    }
+    let looked_up =
+        evaluate_with_look_ups(context, acting, policy, &evaluator, unseen, &mut evaluated).await;
     let plan = plan(policy, now, evaluated);
     emit_decisions(sinks, &plan.steps, &not_evaluated, now);
     Ok(PlannedSweep {
@@ -198,10 +197,10 @@ pub async fn plan_by(
             pages: n_pages,
         },
         problem,
-        warnings: tag_problems.iter().map(ToString::to_string).chain(late).collect(),
-        tag_problems,
+        warnings: looked_up.warnings,
+        tag_problems: looked_up.tag_problems,
         policy: identity,
-        counting: policy.counts().then(|| Box::new(policy.clone())),
+        counting: policy.counts().then(|| Box::new((policy.clone(), looked_up.types))),
         is_paused: policy.paused,
         n_calls: ssm.n_calls() - calls_before,
         listed_for,
@@ -216,8 +215,9 @@ pub async fn carry_out(context: SweepContext<'_>, planned: PlannedSweep) -> Swee
     let calls_before = ssm.n_calls();
     let acting = acting_time(context, planned.listed_for);
     let mut steps = planned.plan.steps;
-    if let Some(policy) = planned.counting.filter(|_| mode == Mode::Enforce) {
-        count_again(context, acting, &policy, &mut steps).await;
+    if let Some(counting) = planned.counting.filter(|_| mode == Mode::Enforce) {
+        let (policy, types) = *counting;
+        count_again(context, acting, &policy, &types, &mut steps).await;
     }
     let outcomes = carry_out_plan(context, acting, &planned.not_evaluated, steps).await;
     for it in outcomes.iter().filter(|it| it.outcome != Outcome::NoAction) {
@@ -253,113 +253,6 @@ fn acting_time(context: SweepContext<'_>, listed_for: Duration) -> Budget {
     match mode {
         Mode::DryRun => budget,
         Mode::Enforce => budget.reserve(listed_for + VERIFICATION_MARGIN, VERIFICATION_MARGIN),
-    }
-}
-
-/// Counts the sessions that are active at once, evaluates a second time where tags decide, counts
-/// again, and returns what went wrong. Only the targets of sessions whose tags decide are looked up.
-///
-/// The look-up takes at most half of the time to act in, and evaluating half of the rest, oldest
-/// session first: however slow they are, violators whose verdict does not depend on tags are
-/// terminated.
-/// A session for which there was no time stays undetermined.
-async fn evaluate_again(
-    context: SweepContext<'_>,
-    acting: Budget,
-    policy: &Policy,
-    evaluator: &Evaluator<'_>,
-    unseen: Unseen<'_>,
-    evaluated: &mut [Evaluated],
-) -> (Vec<CallError>, Option<String>) {
-    let SweepContext { ssm, sinks, scope, budget, .. } = context;
-    evaluated.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
-    let counted = evaluator.conclude(evaluated, unseen, || Instant::now() < budget.hard_stop);
-    let counted: BTreeSet<usize> = counted.into_iter().collect();
-    let needs_tags = |(index, it): &(usize, &Evaluated)| {
-        it.verdict.unknown() == Some(Unknown::TagsNotLookedUp) || counted.contains(index)
-    };
-    let needy = evaluated.iter().enumerate().filter(needs_tags);
-    let targets: BTreeSet<String> = needy.map(|(_, it)| it.session.target.to_string()).collect();
-    let of_targets = targets.iter().map(String::as_str).collect();
-    let (tags, problems) = look_up(ssm, scope, policy, of_targets, acting.first_of(2)).await;
-    for error in &problems {
-        sinks.emit(&Event::TagLookUpFailed { error: &error.to_string() });
-    }
-    let has_time = !acting.remaining().is_zero();
-    let end = if has_time { acting.first_of(2).last_start } else { budget.hard_stop };
-    let failed = Tags::Unknown(Unknown::TagsLookupFailed);
-    let mut n_late = 0;
-    for (index, it) in evaluated.iter_mut().enumerate() {
-        let depends = it.verdict.unknown().is_some() || counted.contains(&index);
-        if let Some(tags) = tags.get(&*it.session.target).filter(|_| depends) {
-            let is_late = *tags != failed && end <= Instant::now();
-            n_late += usize::from(is_late);
-            it.tags.clone_from(if is_late { &failed } else { tags });
-            evaluator.evaluate_again(it); // At once, if the look-up failed.
-        }
-    }
-    if !targets.is_empty() {
-        evaluator.conclude(evaluated, unseen, || Instant::now() < end);
-    }
-    let late = format!("there was no time to evaluate {n_late} sessions with their tags");
-    (problems, Some(late).filter(|_| 0 < n_late))
-}
-
-/// Lists once more, right before the terminations, and defers every session that would be terminated
-/// only because its group has too many, unless it still has: since it was listed, others may have
-/// ended, or may have been listed though they had.
-async fn count_again(
-    context: SweepContext<'_>,
-    acting: Budget,
-    policy: &Policy,
-    steps: &mut [Step],
-) {
-    let SweepContext { ssm, scope, now, memory, .. } = context;
-    let evaluator = Evaluator::new(policy, now).at(scope);
-    let is_violation = |it: &Evaluated| matches!(it.verdict, Verdict::Violation { .. });
-    let is_in_excess = |it: &&mut Step| {
-        let alone = || evaluator.evaluate(it.session.clone(), it.tags.clone());
-        it.action == Action::Terminate && !is_violation(&alone())
-    };
-    let known = steps.iter().map(|it| (Arc::clone(&it.session.target), it.tags.clone()));
-    let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
-    let known: HashMap<Arc<str>, Tags> = known.filter(|(_, tags)| *tags != not_looked_up).collect();
-    let in_excess: Vec<_> = steps.iter_mut().filter(is_in_excess).collect();
-    if in_excess.is_empty() {
-        return;
-    }
-    let budget = acting.first_of(2);
-    let of_theirs: HashSet<Arc<str>> = in_excess
-        .iter()
-        .flat_map(|it| [Arc::clone(&it.session.owner), Arc::clone(&it.session.target)])
-        .collect();
-    let may_count = |it: &Record| {
-        [&it.owner, &it.target].iter().any(|it| it.as_ref().is_none_or(|it| of_theirs.contains(it)))
-    };
-    let Census { pages, problem, .. } =
-        list_those(ssm, State::Active, budget, to_verify(memory), may_count).await;
-    let (mut evaluated, mut not_evaluated) = (Vec::new(), Vec::new());
-    for record in pages.into_iter().flatten() {
-        match record.read(now) {
-            Reading::Session(session) => {
-                let tags = known.get(&session.target).unwrap_or(&not_looked_up).clone();
-                evaluated.push(evaluator.evaluate(Box::new(session), tags));
-            }
-            Reading::NotEvaluated(record, why) => not_evaluated.push((record, why)),
-        }
-    }
-    let unseen = Unseen { is_incomplete: problem.is_some(), not_evaluated: &not_evaluated };
-    evaluator.conclude(&mut evaluated, unseen, || Instant::now() < acting.last_start);
-    let listed: HashMap<&str, &Evaluated> =
-        evaluated.iter().map(|it| (&*it.session.id, it)).collect();
-    for step in in_excess {
-        let is_confirmed = match listed.get(&*step.session.id) {
-            Some(it) => is_violation(it),
-            None => problem.is_none(), // It is gone: AWS says so when it is asked.
-        };
-        if !is_confirmed {
-            step.action = Action::Defer(DeferReason::CountedAgain);
-        }
     }
 }
 

@@ -101,7 +101,7 @@ struct Places {
     certain: usize,
     /// By those and by members that may be in scope, and may stay.
     possible: usize,
-    /// The members whose scope depends on tags that have not been looked up.
+    /// The members that may be in scope.
     open: Vec<usize>,
 }
 
@@ -241,8 +241,8 @@ impl<'a> Evaluator<'a> {
     /// `goes_on` is asked before a session is evaluated again: from its first `false` on, those that
     /// have, or may have, no place are undetermined.
     ///
-    /// Returns the places of the sessions whose tags would have to be known: groups that cannot have
-    /// too many sessions need none.
+    /// Returns the indices of the sessions that may be in scope where that matters, so that more may be
+    /// found out about them: it does not matter in a group that cannot have too many.
     pub fn conclude(
         &self,
         evaluated: &mut [Evaluated],
@@ -277,7 +277,7 @@ impl<'a> Evaluator<'a> {
     /// Goes through the sessions in this order, and finds out of each whether the groups of the rules
     /// that keep these have a place for it; if not `is_certain`, none takes its place for certain.
     ///
-    /// Returns the members whose tags matter: those of groups that may have too many.
+    /// Returns the members that may be in scope of groups that may have too many.
     fn count(
         &self,
         keep: Keep,
@@ -332,7 +332,6 @@ impl<'a> Evaluator<'a> {
                 let is_late = !goes_on();
                 it.verdict = if is_late { self.late(it) } else { self.verdict(it, &it.counted()) };
             }
-            let is_open = it.tags == Tags::Unknown(Unknown::TagsNotLookedUp);
             for (rule, group, in_scope) in joined.drain(..) {
                 let stays = self.stays_but_for(rule, it);
                 let stays = if is_certain { stays } else { stays.min(Truth::Unknown) };
@@ -340,7 +339,7 @@ impl<'a> Evaluator<'a> {
                 let Some(places) = groups.all.get_mut(group) else { continue };
                 places.certain += usize::from(counts == Truth::True);
                 places.possible += usize::from(counts != Truth::False);
-                if is_open && in_scope == Truth::Unknown {
+                if in_scope == Truth::Unknown {
                     places.open.push(*index);
                 }
             }

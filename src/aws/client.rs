@@ -63,6 +63,7 @@ pub struct Ssm {
     systems_manager: ssm::Client,
     tagging: tagging::Client,
     describe_sessions: Operation,
+    get_document: Operation,
     get_parameter: Operation,
     get_resources: Operation,
     terminate_session: Operation,
@@ -82,6 +83,7 @@ impl Ssm {
             systems_manager: ssm::Client::from_conf(systems_manager),
             tagging: tagging::Client::from_conf(tagging),
             describe_sessions: operation("DescribeSessions", "ssm:DescribeSessions"),
+            get_document: operation("GetDocument", "ssm:GetDocument"),
             get_parameter: operation("GetParameter", "ssm:GetParameter"),
             get_resources: operation("GetResources", "tag:GetResources"),
             terminate_session: operation("TerminateSession", "ssm:TerminateSession"),
@@ -109,8 +111,13 @@ impl Ssm {
     /// Attempts made so far, of whatever operation.
     #[must_use]
     pub fn n_calls(&self) -> u64 {
-        let Self { describe_sessions, get_parameter, get_resources, terminate_session, .. } = self;
-        let operations = [describe_sessions, get_parameter, get_resources, terminate_session];
+        let operations = [
+            &self.describe_sessions,
+            &self.get_document,
+            &self.get_parameter,
+            &self.get_resources,
+            &self.terminate_session,
+        ];
         operations.map(Operation::n_calls).iter().sum()
     }
 
@@ -200,6 +207,20 @@ impl Ssm {
             tags.entry(arn).and_modify(contradict).or_insert_with(|| told.clone());
         }
         Ok(TaggedResources { tags, is_all })
+    }
+
+    /// The content of a document, in JSON: `GetDocument`.
+    ///
+    /// # Errors
+    /// Any kind but `InvalidToken`.
+    pub async fn document(&self, name: &str, budget: Budget) -> Result<String, CallError> {
+        let request = self.systems_manager.get_document().name(name);
+        let request = request.document_format(ssm::types::DocumentFormat::Json);
+        let (answer, _time) = self
+            .get_document
+            .call(budget, || request.clone().send(), |it| it.content.is_some())
+            .await?;
+        Ok(answer.content.unwrap_or_default())
     }
 
     /// A parameter's value and version: `GetParameter`.

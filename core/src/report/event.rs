@@ -27,6 +27,11 @@ pub enum Event<'a> {
         /// Why.
         error: &'a str,
     },
+    /// The types of some documents are not known.
+    DocumentLookUpFailed {
+        /// Why.
+        error: &'a str,
+    },
     /// What is going to be done about a session. All decisions come before the first outcome.
     Decided(&'a Row),
     /// What has been done about a session.
@@ -84,6 +89,7 @@ impl Event<'_> {
             Self::Started { .. } => "sweep started",
             Self::PolicyWarning { .. } => "policy warning",
             Self::TagLookUpFailed { .. } => "tag look-up failed",
+            Self::DocumentLookUpFailed { .. } => "document look-up failed",
             Self::Decided(_) => "session evaluated",
             Self::Done(row) => match row.outcome {
                 Some(Outcome::AlreadyGone) => "session already gone",
@@ -124,6 +130,7 @@ impl Event<'_> {
             },
             Self::PolicyWarning { .. }
             | Self::TagLookUpFailed { .. }
+            | Self::DocumentLookUpFailed { .. }
             | Self::VerificationFailed { .. } => Severity::Warning,
             Self::Failed { .. } | Self::MetricsNotWritten { .. } => Severity::Error,
         }

@@ -1,0 +1,82 @@
+//! Counts concurrent sessions once more, right before any is terminated for their number.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+
+use super::{SweepContext, to_verify};
+use crate::{
+    Budget,
+    sweep::list::{Census, list_those},
+};
+use reaper_core::{
+    census::{Evaluated, Evaluator, Unseen},
+    evaluate::Verdict,
+    plan::{Action, DeferReason, Step},
+    policy::Policy,
+    session::{Reading, Record, State},
+    session_type::DocumentTypes,
+    target::{Tags, Unknown},
+};
+
+/// Lists once more, right before the terminations, and defers every session that would be terminated
+/// only because its group has too many, unless it still has: since it was listed, others may have
+/// ended, or may have been listed though they had.
+pub(super) async fn count_again(
+    context: SweepContext<'_>,
+    acting: Budget,
+    policy: &Policy,
+    types: &DocumentTypes,
+    steps: &mut [Step],
+) {
+    let SweepContext { ssm, scope, now, memory, .. } = context;
+    let evaluator = Evaluator::new(policy, now).at(scope).typed(types);
+    let is_violation = |it: &Evaluated| matches!(it.verdict, Verdict::Violation { .. });
+    let is_in_excess = |it: &&mut Step| {
+        let alone = || evaluator.evaluate(it.session.clone(), it.tags.clone());
+        it.action == Action::Terminate && !is_violation(&alone())
+    };
+    let known = steps.iter().map(|it| (Arc::clone(&it.session.target), it.tags.clone()));
+    let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
+    let known: HashMap<Arc<str>, Tags> = known.filter(|(_, tags)| *tags != not_looked_up).collect();
+    let in_excess: Vec<_> = steps.iter_mut().filter(is_in_excess).collect();
+    if in_excess.is_empty() {
+        return;
+    }
+    let budget = acting.first_of(2);
+    let of_theirs: HashSet<Arc<str>> = in_excess
+        .iter()
+        .flat_map(|it| [Arc::clone(&it.session.owner), Arc::clone(&it.session.target)])
+        .collect();
+    let may_count = |it: &Record| {
+        [&it.owner, &it.target].iter().any(|it| it.as_ref().is_none_or(|it| of_theirs.contains(it)))
+    };
+    let Census { pages, problem, .. } =
+        list_those(ssm, State::Active, budget, to_verify(memory), may_count).await;
+    let (mut evaluated, mut not_evaluated) = (Vec::new(), Vec::new());
+    for record in pages.into_iter().flatten() {
+        match record.read(now) {
+            Reading::Session(session) => {
+                let tags = known.get(&session.target).unwrap_or(&not_looked_up).clone();
+                evaluated.push(evaluator.evaluate(Box::new(session), tags));
+            }
+            Reading::NotEvaluated(record, why) => not_evaluated.push((record, why)),
+        }
+    }
+    let unseen = Unseen { is_incomplete: problem.is_some(), not_evaluated: &not_evaluated };
+    evaluator.conclude(&mut evaluated, unseen, || Instant::now() < acting.last_start);
+    let listed: HashMap<&str, &Evaluated> =
+        evaluated.iter().map(|it| (&*it.session.id, it)).collect();
+    for step in in_excess {
+        let is_confirmed = match listed.get(&*step.session.id) {
+            Some(it) => is_violation(it),
+            None => problem.is_none(), // It is gone: AWS says so when it is asked.
+        };
+        if !is_confirmed {
+            step.action = Action::Defer(DeferReason::CountedAgain);
+        }
+    }
+}
