@@ -7,7 +7,7 @@ use super::{
     grammar::{
         ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS,
         EFFECT, EXEMPTION, KEEP, LIMITS, MAX_COUNT, MAX_REASON, MAX_TAG_KEY, MAX_TAG_VALUE, PER,
-        POLICY, REQUIREMENTS, RULE, TARGETS,
+        POLICY, REGIONS, REQUIREMENTS, RULE, TARGETS,
     },
 };
 use crate::{
@@ -182,7 +182,8 @@ fn account() -> Value {
 }
 
 fn region() -> Value {
-    one_or_more("The Region's code; globs.", &text("[*?A-Za-z0-9-]+"))
+    let form = format!("{}+", REGIONS.glob_class());
+    one_or_more("The Region's code; globs.", &glob(&form, REGIONS.max))
 }
 
 fn assume() -> Value {
