@@ -26,17 +26,42 @@ const FAILED: u8 = 255;
 /// Runs a command with the words behind its name.
 pub(crate) async fn run(operation: &'static Operation, words: &[String], host: &Host) -> ExitCode {
     let Err(end) = execute(operation, words, host).await else { return ExitCode::SUCCESS };
+    let (message, status) = complaint(operation, end);
+    output::complain(&message, host);
+    ExitCode::from(status)
+}
+
+/// What standard error is told, and the exit status.
+fn complaint(operation: &Operation, end: End) -> (String, u8) {
     let usage = help::usage(operation);
-    let (message, status) = match end {
+    match end {
         End::Usage(message) => (format!("{usage}reapctl: error: {message}"), WRONG_USE),
         End::UnknownOptions(words) => {
             (format!("{usage}\nUnknown options: {}", words.join(", ")), FAILED)
         }
         End::Failed(message) => (format!("\n{message}"), FAILED),
         End::Plain(message) => (message, FAILED),
+    }
+}
+
+/// The same up to the call, with this text as AWS's answer: what would be printed, or the complaint.
+pub(crate) fn answered(
+    operation: &'static Operation,
+    words: &[String],
+    answer: &str,
+    host: &Host,
+) -> Result<String, String> {
+    let rendered = || {
+        let line = read(operation, words, host)?;
+        let (mut params, _warnings) = parameters::build(operation, &line.own)?;
+        parameters::add_input_json(&mut params, &line.own)?;
+        check(operation, &params)?;
+        let answer = json::parse(answer).map_err(|err| err.to_string())?;
+        let format = line.global.one("--output").unwrap_or("json");
+        let format = Format::parse(format, line.global.one("--color").unwrap_or("auto"))?;
+        render(format, operation, &line, &answer)
     };
-    output::complain(&message, host);
-    ExitCode::from(status)
+    rendered().map_err(|end| complaint(operation, end).0)
 }
 
 /// The options of a command line.
@@ -242,7 +267,16 @@ async fn list(
 
 /// Shows an answer, or what the query picks of it.
 fn show(format: Format, operation: &Operation, line: &Line<'_>, answer: &Value) -> Result<(), End> {
-    let picked = line.query.as_ref().map(|it| it.search(answer)).transpose()?;
-    format.write(operation.name, picked.as_ref().unwrap_or(answer), line.host)?;
+    output::print(&render(format, operation, line, answer)?);
     Ok(())
+}
+
+fn render(
+    format: Format,
+    operation: &Operation,
+    line: &Line<'_>,
+    answer: &Value,
+) -> Result<String, End> {
+    let picked = line.query.as_ref().map(|it| it.search(answer)).transpose()?;
+    Ok(format.render(operation.name, picked.as_ref().unwrap_or(answer), line.host)?)
 }

@@ -51,7 +51,23 @@ pub fn commands() -> impl Iterator<Item = clap::Command> {
 
 /// Runs the command that the first word names; `None` if it is none of these.
 pub async fn run(words: &[String], host: &Host) -> Option<ExitCode> {
-    let (name, words) = words.split_first()?;
-    let operation = OPERATIONS.into_iter().find(|it| it.command == *name)?;
+    let (operation, words) = named(words)?;
     Some(execute::run(operation, words, host).await)
+}
+
+/// The same without environment, configuration and call, with this text as AWS's answer: what would be
+/// printed. All that the commands parse passes here, for fuzzing: words, parameters in JSON and shorthand
+/// (files that they name are read), the query, the answer.
+///
+/// # Errors
+/// What standard error would be told.
+#[must_use]
+pub fn answered(words: &[String], answer: &str, host: &Host) -> Option<Result<String, String>> {
+    let (operation, words) = named(words)?;
+    Some(execute::answered(operation, words, answer, host))
+}
+
+fn named(words: &[String]) -> Option<(&'static Operation, &[String])> {
+    let (name, words) = words.split_first()?;
+    Some((OPERATIONS.into_iter().find(|it| it.command == *name)?, words))
 }

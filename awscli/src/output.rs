@@ -36,12 +36,12 @@ impl Format {
         }
     }
 
-    /// Writes an answer, or a page of one.
-    pub(crate) fn write(self, title: &str, value: &Value, host: &Host) -> Result<(), String> {
+    /// An answer, or a page of one, as it is written.
+    pub(crate) fn render(self, title: &str, value: &Value, host: &Host) -> Result<String, String> {
         let escaped =
             if is_terminal() && self != Self::Json { Some(escaped(value, host)) } else { None };
         let value = escaped.as_ref().unwrap_or(value);
-        let rendered = match self {
+        Ok(match self {
             Self::Json if matches!(value, Value::Map(map) if map.len() == 0) => String::new(),
             Self::Json if is_terminal() => (host.printable_json)(json::pretty(value)) + "\n",
             Self::Json => json::pretty(value) + "\n",
@@ -51,9 +51,7 @@ impl Format {
                 if is_coloured && is_terminal() { table + table::RESET } else { table }
             }
             Self::Text => text::render(value),
-        };
-        print(&rendered);
-        Ok(())
+        })
     }
 }
 

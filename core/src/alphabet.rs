@@ -8,6 +8,8 @@ pub(crate) struct Names {
     pub(crate) what: &'static str,
     /// As in a character class of a regular expression: a `-` stands last.
     pub(crate) punctuation: &'static str,
+    /// The most characters that AWS allows.
+    pub(crate) max: usize,
 }
 
 impl Names {
@@ -17,7 +19,7 @@ impl Names {
 
     /// Whether the text is such a name.
     pub(crate) fn is_name(&self, text: &str) -> bool {
-        !text.is_empty() && text.chars().all(|it| self.has(it))
+        (1..=self.max).contains(&text.len()) && text.chars().all(|it| self.has(it))
     }
 
     /// The characters of a glob on such names, as a character class of a regular expression.
@@ -35,10 +37,12 @@ fn is_visible(it: char) -> bool {
     !is_unsafe(it) && !is_blank
 }
 
-/// Why a glob on such names can match none, if it has another character.
+/// Why a glob on such names can match none, if it has another character, or too many.
 pub(crate) fn stray(glob: &str, names: &Names) -> Option<String> {
-    let Names { what, punctuation } = names;
-    let found = glob.chars().find(|it| !names.has(*it) && !"*?".contains(*it))?;
+    let Names { what, punctuation, max } = names;
+    let Some(found) = glob.chars().find(|it| !names.has(*it) && !"*?".contains(*it)) else {
+        return too_long(glob, what, *max);
+    };
     let glob = printable(glob);
     let has = match found {
         '\n' => LINE_END.into(),
@@ -52,6 +56,16 @@ pub(crate) fn stray(glob: &str, names: &Names) -> Option<String> {
         _ => format!("; names have letters, digits and `{punctuation}`, or `?` for any character"),
     };
     Some(format!("`{glob}` matches no {what}: it has {has}{way_out}"))
+}
+
+/// Why a glob can match nothing, if even the shortest text that it matches is longer than AWS allows.
+pub(crate) fn too_long(glob: &str, what: &str, max: usize) -> Option<String> {
+    let n = glob.chars().filter(|it| *it != '*').count();
+    (max < n).then(|| {
+        let glob = printable(glob);
+        // The pattern comes last: a message may be cut off.
+        format!("a pattern of {n} characters matches no {what}, as AWS allows {max}: `{glob}`")
+    })
 }
 
 /// Why a pattern on free text can match none, if it has a line end or an invisible character.

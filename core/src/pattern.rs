@@ -5,7 +5,7 @@ use std::{cell::LazyCell, fmt, str::FromStr};
 use wildmatch::WildMatch;
 
 use crate::{
-    alphabet::{Names, stray},
+    alphabet::{Names, stray, too_long},
     arn::Arn,
 };
 
@@ -42,10 +42,13 @@ impl fmt::Display for Glob {
 }
 
 /// IAM's names: of roles, users, permission sets and sessions. The `/` is between them.
-pub(crate) const OWNERS: Names = Names { what: "owner", punctuation: "+=,.@_/-" };
+pub(crate) const OWNERS: Names = Names { what: "owner", punctuation: "+=,.@_/-", max: 256 };
 
 /// The same within an ARN.
-pub(crate) const OWNER_ARNS: Names = Names { what: "owner", punctuation: "+=,.@_/:-" };
+pub(crate) const OWNER_ARNS: Names = Names { what: "owner", punctuation: "+=,.@_/:-", max: 256 };
+
+/// The most characters of a role's name, of its session's, and of a user's without the path.
+pub(crate) const MAX_NAME: usize = 64;
 
 /// Whom a policy means. Each variant is one line of the policy reference.
 #[derive(Clone, Debug)]
@@ -222,6 +225,12 @@ impl FromStr for OwnerPattern {
                 "federated-user" => format!("`{text}` must be `federated-user/NAME`"),
                 _ => unclear(text),
             });
+        }
+        // A user's path may be longer.
+        let n_names = if kind == "user" { 1 } else { 2 };
+        let mut last = name.rsplit('/').take(n_names);
+        if let Some(why) = last.find_map(|it| too_long(it, "owner", MAX_NAME)) {
+            return Err(why);
         }
         match kind {
             "federated-user" => Ok(Self::FederatedUser(Glob::new(name))),

@@ -222,6 +222,7 @@ impl Emulator {
             Some(FaultKind::CutOff) => self.carry_out(call, |_| {}).map(wire::cut_off),
             Some(FaultKind::Deny) => Err(ApiError::access_denied(call)),
             Some(FaultKind::DuplicateRows) => self.alter(index, call, duplicate_rows),
+            Some(FaultKind::DuplicateTags) => self.alter(index, call, duplicate_tags),
             Some(FaultKind::EmptyPage) => {
                 let token = call.body.get("NextToken").and_then(Value::as_str);
                 let token = same_place(token, self.state().calls.len());
@@ -460,6 +461,18 @@ fn duplicate_rows(page: &mut Value) {
         let without_tags = |it: &Value| json!({"ResourceARN": it["ResourceARN"], "Tags": []});
         let again: Vec<_> = rows.iter().map(without_tags).collect();
         rows.extend(again);
+    }
+}
+
+fn duplicate_tags(answer: &mut Value) {
+    let rows = answer.get_mut("ResourceTagMappingList").and_then(Value::as_array_mut);
+    for row in rows.into_iter().flatten() {
+        if let Some(tags) = row.get_mut("Tags").and_then(Value::as_array_mut) {
+            let other =
+                |it: &Value| json!({"Key": it["Key"], "Value": format!("{}?", it["Value"])});
+            let again: Vec<_> = tags.iter().map(other).collect();
+            tags.extend(again);
+        }
     }
 }
 

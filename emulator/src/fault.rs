@@ -43,6 +43,8 @@ pub enum FaultKind {
     Deny,
     /// Every row of the page stands there twice; of tags, the second time without any.
     DuplicateRows,
+    /// Every tag of each resource stands there twice, the second time with another value.
+    DuplicateTags,
     /// A page without rows, though with a token that leads to them; of tags, without such a token.
     EmptyPage,
     /// The last page has a token that is empty.

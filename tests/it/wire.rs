@@ -54,6 +54,7 @@ fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
         (json!("cut_off"),               Complete(4, 408, 0),              "terminated", true,  None),
         (json!("deny"),                  denied,                           "denied",     false, Some("allow `ssm:GetParameter`")),
         (json!("duplicate_rows"),        Complete(4, 408, 0),              "terminated", false, None),
+        (json!("duplicate_tags"),        Complete(4, 408, 0),              "terminated", false, None),
         (json!("empty_page"),            Complete(4, 408, 0),              "terminated", false, None),
         (json!("empty_token"),           Complete(4, 408, 0),              "terminated", true,  None),
         (error,                          Incomplete("was refused"),        "failed",     false, Some("Odd: no")),
@@ -87,7 +88,7 @@ fn only_operations(name: &str) -> Option<&'static [&'static str]> {
         "empty_token" | "drop_field" | "repeat_token" | "shuffle_page" => {
             Some(&["DescribeSessions"])
         }
-        "more_tags" => Some(&["GetResources"]),
+        "duplicate_tags" | "more_tags" => Some(&["GetResources"]),
         _ => None,
     }
 }
@@ -211,51 +212,61 @@ async fn strike_the_policy(play: &Value, problem: Option<&str>) {
 
 #[tokio::test]
 async fn a_field_that_is_forgotten_ends_nobody_about_whom_it_decides() {
-    let about = |condition: &str, assume: &str| {
+    let policy = |rule: &str, assume: &str| {
         format!(
-            "version: 1\nrules: [{{ id: a, when: {{ {condition} }}, require: {{ max_age: 1h }} }}]\n\
+            "version: 1\nrules: [{{ id: a, {rule} }}]\nexemptions:\n\
+             - {{ id: role, when: {{ owner: role/BreakGlass }} }}\n\
+             - {{ id: others, when: {{ target: [i-000000000exempt00, i-00000000untagged0] }} }}\n\
              limits: {{ circuit_breaker: {{ max_percent: 100 }} }}\n{assume}"
         )
     };
-    let require = |test: &str, assume: &str| {
-        format!(
-            "version: 1\nrules: [{{ id: a, when: all, require: {{ {test} }} }}]\n\
-             limits: {{ circuit_breaker: {{ max_percent: 100 }} }}\n{assume}"
-        )
+    let about = |condition: &str, assume: &str| {
+        policy(&format!("when: {{ {condition} }}, require: {{ max_age: 1h }}"), assume)
+    };
+    let require =
+        |test: &str, assume: &str| policy(&format!("when: all, require: {{ {test} }}"), assume);
+    let sessions = || {
+        let mut fleet = fleet(0);
+        for it in &mut fleet.sessions {
+            it.document = Some("SSM-SessionManagerRunShell".into());
+            it.access_type = Some("Standard".into());
+            it.reason = Some("CHG-7".into());
+        }
+        fleet
     };
     let document = "document: SSM-SessionManagerRunShell";
+    let just_in_time = "access_type: JustInTime";
+    // By each policy, all four violators are terminated if no field is missing; and if this one is:
     for (field, policy, ended, not_evaluated, undetermined) in [
         ("SessionId", POLICY.to_owned(), 0, 8, 0),
         ("Owner", POLICY.to_owned(), 0, 8, 0),
         ("Target", POLICY.to_owned(), 0, 8, 0),
         ("StartDate", POLICY.to_owned(), 0, 8, 0),
         ("Status", POLICY.to_owned(), 4, 0, 1), // Which asks for no status.
-        ("Status", about("status: Connected", ""), 0, 0, 7),
-        ("DocumentName", about(document, ""), 0, 0, 7),
-        ("DocumentName", require("document: AWS-StartSSHSession", ""), 0, 0, 8),
-        ("AccessType", require("access_type: JustInTime", ""), 0, 0, 8),
-        (
-            "AccessType",
-            require("access_type: JustInTime", "assume: { access_type: JustInTime }"),
-            0,
-            0,
-            0,
-        ),
-        ("Reason", require("reason: INC", ""), 0, 0, 8),
+        ("Status", about("status: Connected", ""), 0, 0, 4),
+        ("DocumentName", about(document, ""), 0, 0, 4),
+        ("DocumentName", about(document, &format!("assume: {{ {document} }}")), 4, 0, 0),
+        ("DocumentName", require("document: AWS-StartSSHSession", ""), 0, 0, 4),
+        ("AccessType", require(just_in_time, ""), 0, 0, 4),
+        ("AccessType", require(just_in_time, &format!("assume: {{ {just_in_time} }}")), 0, 0, 0),
+        ("Reason", about("reason: CHG", ""), 0, 0, 4),
+        ("Reason", require("reason: INC", ""), 0, 0, 4),
+        ("Reason", require("reason: INC", "assume: { reason: none }"), 4, 0, 0),
     ] {
+        let stage = Stage { policy: inline(&policy), ..Stage::new(Wire::Socket, sessions()) };
+        assert_eq!(stage.sweep().await.outcomes.terminated, 4, "all is there: {policy}");
         // In whatever listing, also in those that verify.
         let fault = once("DescribeSessions", &json!({"drop_field": field})).always();
-        let stage = Stage::with_faults(Wire::Socket, 0, vec![fault]);
+        let stage = Stage::new(Wire::Socket, Fleet { faults: vec![fault], ..sessions() });
         let stage = Stage { policy: inline(&policy), ..stage };
         let report = stage.sweep().await;
         let it = report.verdicts;
         let actual = (report.outcomes.terminated, it.not_evaluated, it.undetermined);
-        assert_eq!(actual, (ended, not_evaluated, undetermined), "{field}");
+        assert_eq!(actual, (ended, not_evaluated, undetermined), "{field}: {policy}");
         assert_eq!(stage.asked_to_end().len(), ended, "{field}");
-        // The stage's sessions have no other field that could be dropped.
-        let is_there = ["SessionId", "Owner", "Target", "StartDate", "Status"].contains(&field);
         let calls = stage.calls("DescribeSessions");
-        assert!(!is_there || calls.iter().all(|it| it.struck_by.is_some()), "{field}");
+        let n_struck = calls.iter().filter(|it| it.struck_by.is_some()).count();
+        assert_eq!(n_struck, calls.len(), "{field}: in every listing");
     }
 }
 
@@ -265,7 +276,7 @@ async fn tags_that_are_forgotten_exempt_nobody_and_condemn_nobody() {
     let policy = POLICY.replace("tag_keys:", "assume: { tags: none }\ntag_keys:");
     let dropped = ["Tags", "ResourceARN", "Key"].map(|field| json!({"drop_field": field}));
     // An exempting tag, and the same target without it: nobody knows which is true.
-    for field in dropped.into_iter().chain([json!("duplicate_rows")]) {
+    for field in dropped.into_iter().chain([json!("duplicate_rows"), json!("duplicate_tags")]) {
         let fault = once("GetResources", &field).always();
         let stage = Stage::with_faults(Wire::Socket, 0, vec![fault]);
         let stage = Stage { policy: inline(&policy), ..stage };

@@ -52,7 +52,8 @@ macro_rules! ensure {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) exchanges: Vec<Exchange>,
-    pub(crate) mode: Mode,
+    /// What its event asks for; `None`: nothing.
+    pub(crate) mode: Option<Mode>,
     pub(crate) now_ms: i64,
     pub(crate) interval: Duration,
     pub(crate) began_at: Instant,
@@ -70,6 +71,8 @@ pub(crate) struct Run {
 #[derive(Debug)]
 pub(crate) enum End {
     Killed,
+    /// The event was not one that starts a sweep.
+    Refused,
     /// There was no policy to evaluate by.
     Unusable,
     /// Ages were not known.
@@ -175,13 +178,14 @@ fn arn(target: &str) -> Option<String> {
     Some(format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"))
 }
 
-/// The tags of a target; `None` if the answer lacks some.
+/// The tags of a target; `None` if the answer lacks some, or names one twice.
 fn tag_set(mapping: &Value) -> Option<TagSet> {
     let known = |text: &Value, texts: &[&'static str]| {
         texts.iter().find(|it| text.as_str() == Some(it)).copied()
     };
     let tags = mapping["Tags"].as_array()?;
-    if tags.iter().any(|it| it["Key"].is_null()) {
+    let mut keys = HashSet::new();
+    if !tags.iter().all(|it| it["Key"].as_str().is_some_and(|it| keys.insert(it))) {
         return None;
     }
     let tags = tags.iter().filter_map(|it| {
@@ -327,11 +331,17 @@ fn check_served<'a>(
     policies: &'a HashMap<String, Model>,
 ) -> Result<Served<'a>, String> {
     let served = Served::read(run, policies);
+    let is_refused = matches!(run.end, End::Refused);
+    ensure!(is_refused == run.mode.is_none(), "an event for {:?}: {:?}", run.mode, run.end);
     check_calls(run, &served)?;
     check_endings(run, &served)?;
     check_clock(run, &served)?;
     let swept = match &run.end {
         End::Killed => return Ok(served),
+        End::Refused => {
+            ensure!(run.exchanges.is_empty(), "AWS was called for an event that was refused");
+            return Ok(served);
+        }
         End::Unusable => {
             ensure!(served.model.is_none(), "a policy that can be read was not used");
             return Ok(served);
@@ -416,7 +426,7 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
 fn check_look_up(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let census = survey(&run.exchanges).filter(|it| it.is("DescribeSessions"));
     let Some(listed_at) = census.filter_map(|it| it.over_at).max() else { return Ok(()) };
-    let act_by = if run.mode == Mode::Enforce { act_by(run, served) } else { run.last_start };
+    let act_by = if run.mode == Some(Mode::Enforce) { act_by(run, served) } else { run.last_start };
     let by = act_by - act_by.saturating_duration_since(listed_at) / 2;
     let mut look_up = run.exchanges.iter().filter(|it| it.is("GetResources"));
     let is_in_time = !served.is_complete || look_up.all(|it| it.started_at <= by);
@@ -440,7 +450,7 @@ fn act_by(run: &Run, served: &Served<'_>) -> Instant {
 fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let Some(model) = served.model else { return Ok(()) }; // There are none, see above.
     ensure!(
-        run.mode == Mode::Enforce || served.asked_to_end.is_empty(),
+        run.mode == Some(Mode::Enforce) || served.asked_to_end.is_empty(),
         "a dry run has ended {:?}",
         served.asked_to_end
     );
@@ -617,7 +627,7 @@ fn check_identity(run: &Run, served: &Served<'_>, report: &Report) -> Result<(),
     ensure!(report.sessions_sha256 == sha256(&ids), "the hash is not that of the ids seen");
     let scope = (report.account.as_deref(), report.region.as_deref());
     ensure!(scope == (Some(ACCOUNT), Some(REGION)), "{scope:?}");
-    ensure!(report.mode == run.mode, "{:?}, not {:?}", report.mode, run.mode);
+    ensure!(Some(report.mode) == run.mode, "{:?}, not {:?}", report.mode, run.mode);
     let started_at = report.started_at;
     ensure!(started_at.as_millisecond() == run.now_ms, "not begun at {started_at}");
     Ok(())
@@ -715,7 +725,7 @@ fn check_plan(
             action == Action::Defer(DeferReason::CircuitBreaker)
         } else if !is_allowed {
             action == Action::Defer(DeferReason::Limit)
-        } else if run.mode == Mode::DryRun {
+        } else if run.mode == Some(Mode::DryRun) {
             action == Action::Terminate
         } else {
             [Action::Terminate, Action::Defer(DeferReason::Deadline)].contains(&action)
@@ -838,7 +848,7 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(
         Outcome::Deferred => {
             calls.is_empty() && matches!(it.step.action, Action::Defer(_)) && it.error.is_none()
         }
-        Outcome::WouldTerminate => calls.is_empty() && run.mode == Mode::DryRun,
+        Outcome::WouldTerminate => calls.is_empty() && run.mode == Some(Mode::DryRun),
         Outcome::NoAction => calls.is_empty(),
     };
     ensure!(is_true, "{} is not true: gone {is_gone}, {calls:#?}", it.outcome.name());

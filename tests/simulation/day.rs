@@ -12,10 +12,12 @@ use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{plan::DeferReason, report::Mode, target::Scope};
+use serde_json::json;
 use session_manager_emulator::{Emulator, FaultKind};
 use session_reaper::{
     Budget,
     aws::{Connect, Ssm},
+    lambda::request::Request,
     sinks::Sinks,
     sweep::source::PolicySource,
     sweep::{SweepContext, SweepError, sweep},
@@ -27,6 +29,7 @@ use tokio::{
 
 use crate::{
     check::{CONCURRENCY, End, Run, check, check_pace, check_undisturbed},
+    event::Event,
     fleet::{self, ACCOUNT, IMMORTAL, PARAMETER, REGION},
     model::{self, Model},
     tap::{Answer, Exchange, Kill, Tap},
@@ -76,11 +79,13 @@ impl Life {
 }
 
 /// How a sweep is run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Circumstances {
     /// After the others of its round.
     begins_after: Duration,
-    mode: Mode,
+    /// The function's mode, which its event may tighten.
+    configured: Mode,
+    event: Event,
     deadline: Duration,
     kill: Option<Kill>,
     /// Whether it is of an event that has been delivered before.
@@ -212,7 +217,8 @@ impl Day {
             }
             let circumstances = Circumstances {
                 begins_after: Duration::ZERO,
-                mode: Mode::Enforce,
+                configured: Mode::Enforce,
+                event: Event { payload: json!({}), mode: Some(Mode::Enforce) },
                 deadline: Duration::from_mins(15),
                 kill: None,
                 is_duplicate: false,
@@ -310,14 +316,14 @@ impl Day {
 
     /// One event, or several at a time, of which some are one that is delivered again.
     fn events(&mut self, most_calls: usize) -> Vec<Circumstances> {
-        let first = self.circumstances(most_calls);
-        let mut events = vec![first];
+        let mut events = vec![self.circumstances(most_calls)];
         while events.len() < 3 && self.rng.u8(..4) == 0 {
             let next = self.circumstances(most_calls);
             events.push(if self.rng.bool() {
                 // Delivered twice at once, or tried again after a minute.
-                let begins_after = first.begins_after + Duration::from_mins(self.rng.u64(..2));
-                Circumstances { begins_after, kill: next.kill, is_duplicate: true, ..first }
+                let begins_after = events[0].begins_after + Duration::from_mins(self.rng.u64(..2));
+                let kill = next.kill;
+                Circumstances { begins_after, kill, is_duplicate: true, ..events[0].clone() }
             } else {
                 next
             });
@@ -327,8 +333,10 @@ impl Day {
 
     fn circumstances(&mut self, most_calls: usize) -> Circumstances {
         let rng = &mut self.rng;
+        let configured = if rng.u8(..16) == 0 { Mode::DryRun } else { Mode::Enforce };
         Circumstances {
-            mode: if rng.u8(..6) == 0 { Mode::DryRun } else { Mode::Enforce },
+            configured,
+            event: Event::any(rng, configured),
             begins_after: Duration::from_secs([0, rng.u64(..5), rng.u64(..60)][rng.usize(..3)]),
             deadline: Duration::from_secs([3, 12, 30, 60, 290, 290, 890][rng.usize(..7)]),
             kill: (rng.u8(..6) == 0).then(|| {
@@ -341,8 +349,9 @@ impl Day {
 
     /// One sweep, from its event to its end.
     async fn run(&self, container: &Container, circumstances: &Circumstances) -> Run {
-        let Circumstances { begins_after, mode, deadline, kill, .. } = circumstances;
+        let Circumstances { begins_after, configured, event, deadline, kill, .. } = circumstances;
         sleep(*begins_after).await;
+        self.narrate(&format!("an event, if the function has {configured:?}: {}", event.payload));
         let began_at = Instant::now();
         let n_before = container.tap.exchanges().len();
         container.tap.arm(*kill);
@@ -356,31 +365,36 @@ impl Day {
         let policy = PolicySource::Parameter(PARAMETER.into());
         let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:session-reaper");
         let scope = Scope::from_arn(&arn);
-        let sweep = sweep(SweepContext {
-            ssm: &container.ssm,
-            sinks: &Sinks::NONE,
-            scope: scope.as_ref(),
-            policy: &policy,
-            mode: *mode,
-            now,
-            read_at: began_at,
-            budget,
-            concurrency: CONCURRENCY,
-            memory: usize::MAX,
-        });
-        let end = tokio::select! {
-            biased;
-            () = container.tap.killed() => End::Killed,
-            swept = timeout(2 * *deadline, Box::pin(sweep)) => match swept {
-                Ok(Ok(swept)) => End::SweepResult(Box::new(swept)),
-                Ok(Err(SweepError::Policy(_))) => End::Unusable,
-                Ok(Err(SweepError::Clock(_))) => End::ClockWrong,
-                Err(_elapsed) => End::Killed, // `check` sees that it was late.
-            }
+        let sweep_in = |mode| {
+            Box::pin(sweep(SweepContext {
+                ssm: &container.ssm,
+                sinks: &Sinks::NONE,
+                scope: scope.as_ref(),
+                policy: &policy,
+                mode,
+                now,
+                read_at: began_at,
+                budget,
+                concurrency: CONCURRENCY,
+                memory: usize::MAX,
+            }))
+        };
+        let end = match Request::read(&event.payload).and_then(|it| it.mode(*configured)) {
+            Err(_) => End::Refused,
+            Ok(mode) => tokio::select! {
+                biased;
+                () = container.tap.killed() => End::Killed,
+                swept = timeout(2 * *deadline, sweep_in(mode)) => match swept {
+                    Ok(Ok(swept)) => End::SweepResult(Box::new(swept)),
+                    Ok(Err(SweepError::Policy(_))) => End::Unusable,
+                    Ok(Err(SweepError::Clock(_))) => End::ClockWrong,
+                    Err(_elapsed) => End::Killed, // `check` sees that it was late.
+                }
+            },
         };
         let run = Run {
             exchanges: container.tap.exchanges().split_at(n_before).1.to_vec(),
-            mode: *mode,
+            mode: event.mode,
             now_ms: now.as_millisecond(),
             interval: Duration::from_secs_f64(container.calls_per_second.recip()),
             began_at,
@@ -431,6 +445,7 @@ impl Day {
         let mut count = |name| *tally.counts.entry(name).or_default() += 1;
         match &run.end {
             End::Killed => count("killed"),
+            End::Refused => count("refused"),
             End::Unusable => count("unusable"),
             End::ClockWrong => count("clock wrong"),
             End::SweepResult(swept) => {
@@ -468,7 +483,7 @@ impl Day {
         if !self.narrates {
             return;
         }
-        self.narrate(&format!("a sweep of {now}, {}, has ended", run.mode.name()));
+        self.narrate(&format!("a sweep of {now}, {:?}, has ended", run.mode));
         for it in &run.exchanges {
             let at = (it.started_at - self.began).as_secs_f64();
             let answer = match &it.answer {
@@ -485,6 +500,7 @@ impl Day {
         }
         match &run.end {
             End::Killed => eprintln!("          killed"),
+            End::Refused => eprintln!("          refused the event"),
             End::Unusable => eprintln!("          no usable policy"),
             End::ClockWrong => eprintln!("          the clock is wrong"),
             End::SweepResult(swept) => eprintln!("          {}", swept.report.counts()),
@@ -533,6 +549,7 @@ impl Tally {
     pub(crate) fn assert_varied(&self) {
         for name in [
             "killed",
+            "refused",
             "unusable",
             "clock wrong",
             "complete",

@@ -212,7 +212,8 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         (_, 13) => error([400, 429][rng.usize(..2)], "SomethingNew"),
         (LIST | TAGS, 14 | 15) => FaultKind::EmptyPage,
         (TAGS, 18 | 19) => FaultKind::DuplicateRows,
-        (TAGS, 16 | 20..) => {
+        (TAGS, 20) => FaultKind::DuplicateTags,
+        (TAGS, 16 | 21..) => {
             FaultKind::DropField(["Tags", "ResourceARN", "Key"][rng.usize(..3)].into())
         }
         (LIST, 16 | 24 | 25) => FaultKind::RepeatToken,

@@ -14,6 +14,7 @@
 
 mod check;
 mod day;
+mod event;
 mod fleet;
 mod model;
 mod tap;

@@ -608,6 +608,37 @@ pub(crate) fn policy(rng: &mut Rng, n_sessions: usize, now: i64) -> (String, Opt
         0 => (text.replace("version: 1", "version: 2"), None),
         1 => (text.replace("paused:", "pause:"), None),
         2 => (text[..text.len() / 2].to_owned() + "\n: [", None),
+        3 => (hopeless(rng, &text), None),
         _ => (text, Some(model)),
+    }
+}
+
+/// The policy, with a pattern that matches nothing that AWS has, or a tag key named twice.
+fn hopeless(rng: &mut Rng, policy: &str) -> String {
+    let long = |n| "x".repeat(n);
+    let conditions = [
+        "owner: 'role/{dev,ops}'".to_owned(),
+        "owner: \"role/d\\u200Bev\"".into(),
+        "owner: role/dev–ops".into(),
+        "owner: 'arn:aws:iam::123456789012:role/dev'".into(),
+        format!("owner: role/{}", long(65)),
+        "target: \"i-*\\n\"".into(),
+        "target: ''".into(),
+        "document: 'AWS-[SP]*'".into(),
+        "document: ''".into(),
+        format!("document: {}", long(129)),
+        "target_tags: { env: \"prod\\n\" }".into(),
+        format!("target_tags: {{ env: {} }}", long(257)),
+        "target_tags: { env: prod, env: dev }".into(),
+        "reason: \"^INC-\\n\"".into(),
+        "reason: '(?i)^störung'".into(),
+        format!("reason: {}", long(257)),
+    ];
+    match conditions.get(rng.usize(..=conditions.len())) {
+        None => policy.replacen("tag_keys: [", "tag_keys: [\"env\", ", 1),
+        Some(condition) => {
+            let rule = format!("rules:\n  - {{ id: x, when: {{ {condition} }}, forbid: true }}\n");
+            policy.replacen("rules: []", "rules:", 1).replacen("rules:\n", &rule, 1)
+        }
     }
 }

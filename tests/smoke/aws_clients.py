@@ -1,4 +1,5 @@
-"""The real AWS CLI and boto3 against the emulator, and `reapctl demo` on a real terminal.
+"""The real AWS CLI and boto3 against the emulator, and with the commands that `reapctl lock` prints;
+`reapctl demo` on a real terminal.
 
     python tests/smoke/aws_clients.py target/debug/reapctl
 
@@ -6,14 +7,19 @@ Needs the packages of requirements.txt, and `aws` beside the running Python.
 """
 
 import datetime
+import http.server
 import json
 import os
 import pathlib
 import pty
 import re
+import shlex
 import subprocess
 import sys
+import tempfile
+import threading
 import unittest
+import urllib.parse
 
 import boto3
 import botocore.exceptions
@@ -193,6 +199,107 @@ class AwsClients(unittest.TestCase):
         self.assertIn("(ValidationError) when calling the AssumeRole operation: 1 valid", wrong)
         with self.assertRaisesRegex(botocore.exceptions.ClientError, "ValidationError.*arn of role"):
             sts.assume_role(RoleArn="arn of role/of somebody", RoleSessionName=name)
+
+
+class Revocations(unittest.TestCase):
+    """What `reapctl lock` prints is run by a shell, word for word."""
+
+    POLICY = b"version: 1\nrules: []\n"
+
+    def setUp(self):
+        requests = self.requests = []
+
+        class Recorder(http.server.BaseHTTPRequestHandler):
+            """Takes every call of IAM and of IAM Identity Center."""
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                target = self.headers.get("X-Amz-Target")
+                requests.append((target, json.loads(body)) if target else dict(urllib.parse.parse_qsl(body)))
+                action = urllib.parse.parse_qs(body).get("Action", [""])[0]
+                answer = b"{}" if target else f"<{action}Response/>".encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.environment = {
+            "AWS_ACCESS_KEY_ID": "emulator",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            "AWS_SECRET_ACCESS_KEY": "emulator",
+            "HOME": "/nowhere",
+            "PATH": f"{AWS.parent}:{os.environ['PATH']}",
+        }
+
+    def lock(self, *owners):
+        """The commands that a lock of these owners prints, and what each of them sends."""
+        fleet = pathlib.Path(__file__).parent / "fleets" / "owners.yaml"
+        environment = {**self.environment, "AWS_ENDPOINT_URL": emulate(self, "--fleet", str(fleet))}
+        lock = [pathlib.Path(REAPCTL).absolute(), "lock", *owners, "--policy", "-"]
+        locked = subprocess.run(lock, env=environment, cwd=self.folder, input=self.POLICY, capture_output=True, check=False)
+        self.assertIn(locked.returncode, [0, 3], locked.stderr)  # 3: sessions of theirs are listed.
+        commands = [it for it in locked.stdout.decode().splitlines() if it.startswith("aws ")]
+        sent = []
+        for command in commands:
+            self.requests.clear()
+            subprocess.run(["bash", "-c", command], env=self.environment, cwd=self.folder, check=True)
+            self.assertEqual(len(self.requests), 1, command)
+            sent += self.requests
+        self.assertEqual(list(self.folder.iterdir()), [], "a name was run as a command")
+        return commands, sent
+
+    def check(self, command, sent, kind, name, session):
+        """One denial: of this user, or of these sessions of this role."""
+        self.assertEqual(sent["Action"], f"Put{kind}Policy")
+        self.assertEqual(sent[f"{kind}Name"], name)
+        self.assertEqual(sent["PolicyDocument"], shlex.split(command)[-1])
+        (statement,) = json.loads(sent["PolicyDocument"])["Statement"]
+        condition = statement.pop("Condition", None)
+        self.assertEqual(statement, {"Effect": "Deny", "Action": "*", "Resource": "*"})
+        if session is None:
+            self.assertIsNone(condition)
+            return
+        self.assertEqual(condition["StringLike"], {"aws:userid": f"*:{session}"})
+        issued = datetime.datetime.fromisoformat(condition["DateLessThan"]["aws:TokenIssueTime"])
+        age = datetime.datetime.now(datetime.UTC) - issued
+        self.assertAlmostEqual(age.total_seconds(), 0, delta=60)
+
+    def test_owners_that_are_named_arrive_as_named(self):
+        commands, sent = self.lock("user/ops/a+=,.@_-b", "role/sre+=,.@_-x/jane@x.org", "role/sre+=,.@_-x/j*")
+        expected = [("User", "a+=,.@_-b", None), ("Role", "sre+=,.@_-x", "jane@x.org"), ("Role", "sre+=,.@_-x", "j*")]
+        self.assertEqual(len(commands), len(expected))
+        for command, request, it in zip(commands, sent, expected):
+            self.check(command, request, *it)
+        # Of two denials of one role, none replaces the other.
+        self.assertEqual(len({it["PolicyName"] for it in sent}), 3)
+
+    def test_owners_that_were_seen_arrive_as_seen(self):
+        odd = """o'brien "$(touch pwned)" `touch pwned` \\n$HOME;#"""
+        commands, sent = self.lock("user/*")
+        self.assertEqual(len(commands), 2)
+        by_name = {it["UserName"]: (command, it) for command, it in zip(commands, sent)}
+        for name in ["a+=,.@_-b", odd]:
+            self.check(*by_name[name], "User", name, None)
+
+        ((command,), (request,)) = self.lock("arn:aws:sts::*:assumed-role/dev/*")
+        self.check(command, request, "Role", "dev", """o'brien "$(touch pwned)";'""")
+
+    def test_permission_sets_are_provisioned_again(self):
+        _, ((target, body),) = self.lock("permission-set/Ops")
+        self.assertEqual(target, "SWBExternalService.ProvisionPermissionSet")
+        self.assertEqual(body["TargetType"], "ALL_PROVISIONED_ACCOUNTS")
 
 
 class Terminal(unittest.TestCase):

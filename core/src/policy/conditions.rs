@@ -7,15 +7,15 @@ use std::str::FromStr;
 use super::{
     Concurrent, Condition, Hours, Requirement, STATUSES, Test,
     grammar::{
-        ACCESS_TYPES, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, KEEP, MAX_COUNT, PER,
-        REGIONS, REQUIREMENTS, TARGETS,
+        ACCESS_TYPES, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, KEEP, MAX_COUNT,
+        MAX_TAG_VALUE, PER, REGIONS, REQUIREMENTS, TARGETS,
     },
     reader::{Reader, nearest},
     reason,
     yaml::{Node, Value},
 };
 use crate::{
-    alphabet::{invisible, stray},
+    alphabet::{invisible, stray, too_long},
     pattern::{Glob, OwnerPattern},
     session_type::SessionType,
 };
@@ -222,7 +222,8 @@ impl Reader {
                     self.error(key.referenced, message);
                 }
                 let globs = self.parsed(&key.value, values, |text| {
-                    let why = invisible(text, "write `?` if the tag has it");
+                    let why = invisible(text, "write `?` if the tag has it")
+                        .or_else(|| too_long(text, "tag", MAX_TAG_VALUE));
                     why.map_or_else(|| Ok(Glob::new(text)), Err)
                 });
                 Some(Test::TargetTag(key.value.clone(), globs?))
@@ -281,6 +282,52 @@ mod tests {
         }
         let errors = Policy::parse("version: 1\ntag_keys: [\"env\\n\"]\n").expect_err("a key");
         assert!(errors.to_string().contains("a tag key must be plain"), "{errors}");
+    }
+
+    /// The longest texts that AWS has match, and a pattern on longer ones could match nothing: what is
+    /// before and after the characters counts as well.
+    #[test]
+    fn patterns_longer_than_the_field() {
+        for (condition, shortest, max, what) in [
+            ("{document: '#'}", 0, 128, "document"),
+            ("{document: '*#?*'}", 1, 128, "document"),
+            ("{document: 'arn:aws:ssm:*:document/#'}", 22, 128, "document"),
+            ("{target: '#*'}", 0, 400, "target"),
+            ("{target_tags: {env: ['é?#*']}}", 2, 256, "tag"),
+            ("{reason: '^#$'}", 0, 256, "reason"),
+            ("{owner: 'role/#'}", 0, 64, "owner"),
+            ("{owner: 'role/*#/jane'}", 0, 64, "owner"),
+            ("{owner: 'role/sre/#*'}", 0, 64, "owner"),
+            ("{owner: 'permission-set/Ops/#@x.org'}", 6, 64, "owner"),
+            ("{owner: 'federated-user/#'}", 0, 64, "owner"),
+            ("{owner: 'user/a/#'}", 0, 64, "owner"),
+            ("{owner: 'user/#/a'}", 7, 256, "owner"),
+            ("{owner: 'arn:aws:iam::*:user/#'}", 19, 256, "owner"),
+        ] {
+            let read = |n: usize| {
+                let condition = condition.replace('#', &"x".repeat(n - shortest));
+                Policy::parse(&format!(
+                    "version: 1\ntag_keys: [env]\n\
+                     rules: [{{id: a, when: {condition}, forbid: true}}]\n"
+                ))
+            };
+            if let Err(errors) = read(max) {
+                panic!("{condition}: {errors}");
+            }
+            let errors = read(max + 1).expect_err(condition);
+            assert_eq!(errors.0.len(), 1, "{errors}");
+            let (n, message) = (max + 1, &errors.0[0].message);
+            let why = format!("of {n} characters matches no {what}, as AWS allows {max}: `");
+            assert!(message.contains(&why), "{condition}: {message}");
+        }
+        let assumed =
+            |n| Policy::parse(&format!("version: 1\nassume: {{document: {}}}", "x".repeat(n)));
+        assert!(assumed(128).is_ok() && assumed(129).is_err());
+        // What a longer expression finds may be short.
+        let regex = format!("{}x", "x|".repeat(200));
+        let policy =
+            format!("version: 1\nrules: [{{id: a, when: {{reason: '{regex}'}}, forbid: true}}]\n");
+        assert!(Policy::parse(&policy).is_ok());
     }
 
     /// None of these is a pattern that matches nothing.

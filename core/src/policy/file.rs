@@ -11,7 +11,7 @@ use super::{
     Assume, Assumed, Demand, Effect, Exemption, Limits, Policy, PolicyError, PolicyErrors, Rule,
     grammar::{
         ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, DOCUMENTS, EFFECT, EXEMPTION, LIMITS, MAX_COUNT,
-        POLICY, RULE,
+        MAX_TAG_KEY, POLICY, RULE,
     },
     reader::Reader,
     yaml::{self, Node, Value},
@@ -94,10 +94,10 @@ impl Reader {
             let key = self.text("a tag key", item)?.to_owned();
             if let Some(why) = invisible(&key, "leave it out") {
                 self.error(item.referenced, format!("a tag key must be plain: {why}"));
-            } else if !(1..=128).contains(&key.chars().count()) {
+            } else if !(1..=MAX_TAG_KEY).contains(&key.chars().count()) {
                 self.error(
                     item.referenced,
-                    format!("a tag key has 1 to 128 characters, not `{key}`"),
+                    format!("a tag key has 1 to {MAX_TAG_KEY} characters, not `{key}`"),
                 );
             } else if !seen.insert(key.clone()) {
                 self.error(item.referenced, format!("the tag key `{key}` stands here twice"));

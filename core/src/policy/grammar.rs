@@ -67,16 +67,25 @@ pub(super) const EFFECT: [(&str, Effect); 2] =
 pub(super) const ASSUME: [&str; 4] = ["tags", "document", "access_type", "reason"];
 
 /// The names of documents.
-pub(super) const DOCUMENTS: Names = Names { what: "document", punctuation: "._-" };
+pub(super) const DOCUMENTS: Names = Names { what: "document", punctuation: "._-", max: 128 };
 
 /// The ARNs of documents, by which those that other accounts share are named.
-pub(super) const DOCUMENT_ARNS: Names = Names { what: "document", punctuation: "._:/-" };
+pub(super) const DOCUMENT_ARNS: Names = Names { what: "document", punctuation: "._:/-", max: 128 };
 
 /// The codes of Regions, such as `eu-central-1`.
-pub(super) const REGIONS: Names = Names { what: "Region", punctuation: "-" };
+pub(super) const REGIONS: Names = Names { what: "Region", punctuation: "-", max: 64 };
 
 /// `i-…`, `mi-…`, `ecs:CLUSTER_TASK_RUNTIME`, and kinds that are not known.
-pub(super) const TARGETS: Names = Names { what: "target", punctuation: "._:/-" };
+pub(super) const TARGETS: Names = Names { what: "target", punctuation: "._:/-", max: 400 };
+
+/// The most characters of a tag's key.
+pub(super) const MAX_TAG_KEY: usize = 128;
+
+/// The most characters of a tag's value.
+pub(super) const MAX_TAG_VALUE: usize = 256;
+
+/// The most characters of a reason.
+pub(super) const MAX_REASON: usize = 256;
 
 /// What AWS calls the ways to a session.
 pub(crate) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];

@@ -18,6 +18,14 @@ const DAYS: [(&str, Weekday); 7] = [
     ("Sun", Weekday::Sunday),
 ];
 
+/// Abbreviations that the time zone database keeps, and that have no summer time; the zones that have,
+/// and those that have not either.
+const WITHOUT_SUMMER: [(&str, &str, &str); 3] = [
+    ("EST", "America/New_York", "America/Panama"),
+    ("HST", "America/Adak", "Pacific/Honolulu"),
+    ("MST", "America/Denver", "America/Phoenix"),
+];
+
 /// A range of the wall clock on some weekdays: `Mon-Fri 08:00-18:30 Europe/Berlin`.
 ///
 /// The start is included, the end is not. A range over midnight (`22:00-06:00`) belongs to the day on
@@ -53,6 +61,16 @@ impl Hours {
     #[must_use]
     pub fn clock(&self, now: Timestamp) -> String {
         now.to_zoned(self.zone.clone()).strftime("%a %H:%M %Z").to_string()
+    }
+
+    /// What is probably a mistake.
+    pub(super) fn warning(&self) -> Option<String> {
+        let name = self.zone.iana_name()?;
+        let (_, with, without) = WITHOUT_SUMMER.iter().find(|(it, ..)| *it == name)?;
+        Some(format!(
+            "the time zone `{name}` never changes to summer time; write `{with}`, or `{without}` if \
+             that is meant"
+        ))
     }
 
     /// Whether the instant is within the hours.

@@ -7,7 +7,9 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Assume, Assumed, Condition, Demand, Exemption, Policy, Requirement, Rule, Test};
+use super::{
+    Assume, Assumed, Condition, Demand, Exemption, Hours, Policy, Requirement, Rule, Test,
+};
 
 pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -35,6 +37,13 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
                  `Terminating`: it would count as compliant; add `Terminating`",
                 rule.id
             ));
+        }
+        if let Demand::Require(all) = &rule.demand {
+            let hours = all
+                .iter()
+                .filter_map(|it| if let Requirement::Hours(any) = it { Some(any) } else { None });
+            let wrong = hours.flatten().filter_map(Hours::warning).collect::<BTreeSet<_>>();
+            warnings.extend(wrong.iter().map(|it| format!("the rule `{}`: {it}", rule.id)));
         }
         if let Some(why) = never_violated(&lasting, rule) {
             warnings.push(format!("the rule `{}` can never be violated: {why}", rule.id));
@@ -213,6 +222,18 @@ mod tests {
             check(&format!("rules: [{{id: r, when: {when}, forbid: true}}]\n"), &[]);
         }
         check("rules: [{id: r, when: all, unless: {status: Connected}, forbid: true}]\n", &[]);
+        let hours = |zones: [&str; 2]| {
+            let [a, b] = zones.map(|it| format!("Mon-Fri 08:00-18:30 {it}"));
+            format!("rules: [{{id: r, when: all, require: {{hours: ['{a}', '{b}']}}}}]\n")
+        };
+        check(
+            &hours(["EST", "hst"]),
+            &["`EST` never changes to summer time; write `America/New_York`, or", "`HST` never"],
+        );
+        check(&hours(["MST", "MST"]), &["write `America/Denver`, or `America/Phoenix` if"]);
+        for zone in ["EST5EDT", "America/Panama", "CET", "UTC", "Etc/GMT+5"] {
+            check(&hours([zone, "America/New_York"]), &[]);
+        }
         check("rules: [{id: r, when: all, unless: all, forbid: true}]\n", &["its `unless`"]);
     }
 }

@@ -2,7 +2,8 @@
 
 use regex_lite::{Regex, RegexBuilder};
 
-use crate::alphabet::invisible;
+use super::grammar::MAX_REASON;
+use crate::alphabet::{invisible, too_long};
 
 /// The most memory that one compiled regular expression may take, in bytes.
 const MAX_REGEX_SIZE: usize = 1 << 18;
@@ -19,6 +20,12 @@ pub(super) fn parse(text: &str) -> Result<Regex, String> {
             it.to_uppercase(),
             it.to_lowercase()
         ));
+    }
+    let literal = text.trim_start_matches('^').trim_end_matches('$');
+    if !literal.contains(|it| r"\.+*?()|[]{}^$".contains(it))
+        && let Some(why) = too_long(literal, "reason", MAX_REASON)
+    {
+        return Err(why);
     }
     let regex = RegexBuilder::new(text).size_limit(MAX_REGEX_SIZE).build();
     regex.map_err(|err| format!("`{text}` is no regular expression: {err}"))
@@ -69,4 +76,28 @@ fn escaped(escape: &str) -> (Option<char>, usize) {
     };
     let found = u32::from_str_radix(number, 16).ok().and_then(char::from_u32);
     (found, if found.is_some() { length } else { 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As docs/policy.md says of words: an escaped `<` or `>` is no character.
+    #[test]
+    fn words_are_ascii() {
+        for (regex, reason, expected) in [
+            (r"\<INC", "an INC-7", true),
+            (r"\<INC", "XINC-7", false),
+            (r"INC\>", "INC-7", true),
+            (r"INC\>", "INCX", false),
+            (r"\<", "<>", false),
+            ("<INC>", "<INC>", true),
+            (r"\b", "ös", true),
+            (r"ö\bs", "ös", true),
+            (r"ö\<s\>", "ös", true),
+        ] {
+            let regex = parse(regex).expect(regex);
+            assert_eq!(regex.is_match(reason), expected, "{regex} in {reason}");
+        }
+    }
 }

@@ -6,13 +6,14 @@ use super::{
     Limits, STATUSES,
     grammar::{
         ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS,
-        EFFECT, EXEMPTION, KEEP, LIMITS, MAX_COUNT, PER, POLICY, REQUIREMENTS, RULE, TARGETS,
+        EFFECT, EXEMPTION, KEEP, LIMITS, MAX_COUNT, MAX_REASON, MAX_TAG_KEY, MAX_TAG_VALUE, PER,
+        POLICY, REGIONS, REQUIREMENTS, RULE, TARGETS,
     },
 };
 use crate::{
-    alphabet::VISIBLE,
+    alphabet::{Names, VISIBLE},
     duration::MAX_DIGITS,
-    pattern::{OWNER_ARNS, OWNERS},
+    pattern::{MAX_NAME, OWNER_ARNS, OWNERS},
     session_type::SessionType,
 };
 
@@ -83,6 +84,18 @@ fn whole(form: &str) -> String {
     format!(r"^(?:{form})$(?!\n)")
 }
 
+/// A glob of this form, unless every text that it matches has more characters than these.
+fn glob(form: &str, max: usize) -> Value {
+    json!({"type": "string", "pattern": whole(form), "not": {"pattern": longer_than(max)}})
+}
+
+/// What more characters than these begin with, `*` left out.
+///
+/// An engine may take a character for two, of which the second is in the class here.
+fn longer_than(max: usize) -> String {
+    format!(r"^(?:[*\udc00-\udfff]*[^*\udc00-\udfff]){{{}}}", max + 1)
+}
+
 /// The hours of a day.
 const HOUR: &str = "(?:[01][0-9]|2[0-3])";
 
@@ -107,7 +120,7 @@ fn tag_keys() -> Value {
         "items": {
             "type": "string",
             "minLength": 1,
-            "maxLength": 128,
+            "maxLength": MAX_TAG_KEY,
             "pattern": whole(&format!("{VISIBLE}*")),
         },
         "minItems": 1,
@@ -169,7 +182,8 @@ fn account() -> Value {
 }
 
 fn region() -> Value {
-    one_or_more("The Region's code; globs.", &text("[*?A-Za-z0-9-]+"))
+    let form = format!("{}+", REGIONS.glob_class());
+    one_or_more("The Region's code; globs.", &glob(&form, REGIONS.max))
 }
 
 fn assume() -> Value {
@@ -186,11 +200,13 @@ fn assumed_none() -> Value {
 }
 
 fn assumed_document() -> Value {
-    let mut schema = text(&format!("[A-Za-z0-9{}]+", DOCUMENTS.punctuation));
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("description".into(), "The name of the document, or unknown.".into());
-    }
-    schema
+    let Names { punctuation, max, .. } = DOCUMENTS;
+    json!({
+        "description": "The name of the document, or unknown.",
+        "type": "string",
+        "maxLength": max,
+        "pattern": whole(&format!("[A-Za-z0-9{punctuation}]+")),
+    })
 }
 
 fn assumed_access_type() -> Value {
@@ -356,8 +372,15 @@ fn owner() -> Value {
             "if": {"pattern": "^arn:"},
             "then": {"pattern": whole(&arn_form())},
             "else": {"pattern": whole(&owner_form())},
+            "not": {"pattern": format!("{}|{}", longer_than(OWNERS.max), long_name())},
         }),
     )
+}
+
+/// A role, session or user whose name is too long, `*` left out.
+fn long_name() -> String {
+    let name = format!(r"(?:\**[^*/]){{{}}}", MAX_NAME + 1);
+    format!("^(?!arn:)(?:user/(?:.*/)?{name}[^/]*$|(?!user/)[^/]*/(?:[^/]*/)?{name})")
 }
 
 fn owner_form() -> String {
@@ -387,7 +410,7 @@ fn arn_form() -> String {
 
 fn target() -> Value {
     let description = "What the session runs on: `i-…`, `mi-…`, `ecs:CLUSTER_TASK_RUNTIME`; globs.";
-    one_or_more(description, &text(&format!("{}+", TARGETS.glob_class())))
+    one_or_more(description, &glob(&format!("{}+", TARGETS.glob_class()), TARGETS.max))
 }
 
 fn target_tags() -> Value {
@@ -395,14 +418,15 @@ fn target_tags() -> Value {
         "description": "The target's tags, all of these keys; a value is a glob or a list of them.",
         "type": "object",
         "minProperties": 1,
-        "additionalProperties": one_or_more("The tag's value.", &text(&format!("{VISIBLE}*"))),
+        "additionalProperties":
+            one_or_more("The tag's value.", &glob(&format!("{VISIBLE}*"), MAX_TAG_VALUE)),
     })
 }
 
 fn document() -> Value {
     let (name, arn) = (DOCUMENTS.glob_class(), DOCUMENT_ARNS.glob_class());
     let form = format!(r"{name}+|(arn:|\*){arn}*");
-    one_or_more("The session document's name, or its ARN; globs.", &text(&form))
+    one_or_more("The session document's name, or its ARN; globs.", &glob(&form, DOCUMENTS.max))
 }
 
 fn status() -> Value {
@@ -415,7 +439,12 @@ fn access_type() -> Value {
 
 fn reason() -> Value {
     // Not `format: regex`, which is another language: it has no `(?i)`.
-    let item = text(&format!("{VISIBLE}*"));
+    let mut item = text(&format!("{VISIBLE}*"));
+    if let Some(item) = item.as_object_mut() {
+        // A text that has nothing of a regular expression.
+        let literal = format!(r"^\^*[^\\.+*?()|\[\]{{}}^$]{{{},}}\$*$", MAX_REASON + 1);
+        item.insert("not".into(), json!({"pattern": literal}));
+    }
     one_or_more("A regular expression that finds something in what the user typed.", &item)
 }
 

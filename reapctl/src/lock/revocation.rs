@@ -145,4 +145,22 @@ mod tests {
             }
         }
     }
+
+    /// A name that was seen is one word of the shell, whatever it has.
+    #[test]
+    fn names_seen_are_quoted() {
+        let seen = [
+            "arn:aws:iam::123456789012:user/o'brien;$(id)",
+            "arn:aws:sts::123456789012:assumed-role/dev/o'brien",
+        ];
+        let seen: BTreeSet<Arc<str>> = seen.into_iter().map(Into::into).collect();
+        for (pattern, expected) in [
+            ("user/*", r"aws iam put-user-policy --user-name='o'\''brien;$(id)' --policy-name "),
+            ("arn:aws:sts::*:assumed-role/*", r#"{"aws:userid":"*:o'\''brien"}"#),
+        ] {
+            let owner: OwnerPattern = pattern.parse().expect(pattern);
+            let text = revocations(&[owner], &seen, Timestamp::UNIX_EPOCH);
+            assert!(text.contains(expected), "{pattern}: {text}");
+        }
+    }
 }
