@@ -8,7 +8,8 @@ use reaper_core::{
     evaluate::Verdict,
     policy::Policy,
     session::{Reading, Record, Session},
-    target::{Tags, Unknown},
+    session_type::{DocumentTypes, SessionType},
+    target::{Scope, Tags, Unknown},
 };
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_saphyr::Spanned;
@@ -24,6 +25,10 @@ use crate::{
 pub(crate) struct Cases {
     /// The instant at which the sessions are evaluated.
     pub(crate) now: Timestamp,
+    /// The account's 12 digits, if the policy asks for it.
+    account: Option<String>,
+    /// The Region's code, if the policy asks for it.
+    region: Option<String>,
     pub(crate) sessions: Vec<Spanned<Case>>,
 }
 
@@ -45,6 +50,10 @@ pub(crate) struct Case {
     document: Option<Arc<str>>,
     reason: Option<Arc<str>>,
     access_type: Option<Arc<str>>,
+    /// What the document starts. Absent: known for AWS's own documents alone.
+    session_type: Option<String>,
+    /// The cases of a group are active at once; one without is alone.
+    pub(crate) group: Option<String>,
     /// Absent: not known.
     #[serde(default, deserialize_with = "tags")]
     tags: Option<BTreeMap<String, String>>,
@@ -66,6 +75,7 @@ enum Expected {
     Exempt,
     Undetermined,
     Violation,
+    Warning,
 }
 
 impl Expected {
@@ -75,6 +85,7 @@ impl Expected {
             Self::Exempt => "exempt",
             Self::Undetermined => "undetermined",
             Self::Violation => "violation",
+            Self::Warning => "warning",
         }
     }
 }
@@ -121,6 +132,38 @@ impl Cases {
         }
         Ok(cases)
     }
+
+    /// Where the sessions are, if the file says so.
+    pub(crate) fn scope(&self) -> anyhow::Result<Option<Scope>> {
+        match (self.account.clone(), self.region.clone()) {
+            (Some(account), Some(region)) => {
+                Ok(Some(Scope { partition: "aws".into(), region, account }))
+            }
+            (None, None) => Ok(None),
+            _ => bail!(Invalid("cases have both `account` and `region`, or neither".into())),
+        }
+    }
+
+    /// What the documents of the cases start. One without a type could not be read.
+    pub(crate) fn types(&self) -> Result<DocumentTypes, String> {
+        let mut types = DocumentTypes::default();
+        let mut seen: BTreeMap<&str, Option<SessionType>> = BTreeMap::new();
+        for Case { document, session_type, .. } in self.sessions.iter().map(|it| &it.value) {
+            let Some(document) = document else { continue };
+            let session_type = match session_type {
+                None => None,
+                Some(name) => Some(SessionType::from_name(name).ok_or_else(|| {
+                    let known = SessionType::ALL.map(SessionType::name).join("`, `");
+                    format!("no session has the type `{name}`; write `{known}`")
+                })?),
+            };
+            if seen.insert(document, session_type).is_some_and(|it| it != session_type) {
+                return Err(format!("the document `{document}` has two types"));
+            }
+            types.insert(document.clone(), session_type);
+        }
+        Ok(types)
+    }
 }
 
 impl Case {
@@ -143,11 +186,11 @@ impl Case {
     }
 
     /// The session at this instant; else what is wrong with the case.
-    pub(crate) fn session(&self, now: Timestamp) -> Result<Session, String> {
+    pub(crate) fn session(&self, now: Timestamp, index: usize) -> Result<Session, String> {
         let age = self.age.to_duration(SpanRelativeTo::days_are_24_hours());
         let started_at = age.and_then(|age| now.checked_sub(age)).map_err(|err| err.to_string())?;
         let record = Record {
-            id: Some("case-0123456789abcdef0".into()),
+            id: Some(format!("case-{index:05}").into()),
             owner: Some(arn(&self.owner)?.into()),
             target: Some(self.target.clone()),
             started_at: Some(started_at),

@@ -1,10 +1,11 @@
 //! `reapctl test`: whether a policy says of sessions what it must.
 
-use std::{fs, process::ExitCode};
+use std::{collections::BTreeMap, fs, process::ExitCode};
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use reaper_core::census::{Evaluator, Unseen};
+use reaper_core::census::{Evaluated, Evaluator, Unseen};
 use reaper_core::printable::printable;
 
 use crate::{
@@ -39,19 +40,37 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = File::read(&args.cases)?;
     let cases = Cases::parse(&file)?;
 
-    let mut suite = TestSuite::new(&file.name);
-    for spanned in &cases.sessions {
+    let at_line =
+        |line: u64, why: &str| Invalid(format!("cannot use `{}`: line {line}: {why}", file.name));
+    let types = cases.types().map_err(|why| at_line(1, &why))?;
+    let scope = cases.scope()?;
+    let evaluator = |now| Evaluator::new(&policy, now).at(scope.as_ref()).typed(&types);
+    let mut groups: BTreeMap<(Option<&str>, usize), (Timestamp, Vec<Evaluated>)> = BTreeMap::new();
+    let mut places = Vec::new();
+    for (index, spanned) in cases.sessions.iter().enumerate() {
         let (case, line) = (&spanned.value, spanned.referenced.line());
         let now = case.now.unwrap_or(cases.now);
-        let session = case.check(&policy).and_then(|()| case.session(now));
-        let session = match session {
-            Ok(session) => session,
-            Err(why) => bail!(Invalid(format!("cannot use `{}`: line {line}: {why}", file.name))),
-        };
-        let evaluator = Evaluator::new(&policy, now);
-        let mut active = [evaluator.evaluate(Box::new(session), case.tags())];
-        evaluator.conclude(&mut active, Unseen::NOTHING, || true);
-        let explanation = Explanation::new(&evaluator, now, &active[0], &active);
+        let session = case.check(&policy).and_then(|()| case.session(now, index));
+        let session = session.map_err(|why| at_line(line, &why))?;
+        // One without a group is alone.
+        let group = (case.group.as_deref(), if case.group.is_some() { 0 } else { index });
+        let (at, active) = groups.entry(group).or_insert((now, Vec::new()));
+        if *at != now {
+            bail!(at_line(line, "the cases of a group have one `now`"));
+        }
+        places.push((group, active.len()));
+        active.push(evaluator(now).evaluate(Box::new(session), case.tags()));
+    }
+    for (now, active) in groups.values_mut() {
+        evaluator(*now).conclude(active, Unseen::NOTHING, || true);
+    }
+
+    let mut suite = TestSuite::new(&file.name);
+    for (spanned, (group, place)) in cases.sessions.iter().zip(places) {
+        let (case, line) = (&spanned.value, spanned.referenced.line());
+        let Some((now, active)) = groups.get(&group) else { continue };
+        let Some(evaluated) = active.get(place) else { continue };
+        let explanation = Explanation::new(&evaluator(*now), *now, evaluated, active);
         let title = printable(&case.title());
         let status = if case.is_met_by(&explanation.verdict) {
             TestCaseStatus::success()

@@ -5,11 +5,12 @@ use std::{
     fmt::Debug,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Assume, Assumed, Condition, Demand, Exemption, Hours, Policy, Requirement, Rule, Test,
 };
+use crate::pattern::Glob;
 
 pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -45,6 +46,21 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
             let wrong = hours.flatten().filter_map(Hours::warning).collect::<BTreeSet<_>>();
             warnings.extend(wrong.iter().map(|it| format!("the rule `{}`: {it}", rule.id)));
         }
+        if is_blinking(rule) {
+            warnings.push(format!(
+                "the rule `{}` is for `Disconnected`, and AWS does not say since when: a session that \
+                 is disconnected for a second at the sweep violates it; require a `max_age` of 12h or \
+                 more as well",
+                rule.id
+            ));
+        }
+        if names_tunnels(rule) {
+            warnings.push(format!(
+                "the rule `{}` names tunnels by their documents: a copy of such a document under \
+                 another name is none of them; write `session_type: Port`",
+                rule.id
+            ));
+        }
         if let Some(why) = never_violated(&lasting, rule) {
             warnings.push(format!("the rule `{}` can never be violated: {why}", rule.id));
         }
@@ -73,7 +89,8 @@ fn unsaid(policy: &Policy) -> Vec<String> {
         "none",
     );
     warn(
-        *document == Assumed::Unsaid && tests().any(|it| matches!(it, Test::Document(_))),
+        *document == Assumed::Unsaid
+            && tests().any(|it| matches!(it, Test::Document(_) | Test::SessionType(_))),
         "the policy asks for the document, and AWS may not return the default one's name",
         "document",
         "SSM-SessionManagerRunShell",
@@ -101,6 +118,37 @@ fn forgets_terminating(condition: &Condition) -> Option<String> {
         .find_map(|it| if let Test::Status(any) = it { Some(any) } else { None })?;
     let names = statuses.iter().map(|it| format!("`{it}`"));
     (!statuses.contains(&"Terminating")).then(|| names.collect::<Vec<_>>().join(", "))
+}
+
+/// The shortest `max_age` after which a session that loses its connection may as well be terminated.
+const LONG: SignedDuration = SignedDuration::from_hours(12);
+
+/// Whether a session violates the rule as soon as its connection is lost, unless it is young.
+fn is_blinking(rule: &Rule) -> bool {
+    let is_disconnected =
+        |it: &Test| matches!(it, Test::Status(any) if any.contains(&"Disconnected"));
+    let is_long = |it: &Requirement| matches!(it, Requirement::MaxAge(limit) if LONG <= *limit);
+    let is_lenient = match &rule.demand {
+        Demand::Forbid => false,
+        Demand::Require(all) => all.iter().all(is_long),
+    };
+    rule.when.0.iter().any(is_disconnected) && !is_lenient
+}
+
+/// AWS's own documents that start tunnels.
+const TUNNELS: [&str; 3] = [
+    "AWS-StartPortForwardingSession",
+    "AWS-StartPortForwardingSessionToRemoteHost",
+    "AWS-StartSSHSession",
+];
+
+/// Whether the rule is about tunnels, and knows them by the names of AWS's documents alone.
+fn names_tunnels(rule: &Rule) -> bool {
+    let is_tunnel =
+        |it: &Glob| it.to_string() != "*" && TUNNELS.iter().any(|name| it.is_match(name));
+    let names = |it: &Test| matches!(it, Test::Document(any) if any.iter().all(is_tunnel));
+    let has_type = |it: &Test| matches!(it, Test::SessionType(_));
+    rule.when.0.iter().any(names) && !rule.when.0.iter().any(has_type)
 }
 
 fn never_violated(exemptions: &[(&str, Allowed)], rule: &Rule) -> Option<String> {
@@ -218,9 +266,34 @@ mod tests {
             "rules: [{id: r, when: {status: [Connected, Failed]}, forbid: true}]\n",
             &["`r` is for the status `Connected`, `Failed`"],
         );
-        for when in ["{status: [Disconnected, Terminating]}", "{status: Terminating}"] {
-            check(&format!("rules: [{{id: r, when: {when}, forbid: true}}]\n"), &[]);
+        check("rules: [{id: r, when: {status: Terminating}, forbid: true}]\n", &[]);
+        for (demand, expected) in [
+            ("forbid: true", &["disconnected for a second"][..]),
+            ("require: {max_age: 30m}", &["disconnected for a second"]),
+            ("require: {max_age: 12h}", &[]),
+            ("require: {max_age: 12h, owner: root}", &["disconnected for a second"]),
+        ] {
+            let when = "{status: [Disconnected, Terminating]}";
+            check(&format!("rules: [{{id: r, when: {when}, {demand}}}]\n"), expected);
         }
+        for (when, expected) in [
+            (
+                "document: [AWS-StartSSHSession, 'AWS-StartPort*']",
+                &["a copy of such a document"][..],
+            ),
+            ("document: [AWS-StartSSHSession, Team-Tunnel]", &[]),
+            ("document: AWS-StartSSHSession, session_type: Port", &[]),
+            ("session_type: Port", &[]),
+        ] {
+            let policy = format!("rules: [{{id: r, when: {{{when}}}, forbid: true}}]\n");
+            check(&format!("{policy}assume: {{document: X-y}}\n"), expected);
+        }
+        let two = "require: {concurrent: {per: owner, at_most: 2, keep: newest}}";
+        let pointless = format!(
+            "rules: [{{id: r, when: {{owner: user/a}}, {two}}}]\n\
+             exemptions: [{{id: e, when: {{owner: user/*}}}}, {{id: f, when: {{owner: user/a}}}}]\n"
+        );
+        check(&pointless, &["`r` can never be violated: the exemption `f`"]);
         check("rules: [{id: r, when: all, unless: {status: Connected}, forbid: true}]\n", &[]);
         let hours = |zones: [&str; 2]| {
             let [a, b] = zones.map(|it| format!("Mon-Fri 08:00-18:30 {it}"));
