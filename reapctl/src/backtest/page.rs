@@ -1,12 +1,12 @@
-//! The page of `reapctl backtest`: one file that needs nothing else.
+//! The page of `reapctl backtest`: one file without links to others.
 
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{pattern::short_owner, printable::printable};
 use reaper_render::table::{age, minute};
 
 use crate::{
-    backtest::result::{Backtest, Fate, Sums},
-    sweep::sessions,
+    backtest::result::{Backtest, Replay, Sums},
+    confirm::sessions,
 };
 
 /// The most sessions that the timeline shows: those that would have been terminated come first.
@@ -20,9 +20,9 @@ const ROW: usize = 14;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6b7b; --line: #d8dfe6; --paper: #fff;
-  --alive: #7aa7d9; --cut: #e3a0a0; --end: #c0392b; --open: #d9b44a; }
+  --active: #7aa7d9; --cut: #e3a0a0; --end: #c0392b; --open: #d9b44a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa8b5; --line: #33404d;
-  --paper: #10161c; --alive: #4c7db3; --cut: #7d3f3f; --end: #ff7b6b; --open: #b8942f; } }
+  --paper: #10161c; --active: #4c7db3; --cut: #7d3f3f; --end: #ff7b6b; --open: #b8942f; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 75rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -32,7 +32,7 @@ th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px s
 th, .sums td + td { white-space: nowrap; }
 .sums { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 2rem; }
 svg { width: 100%; height: auto; min-width: 1000px; display: block; } .scroll { overflow-x: auto; }
-svg text { fill: var(--soft); font-size: 12px; } .alive { fill: var(--alive); } .cut { fill: var(--cut); }
+svg text { fill: var(--soft); font-size: 12px; } .active { fill: var(--active); } .cut { fill: var(--cut); }
 .end { fill: var(--end); } .open { fill: var(--open); } .grid { stroke: var(--line); }
 .key span { display: inline-block; margin-right: 1.5rem; } .key i { display: inline-block; width: 1rem;
   height: .6rem; margin-right: .4rem; } .soft { color: var(--soft); }
@@ -60,7 +60,7 @@ pub(crate) fn page(new: &Backtest, old: Option<&Backtest>) -> String {
     )
 }
 
-/// A text that anybody may have written.
+/// Escapes a text, which any user may have written.
 fn text(it: &str) -> String {
     printable(it)
         .replace('&', "&amp;")
@@ -91,7 +91,7 @@ fn sums_table(name: &str, sums: Sums) -> String {
 
 fn changes(new: &Backtest, old: &Backtest) -> String {
     let cells = new.changes(old).into_iter().map(|(what, it)| {
-        let end = it.would_end_at.map_or("-".into(), minute);
+        let end = it.would_terminate_at.map_or("-".into(), minute);
         vec![
             what.into(),
             short_owner(&it.owner),
@@ -102,16 +102,16 @@ fn changes(new: &Backtest, old: &Backtest) -> String {
     });
     format!(
         "<h2>Against the old policy</h2>\n<p>{}</p>\n<div class=\"scroll\"><table><tr><th>Change</th>\
-         <th>Owner</th><th>Target</th><th>Would end</th><th>Session</th></tr>\n{}</table></div>\n",
+         <th>Owner</th><th>Target</th><th>Would be terminated</th><th>Session</th></tr>\n{}</table></div>\n",
         text(&old.summary()),
         rows(cells)
     )
 }
 
-/// Each session a bar, from its start to its end, and where it would have been terminated.
+/// Each session is a bar, from its start to its end, with the time of its termination.
 fn timeline(test: &Backtest) -> String {
-    let mut shown: Vec<&Fate> = test.fates.iter().collect();
-    shown.sort_by_key(|it| (it.would_end_at.is_none(), !it.is_open(), it.started_at));
+    let mut shown: Vec<&Replay> = test.replays.iter().collect();
+    shown.sort_by_key(|it| (it.would_terminate_at.is_none(), !it.is_open(), it.started_at));
     let left_out = shown.split_off(MAX_ROWS.min(shown.len()));
     shown.sort_by_key(|it| it.started_at);
     let height = (shown.len() + 2) * ROW;
@@ -132,7 +132,7 @@ fn timeline(test: &Backtest) -> String {
     svg.push("</svg>\n".into());
     let svg = svg.concat();
     let key = [
-        ("alive", "lived"),
+        ("active", "active"),
         ("end", "would have been terminated"),
         ("cut", "time after that"),
         ("open", "undetermined"),
@@ -147,13 +147,16 @@ fn timeline(test: &Backtest) -> String {
     )
 }
 
-/// How many the timeline leaves out, of each kind.
-fn note(left_out: &[&Fate]) -> String {
-    let n = |is_it: fn(&Fate) -> bool| left_out.iter().filter(|it| is_it(it)).count();
+/// How many sessions the timeline leaves out, of each kind.
+fn note(left_out: &[&Replay]) -> String {
+    let n = |is_it: fn(&Replay) -> bool| left_out.iter().filter(|it| is_it(it)).count();
     let kinds = [
-        (n(|it| it.would_end_at.is_some()), "that would have been terminated"),
-        (n(Fate::is_open), "with an undetermined verdict"),
-        (n(|it| it.would_end_at.is_none() && !it.is_open()), "that would not have been terminated"),
+        (n(|it| it.would_terminate_at.is_some()), "that would have been terminated"),
+        (n(Replay::is_open), "with an undetermined verdict"),
+        (
+            n(|it| it.would_terminate_at.is_none() && !it.is_open()),
+            "that would not have been terminated",
+        ),
     ];
     let kinds = kinds.into_iter().filter(|(n, _)| 0 < *n);
     let kinds: Vec<_> = kinds.map(|(n, what)| format!("{} {what}", sessions(n))).collect();
@@ -163,38 +166,38 @@ fn note(left_out: &[&Fate]) -> String {
     format!("<p class=\"soft\">Not shown: {}.</p>\n", kinds.join(", "))
 }
 
-fn bar(test: &Backtest, fate: &Fate, y: usize) -> String {
-    let start = place(test, fate.started_at);
-    let end = place(test, fate.ended_at.unwrap_or(test.to));
-    let class = if fate.is_open() { "open" } else { "alive" };
+fn bar(test: &Backtest, replay: &Replay, y: usize) -> String {
+    let start = place(test, replay.started_at);
+    let end = place(test, replay.ended_at.unwrap_or(test.to));
+    let class = if replay.is_open() { "open" } else { "active" };
     let rectangle = |class: &str, from: f64, to: f64| {
         let width = (to - from).max(1.0);
         format!(
             "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"8\"/>"
         )
     };
-    let bar = match fate.would_end_at.map(|it| place(test, it)) {
+    let bar = match replay.would_terminate_at.map(|it| place(test, it)) {
         None => rectangle(class, start, end),
         Some(x) => {
-            let lived = rectangle(class, start, x);
-            format!("{lived}{}{}", rectangle("cut", x, end), rectangle("end", x, x + 2.0))
+            let active = rectangle(class, start, x);
+            format!("{active}{}{}", rectangle("cut", x, end), rectangle("end", x, x + 2.0))
         }
     };
-    let what = match (fate.would_end_at, fate.unknown) {
+    let what = match (replay.would_terminate_at, replay.unknown) {
         (Some(at), None) => {
-            format!("would have been terminated at {} by {}", minute(at), fate.rules.join(", "))
+            format!("would have been terminated at {} by {}", minute(at), replay.rules.join(", "))
         }
         (Some(at), Some(_)) => {
-            format!("would have been terminated at {} by {}", minute(at), fate.rules.join(" or "))
+            format!("would have been terminated at {} by {}", minute(at), replay.rules.join(" or "))
         }
-        (None, Some(_)) => format!("undetermined: {}", fate.rules.join(", ")),
+        (None, Some(_)) => format!("undetermined: {}", replay.rules.join(", ")),
         (None, None) => "would not have been terminated".into(),
     };
     let title = format!(
         "{} on {}, from {}: {what}",
-        short_owner(&fate.owner),
-        fate.target,
-        minute(fate.started_at)
+        short_owner(&replay.owner),
+        replay.target,
+        minute(replay.started_at)
     );
     format!("<g><title>{}</title>{bar}</g>\n", text(&title))
 }

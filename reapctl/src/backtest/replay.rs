@@ -1,4 +1,4 @@
-//! The sessions of the history, each evaluated at every sweep of its life.
+//! Replays the sessions of the history: each is evaluated at every sweep while it was active.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,28 +19,28 @@ use tokio::time::Instant;
 
 use crate::{
     aws::{Aws, budget},
-    backtest::result::Fate,
+    backtest::result::Replay,
     stdio::warn,
 };
 
 /// How far back the history goes.
 pub(super) const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// A session of the past, and how long it was.
-pub(super) struct Life {
+/// A session of the history, or an active one.
+pub(super) struct PastSession {
     session: Session,
-    /// `None`: it lives.
+    /// `None`: it is active.
     ended_at: Option<Timestamp>,
     tags: Tags,
 }
 
 /// Every session of the last 30 days that can be evaluated, oldest first, and how many cannot.
-pub(super) async fn lives(
+pub(super) async fn past_sessions(
     aws: &Aws,
     policy: &Policy,
     now: Timestamp,
-) -> anyhow::Result<(Vec<Life>, usize)> {
-    let read_at = Instant::now(); // As `now`, just now.
+) -> anyhow::Result<(Vec<PastSession>, usize)> {
+    let read_at = Instant::now(); // At the same time as `now`.
     let mut found = Vec::new();
     let mut n_not_evaluated = 0;
     let mut seen = HashSet::new();
@@ -54,7 +54,7 @@ pub(super) async fn lives(
         for mut record in pages.into_iter().flatten() {
             let ended_at = record.ended_at;
             let is_known = state == State::Active || ended_at.is_some();
-            record.status = None; // It is that of the end.
+            record.status = None; // It is the status at the end of the session.
             if record.id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
                 continue;
             }
@@ -71,35 +71,40 @@ pub(super) async fn lives(
     let (tags, problems) = look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
     warn(problems.iter().map(ToString::to_string));
     warn(aws.tag_problem(policy));
-    let life = |(session, ended_at): (Session, _)| {
+    let past_session = |(session, ended_at): (Session, _)| {
         let unknown = Tags::Unknown(Unknown::TagsNotReturned);
         let tags = tags.get(&*session.target).cloned().unwrap_or(unknown);
-        Life { session, ended_at, tags }
+        PastSession { session, ended_at, tags }
     };
-    let mut lives: Vec<Life> = found.into_iter().map(life).collect();
-    lives.sort_by_key(|it| it.session.started_at);
-    Ok((lives, n_not_evaluated))
+    let mut sessions: Vec<PastSession> = found.into_iter().map(past_session).collect();
+    sessions.sort_by_key(|it| it.session.started_at);
+    Ok((sessions, n_not_evaluated))
 }
 
-/// Evaluates one session at every sweep of its life within the history.
-pub(super) fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> Fate {
-    let Life { session, ended_at, tags } = life;
+/// Evaluates one session at every sweep of the history in which it was active.
+pub(super) fn replay(
+    policy: &Policy,
+    every: SignedDuration,
+    now: Timestamp,
+    past: &PastSession,
+) -> Replay {
+    let PastSession { session, ended_at, tags } = past;
     let last = ended_at.unwrap_or(now);
     let every_s = every.as_secs().max(60);
     let first = session.started_at.max(now - HISTORY).as_second();
-    let mut fate = Fate {
+    let mut replay = Replay {
         session_id: session.id.clone(),
         owner: session.owner.clone(),
         target: session.target.clone(),
         started_at: session.started_at,
         ended_at: *ended_at,
-        would_end_at: None,
+        would_terminate_at: None,
         rules: Box::default(),
         minutes: 0,
         unknown: None,
     };
-    // Sweeps take place at whole multiples of the period. Only the first after each instant at which
-    // a verdict may change is evaluated, and the same answers of the tests of time only once.
+    // Sweeps take place at whole multiples of the period. Only the first sweep after each possible
+    // change of the verdict is evaluated, and equal results of all tests of time only once.
     let sweep_at = |second: i64| second.div_euclid(every_s) * every_s + every_s;
     let mut verdicts = BTreeMap::new();
     let mut tick = sweep_at(first);
@@ -111,11 +116,11 @@ pub(super) fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life:
         match verdict.clone() {
             Verdict::Violation { rules, unknown } => {
                 let minutes = last.duration_since(at).as_mins();
-                return Fate { would_end_at: Some(at), rules, minutes, unknown, ..fate };
+                return Replay { would_terminate_at: Some(at), rules, minutes, unknown, ..replay };
             }
-            Verdict::Undetermined { rules, unknown } if fate.unknown.is_none() => {
-                fate.rules = rules;
-                fate.unknown = Some(unknown);
+            Verdict::Undetermined { rules, unknown } if replay.unknown.is_none() => {
+                replay.rules = rules;
+                replay.unknown = Some(unknown);
             }
             Verdict::Compliant
             | Verdict::Exempt { .. }
@@ -123,11 +128,11 @@ pub(super) fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life:
             | Verdict::Warning { .. } => {}
         }
         let Some(change) = policy.next_change(at, session) else { break };
-        // A change within a second is seen by the next.
+        // A change within a second takes effect at the next second.
         let second = change.as_second() + i64::from(change.subsec_nanosecond() != 0);
         tick = sweep_at(second - 1);
     }
-    fate
+    replay
 }
 
 #[cfg(test)]
@@ -136,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    fn life(owner: usize, started_at: Timestamp) -> Life {
+    fn past(owner: usize, started_at: Timestamp) -> PastSession {
         let session = Session {
             id: format!("x-{owner}").into(),
             owner: format!("arn:aws:sts::123456789012:assumed-role/dev/{owner}").into(),
@@ -147,7 +152,7 @@ mod tests {
             reason: None,
             access_type: None,
         };
-        Life { session, ended_at: None, tags: Tags::Unknown(Unknown::TagsNotReturned) }
+        PastSession { session, ended_at: None, tags: Tags::Unknown(Unknown::TagsNotReturned) }
     }
 
     /// 300 sessions of 30 days whose verdict takes 256 completions, under office hours: evaluated at
@@ -165,9 +170,9 @@ mod tests {
         let now: Timestamp = "2026-06-01T00:00:00Z".parse().expect("an instant");
         let began = Instant::now();
         for i in 0..300 {
-            let life = life(i, now - HISTORY);
-            let fate = fate(&policy, SignedDuration::from_mins(5), now, &life);
-            assert!(fate.is_open());
+            let past = past(i, now - HISTORY);
+            let replay = replay(&policy, SignedDuration::from_mins(5), now, &past);
+            assert!(replay.is_open());
         }
         let took = began.elapsed();
         assert!(took.as_secs() < 60, "{took:?}");
@@ -198,18 +203,18 @@ mod tests {
                 (3_600, now - SignedDuration::from_hours(24 * 40)),
                 (7 * 60, now - SignedDuration::from_mins(20)),
             ] {
-                let life = life(0, started_at);
+                let past = past(0, started_at);
                 let from = started_at.max(now - HISTORY).as_second();
                 let first = (from / every + 1) * every;
                 let mut sweeps =
                     (first..now.as_second()).step_by(usize::try_from(every).expect("seconds"));
                 let expected = sweeps.find(|it| {
                     let at = Timestamp::from_second(*it).expect("an instant");
-                    let verdict = evaluate(&policy, at, &life.session, &life.tags);
+                    let verdict = evaluate(&policy, at, &past.session, &past.tags);
                     matches!(verdict, Verdict::Violation { .. })
                 });
                 let every = SignedDuration::from_secs(every);
-                let found = fate(&policy, every, now, &life).would_end_at;
+                let found = replay(&policy, every, now, &past).would_terminate_at;
                 assert_eq!(found.map(Timestamp::as_second), expected, "{text} {every:#}");
             }
         }
