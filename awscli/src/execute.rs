@@ -1,12 +1,12 @@
-//! A command line from its words to its output.
+//! Runs a command, from its arguments to its output.
 
 use std::process::ExitCode;
 
 use crate::{
     arguments::{Given, check_required, parse},
     client::{Client, Options, check, region, seconds},
-    end::End,
     environment::{Settings, variable},
+    error::CommandError,
     help,
     host::Host,
     jmespath::Expression,
@@ -23,17 +23,17 @@ use crate::{
 const WRONG_USE: u8 = 2;
 const FAILED: u8 = 255;
 
-/// Runs a command with the words behind its name.
+/// Runs a command with the arguments after its name.
 pub(crate) async fn run(operation: &'static Operation, words: &[String], host: &Host) -> ExitCode {
     let Err(end) = execute(operation, words, host).await else { return ExitCode::SUCCESS };
     let usage = help::usage(operation);
     let (message, status) = match end {
-        End::Usage(message) => (format!("{usage}reapctl: error: {message}"), WRONG_USE),
-        End::UnknownOptions(words) => {
+        CommandError::Usage(message) => (format!("{usage}reapctl: error: {message}"), WRONG_USE),
+        CommandError::UnknownOptions(words) => {
             (format!("{usage}\nUnknown options: {}", words.join(", ")), FAILED)
         }
-        End::Failed(message) => (format!("\n{message}"), FAILED),
-        End::Plain(message) => (message, FAILED),
+        CommandError::Failed(message) => (format!("\n{message}"), FAILED),
+        CommandError::Plain(message) => (message, FAILED),
     };
     output::complain(&message, host);
     ExitCode::from(status)
@@ -49,7 +49,11 @@ struct Line<'a> {
     read_timeout: Option<std::time::Duration>,
 }
 
-async fn execute(operation: &'static Operation, words: &[String], host: &Host) -> Result<(), End> {
+async fn execute(
+    operation: &'static Operation,
+    words: &[String],
+    host: &Host,
+) -> Result<(), CommandError> {
     if words.iter().any(|it| it == "--help" || it == "-h") || words == ["help"] {
         output::print(&help::text(operation));
         return Ok(());
@@ -86,7 +90,7 @@ async fn execute(operation: &'static Operation, words: &[String], host: &Host) -
     let Some(region) = region(line.global.one("--region"), &settings) else {
         let message = "You must specify a region. You can also configure your region by running \
                        \"aws configure\".";
-        return Err(End::Plain(message.into()));
+        return Err(CommandError::Plain(message.into()));
     };
     check_region(&region)?;
     if sample.is_some() {
@@ -108,13 +112,13 @@ async fn execute(operation: &'static Operation, words: &[String], host: &Host) -
     }
 }
 
-/// Takes the words apart: options that all commands share first, as the AWS CLI does.
+/// Parses the arguments: first the options that all commands share, as the AWS CLI does.
 fn read<'a>(
     operation: &'static Operation,
     words: &[String],
     host: &'a Host,
-) -> Result<Line<'a>, End> {
-    let global = parse(GLOBAL, words, false).map_err(End::Usage)?;
+) -> Result<Line<'a>, CommandError> {
+    let global = parse(GLOBAL, words, false).map_err(CommandError::Usage)?;
     if global.has("--version") {
         let own = Given::default();
         return Ok(Line {
@@ -135,19 +139,19 @@ fn read<'a>(
     }
     let read_timeout = seconds(global.one("--cli-read-timeout"))?;
     let connect_timeout = seconds(global.one("--cli-connect-timeout"))?;
-    let mut own = parse(operation.options, &global.rest, true).map_err(End::Usage)?;
+    let mut own = parse(operation.options, &global.rest, true).map_err(CommandError::Usage)?;
     if !is_relieved(&global.rest) {
-        check_required(operation.options, &own).map_err(End::Usage)?;
+        check_required(operation.options, &own).map_err(CommandError::Usage)?;
     }
     let mut unknown = std::mem::take(&mut own.rest);
     unknown.extend(own.positional.take().filter(|it| !it.is_empty()));
     if !unknown.is_empty() {
-        return Err(End::UnknownOptions(unknown));
+        return Err(CommandError::UnknownOptions(unknown));
     }
     Ok(Line { host, global, own, query, connect_timeout, read_timeout })
 }
 
-/// Whether an option stands there, spelt out, for the sake of which none is required.
+/// Whether there is an option, not abbreviated, with which no other option is required.
 fn is_relieved(words: &[String]) -> bool {
     let place = |name: &str| words.iter().position(|it| it == name);
     let is_output = |at: usize| words.get(at + 1).is_some_and(|it| it == "output");
@@ -201,14 +205,14 @@ async fn open(line: &Line<'_>, region: String, settings: &Settings) -> Result<Cl
     Client::open(&options, settings, line.host).await
 }
 
-/// Shows every page: at once in text, else all together.
+/// Prints every page: one by one as text, otherwise all together.
 async fn list(
     format: Format,
     operation: &Operation,
     line: &Line<'_>,
     pages: &mut Pages<'_>,
     key: &'static str,
-) -> Result<(), End> {
+) -> Result<(), CommandError> {
     let mut whole = Map::default();
     while let Some(rows) = pages.next().await? {
         if format == Format::Text {
@@ -240,8 +244,13 @@ async fn list(
     }
 }
 
-/// Shows an answer, or what the query picks of it.
-fn show(format: Format, operation: &Operation, line: &Line<'_>, answer: &Value) -> Result<(), End> {
+/// Prints an answer, or the part of it that the query selects.
+fn show(
+    format: Format,
+    operation: &Operation,
+    line: &Line<'_>,
+    answer: &Value,
+) -> Result<(), CommandError> {
     let picked = line.query.as_ref().map(|it| it.search(answer)).transpose()?;
     format.write(operation.name, picked.as_ref().unwrap_or(answer), line.host)?;
     Ok(())
