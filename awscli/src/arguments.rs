@@ -1,5 +1,5 @@
-//! Words of a command line as Python's `argparse` takes them: options anywhere, abbreviated if that
-//! is unambiguous, `--name value` or `--name=value`; its errors in its words.
+//! Parses a command line like Python's `argparse`: options anywhere, unambiguous abbreviations,
+//! `--name value` or `--name=value`, and the same error messages.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -7,7 +7,7 @@ use crate::value::{parse_int, quoted};
 
 /// An option.
 pub(crate) struct Spec {
-    /// With its dashes.
+    /// The name, with its dashes.
     pub(crate) name: &'static str,
     pub(crate) takes: Takes,
     pub(crate) choices: &'static [&'static str],
@@ -15,25 +15,25 @@ pub(crate) struct Spec {
     pub(crate) help: &'static str,
 }
 
-/// What follows an option's name.
+/// The values of an option.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Takes {
     Nothing,
     One,
     Number,
-    /// One, or this if there is none.
+    /// One, or this default.
     Optional(&'static str),
-    /// Any number, also none.
+    /// Any number, including none.
     Many,
 }
 
-/// What a command line says.
+/// A parsed command line.
 #[derive(Default)]
 pub(crate) struct Given {
     values: BTreeMap<&'static str, Vec<String>>,
-    /// The first word that belongs to no option.
+    /// The first argument that belongs to no option.
     pub(crate) positional: Option<String>,
-    /// What no option of this parser has taken.
+    /// The arguments that belong to no option of this parser.
     pub(crate) rest: Vec<String>,
 }
 
@@ -53,14 +53,14 @@ impl Given {
     }
 }
 
-/// How a word is understood.
+/// The kind of an argument.
 enum Word {
     Value,
-    /// An option and what stands behind its `=`; `None` for one that is not known.
+    /// An option and the text after its `=`; `None` for an unknown option.
     Option(Option<&'static Spec>, Option<String>),
 }
 
-/// Takes the options that are known; the rest is left for the next parser.
+/// Parses the known options; the other arguments are left for the next parser.
 pub(crate) fn parse(
     specs: &'static [Spec],
     words: &[String],
@@ -92,7 +92,7 @@ pub(crate) fn parse(
     Ok(given)
 }
 
-/// Whether all that is required is there.
+/// Fails if a required option is missing.
 pub(crate) fn check_required(specs: &[Spec], given: &Given) -> Result<(), String> {
     let missing = specs.iter().filter(|it| it.is_required && !given.has(it.name));
     let missing: Vec<_> = missing.map(|it| it.name).collect();
@@ -135,7 +135,7 @@ fn understand(specs: &'static [Spec], word: &str) -> Result<Word, String> {
 }
 
 impl Spec {
-    /// Takes what belongs to the option; how many words that were.
+    /// Takes the values of the option. Returns their number.
     fn take(
         &self,
         explicit: Option<&String>,
@@ -173,7 +173,7 @@ impl Spec {
     }
 }
 
-/// The valid choices, two in a line, and what is like the invalid one.
+/// The valid choices, two per line, and those that are similar to the invalid one.
 fn invalid_choice(choices: &[&str], value: &str) -> String {
     let mut message = String::from("Invalid choice, valid choices are:\n");
     for pair in choices.chunks(2) {
@@ -196,7 +196,7 @@ fn invalid_choice(choices: &[&str], value: &str) -> String {
     message
 }
 
-/// `difflib`'s ratio: twice the characters in common runs, by all characters.
+/// `difflib`'s ratio: twice the number of characters in common runs, divided by that of all characters.
 fn similarity(a: &str, b: &str) -> f64 {
     let (a, b): (Vec<_>, Vec<_>) = (a.chars().collect(), b.chars().collect());
     let share = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));

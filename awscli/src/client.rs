@@ -1,5 +1,5 @@
-//! Calls of Systems Manager, as botocore makes them: checked before, tried again in its way, and
-//! answered or refused in its words. Signing, credentials and endpoints are the SDK's.
+//! Calls of Systems Manager, as botocore makes them: its checks, its retries, and the words of its
+//! errors. Signing, credentials and endpoints are the SDK's.
 
 mod attempt;
 mod connect;
@@ -13,8 +13,8 @@ pub(crate) use self::connect::Options;
 
 use crate::{
     client::attempt::{Answer, attempt},
-    end::End,
     environment::{Settings, variable},
+    error::CommandError,
     host::Host,
     json, model,
     operation::Operation,
@@ -61,7 +61,11 @@ impl Client {
     }
 
     /// Makes a call: what botocore keeps of the answer, or its message.
-    pub(crate) async fn call(&self, operation: &Operation, params: &Map) -> Result<Value, End> {
+    pub(crate) async fn call(
+        &self,
+        operation: &Operation,
+        params: &Map,
+    ) -> Result<Value, CommandError> {
         check(operation, params)?;
         connect::check_credentials(&self.config).await?;
         let body = json::compact(&Value::Map(params.clone()), ", ", ": ");
@@ -81,13 +85,13 @@ impl Client {
             Answer::Refused { code, message, .. } => {
                 let n_retries = n_attempts - 1;
                 let retries = format!(" (reached max retries: {n_retries})");
-                Err(End::Failed(format!(
+                Err(CommandError::Failed(format!(
                     "An error occurred ({code}) when calling the {} operation{}: {message}",
                     operation.name,
                     if is_last { retries.as_str() } else { "" }
                 )))
             }
-            Answer::Unreached { message, .. } => Err(End::Failed(message)),
+            Answer::Unreached { message, .. } => Err(CommandError::Failed(message)),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{collections::HashSet, fmt::Write, fs, io::ErrorKind, path::Path};
 
 use aws_runtime::env_config::file::EnvConfigFileKind;
 
-/// A file in the SDK's form; empty without a file. Or why it cannot be used.
+/// A file in the SDK's form (empty if there is no file), or why it cannot be used.
 pub(crate) fn read(path: &Path, kind: EnvConfigFileKind) -> Result<String, String> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -85,7 +85,7 @@ fn sections(text: &str) -> Result<Vec<Section>, String> {
     }
 }
 
-/// What stands between the first bracket and the last; what follows it does not count.
+/// The text between the first bracket and the last; text after it is ignored.
 fn header(line: &str) -> Option<&str> {
     let (header, _) = line.strip_prefix('[')?.rsplit_once(']')?;
     (!header.is_empty()).then_some(header)
@@ -98,7 +98,7 @@ impl Setting {
     }
 }
 
-/// What botocore sees of the sections, so that the SDK sees the same.
+/// The sections as botocore reads them, so that the SDK reads the same.
 fn written(sections: &[Section], kind: EnvConfigFileKind) -> String {
     let mut text = String::new();
     for Section { header, settings } in sections {
@@ -117,7 +117,7 @@ fn written(sections: &[Section], kind: EnvConfigFileKind) -> String {
     text
 }
 
-/// `profile "p"` and the like without quotes; `None` for what is no section of these.
+/// Names such as `profile "p"` without quotes; `None` for other sections.
 fn config_header(header: &str) -> Option<String> {
     if header == "default" {
         return Some(header.into());
@@ -132,7 +132,7 @@ fn config_header(header: &str) -> Option<String> {
     (first == kind && is_identifier(name)).then(|| format!("{kind} {name}"))
 }
 
-/// Whether the SDK takes it for a name.
+/// Whether the SDK accepts it as a name.
 fn is_identifier(name: &str) -> bool {
     let is_part = |it: char| it.is_ascii_alphanumeric() || "_-/.%@:+".contains(it);
     !name.is_empty() && name.chars().all(is_part)
@@ -150,7 +150,7 @@ mod tests {
 
     /// Each was given to awscli 1.46.3, which read a profile of this Region from it.
     #[test]
-    fn what_the_aws_cli_reads_is_read() {
+    fn accepted_files() {
         let plain = format!("[profile p]\nregion = eu-west-1\n{KEYS}");
         for text in [
             plain.clone(),
@@ -174,7 +174,7 @@ mod tests {
 
     /// Each was given to awscli 1.46.3, which did not find the profile `p` in it.
     #[test]
-    fn what_is_no_profile_there_is_none_here() {
+    fn ignored_sections() {
         for header in
             ["p", " profile   p ", "profile p] ", "profile p#1] [x", "profile \"p", "profilep"]
         {
@@ -185,7 +185,7 @@ mod tests {
 
     /// Each was given to awscli 1.46.3, which ended with `ConfigParseError`.
     #[test]
-    fn what_the_aws_cli_refuses_is_refused() {
+    fn refused_files() {
         for (text, reason) in [
             (
                 "\u{feff}[profile p]\n",

@@ -1,4 +1,4 @@
-//! Credentials of a profile that an option names: the environment's do not count then.
+//! Credentials of a profile that an option names. Those of the environment are ignored.
 
 use aws_config::{
     Region, ecs::EcsCredentialsProvider, imds::credentials::ImdsCredentialsProvider,
@@ -8,7 +8,7 @@ use aws_config::{
 use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-/// Everything but the environment's credentials.
+/// Every provider of credentials except the environment.
 #[must_use]
 pub fn of_profile(
     name: &str,

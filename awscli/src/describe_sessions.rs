@@ -7,7 +7,7 @@ use crate::{
     options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON, one},
 };
 
-/// The operation, as botocore's model and paginator have it.
+/// The operation, as in botocore's model and paginator.
 pub(crate) static DESCRIBE_SESSIONS: Operation = Operation {
     name: "DescribeSessions",
     command: "describe-sessions",

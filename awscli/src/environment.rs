@@ -11,7 +11,7 @@ use aws_types::os_shim_internal::{Env, Fs};
 
 use crate::config_file;
 
-/// A variable of the environment, if it is set to a text.
+/// A variable of the environment, if it is set and UTF-8.
 #[expect(clippy::disallowed_methods, reason = "the one place of these commands that reads it")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -34,7 +34,7 @@ pub struct Settings {
     pub profile: Option<String>,
     /// The files, as the SDK takes them.
     pub files: EnvConfigFiles,
-    /// Whether an option chose the profile: then the environment's credentials do not count.
+    /// Whether an option chose the profile: then the environment's credentials are ignored.
     pub(crate) is_explicit: bool,
     sections: Option<profile::ProfileSet>,
     problem: Option<Problem>,
@@ -50,7 +50,7 @@ pub enum Problem {
         /// What is wrong with it.
         reason: String,
     },
-    /// No profile has the name that was chosen.
+    /// There is no profile with this name.
     NoProfile(String),
 }
 
@@ -65,7 +65,7 @@ impl Display for Problem {
     }
 }
 
-/// How a person logs in to a profile.
+/// How a user logs in to a profile.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Login {
     /// By `aws login`: a session of AWS's console.
@@ -85,11 +85,11 @@ impl Login {
     }
 }
 
-/// The longest chain of source profiles; one that names itself has no end.
+/// The longest chain of source profiles, which may be circular.
 const MAX_SOURCES: usize = 8;
 
 impl Settings {
-    /// Reads the files. What is wrong with them is an error only once they are `checked`.
+    /// Reads the files. `checked` reports their errors.
     pub async fn load(profile: Option<&str>) -> Self {
         let is_explicit = profile.is_some();
         let profile = profile
@@ -120,10 +120,10 @@ impl Settings {
         Self { profile, files, is_explicit, sections: sections.ok(), problem }
     }
 
-    /// Refuses files that cannot be used, and a profile that is not there.
+    /// Checks that the files can be used and that the profile exists.
     ///
     /// # Errors
-    /// What is wrong.
+    /// If not.
     pub fn checked(&self) -> Result<(), Problem> {
         match (&self.problem, &self.profile) {
             (Some(problem), _) => Err(problem.clone()),

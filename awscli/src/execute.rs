@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use crate::{
     arguments::{Given, check_required, parse},
     client::{Client, Options, check, region, seconds},
-    end::End,
     environment::{Settings, variable},
+    error::CommandError,
     help,
     host::Host,
     jmespath::Expression,
@@ -25,22 +25,22 @@ const FAILED: u8 = 255;
 
 /// Runs a command with the words behind its name.
 pub(crate) async fn run(operation: &'static Operation, words: &[String], host: &Host) -> ExitCode {
-    let Err(end) = execute(operation, words, host).await else { return ExitCode::SUCCESS };
-    let (message, status) = complaint(operation, end);
+    let Err(error) = execute(operation, words, host).await else { return ExitCode::SUCCESS };
+    let (message, status) = complaint(operation, error);
     output::complain(&message, host);
     ExitCode::from(status)
 }
 
 /// What standard error is told, and the exit status.
-fn complaint(operation: &Operation, end: End) -> (String, u8) {
+fn complaint(operation: &Operation, error: CommandError) -> (String, u8) {
     let usage = help::usage(operation);
-    match end {
-        End::Usage(message) => (format!("{usage}reapctl: error: {message}"), WRONG_USE),
-        End::UnknownOptions(words) => {
+    match error {
+        CommandError::Usage(message) => (format!("{usage}reapctl: error: {message}"), WRONG_USE),
+        CommandError::UnknownOptions(words) => {
             (format!("{usage}\nUnknown options: {}", words.join(", ")), FAILED)
         }
-        End::Failed(message) => (format!("\n{message}"), FAILED),
-        End::Plain(message) => (message, FAILED),
+        CommandError::Failed(message) => (format!("\n{message}"), FAILED),
+        CommandError::Plain(message) => (message, FAILED),
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn answered(
         let format = Format::parse(format, line.global.one("--color").unwrap_or("auto"))?;
         render(format, operation, &line, &answer)
     };
-    rendered().map_err(|end| complaint(operation, end).0)
+    rendered().map_err(|error| complaint(operation, error).0)
 }
 
 /// The options of a command line.
@@ -74,7 +74,11 @@ struct Line<'a> {
     read_timeout: Option<std::time::Duration>,
 }
 
-async fn execute(operation: &'static Operation, words: &[String], host: &Host) -> Result<(), End> {
+async fn execute(
+    operation: &'static Operation,
+    words: &[String],
+    host: &Host,
+) -> Result<(), CommandError> {
     if words.iter().any(|it| it == "--help" || it == "-h") || words == ["help"] {
         output::print(&help::text(operation));
         return Ok(());
@@ -111,7 +115,7 @@ async fn execute(operation: &'static Operation, words: &[String], host: &Host) -
     let Some(region) = region(line.global.one("--region"), &settings) else {
         let message = "You must specify a region. You can also configure your region by running \
                        \"aws configure\".";
-        return Err(End::Plain(message.into()));
+        return Err(CommandError::Plain(message.into()));
     };
     check_region(&region)?;
     if sample.is_some() {
@@ -138,8 +142,8 @@ fn read<'a>(
     operation: &'static Operation,
     words: &[String],
     host: &'a Host,
-) -> Result<Line<'a>, End> {
-    let global = parse(GLOBAL, words, false).map_err(End::Usage)?;
+) -> Result<Line<'a>, CommandError> {
+    let global = parse(GLOBAL, words, false).map_err(CommandError::Usage)?;
     if global.has("--version") {
         let own = Given::default();
         return Ok(Line {
@@ -160,14 +164,14 @@ fn read<'a>(
     }
     let read_timeout = seconds(global.one("--cli-read-timeout"))?;
     let connect_timeout = seconds(global.one("--cli-connect-timeout"))?;
-    let mut own = parse(operation.options, &global.rest, true).map_err(End::Usage)?;
+    let mut own = parse(operation.options, &global.rest, true).map_err(CommandError::Usage)?;
     if !is_relieved(&global.rest) {
-        check_required(operation.options, &own).map_err(End::Usage)?;
+        check_required(operation.options, &own).map_err(CommandError::Usage)?;
     }
     let mut unknown = std::mem::take(&mut own.rest);
     unknown.extend(own.positional.take().filter(|it| !it.is_empty()));
     if !unknown.is_empty() {
-        return Err(End::UnknownOptions(unknown));
+        return Err(CommandError::UnknownOptions(unknown));
     }
     Ok(Line { host, global, own, query, connect_timeout, read_timeout })
 }
@@ -233,7 +237,7 @@ async fn list(
     line: &Line<'_>,
     pages: &mut Pages<'_>,
     key: &'static str,
-) -> Result<(), End> {
+) -> Result<(), CommandError> {
     let mut whole = Map::default();
     while let Some(rows) = pages.next().await? {
         if format == Format::Text {
@@ -266,7 +270,12 @@ async fn list(
 }
 
 /// Shows an answer, or what the query picks of it.
-fn show(format: Format, operation: &Operation, line: &Line<'_>, answer: &Value) -> Result<(), End> {
+fn show(
+    format: Format,
+    operation: &Operation,
+    line: &Line<'_>,
+    answer: &Value,
+) -> Result<(), CommandError> {
     output::print(&render(format, operation, line, answer)?);
     Ok(())
 }
@@ -276,7 +285,7 @@ fn render(
     operation: &Operation,
     line: &Line<'_>,
     answer: &Value,
-) -> Result<String, End> {
+) -> Result<String, CommandError> {
     let picked = line.query.as_ref().map(|it| it.search(answer)).transpose()?;
     Ok(format.render(operation.name, picked.as_ref().unwrap_or(answer), line.host)?)
 }

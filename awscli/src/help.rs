@@ -8,8 +8,8 @@ use crate::{
     options::GLOBAL,
 };
 
-/// The command, so that `reapctl --help` and completions show it. Its words are taken by this
-/// module's own parser, which is `argparse`'s equal.
+/// The command, so that `reapctl --help` and completions show it. Its arguments are parsed by
+/// `arguments`, like `argparse`.
 pub(crate) fn command(operation: &'static Operation) -> Command {
     let own = operation.options.iter().map(argument);
     let global = GLOBAL.iter().map(|it| argument(it).help_heading("Options of every command"));
@@ -44,7 +44,7 @@ pub(crate) fn text(operation: &'static Operation) -> String {
     command.render_long_help().to_string()
 }
 
-/// What stands above an error of use.
+/// The usage, which is printed above errors of the command line.
 pub(crate) fn usage(operation: &Operation) -> String {
     let command = operation.command;
     format!(

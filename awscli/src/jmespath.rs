@@ -1,6 +1,6 @@
-//! `JMESPath` as Python's implementation has it: its order of members, numbers and error messages.
+//! `JMESPath` as in Python's implementation: its order of members, numbers and error messages.
 //!
-//! By hand, for no crate says the same. Of 72 expressions (those of the tests below and of
+//! By hand, because no crate gives the same results. Of 72 expressions (those of the tests below and of
 //! `tests/smoke/command_lines.txt`), `jmespath_community` 0.1.2 with `preserve_order` gives 28 of 50
 //! values (its numbers are floats, so 2 becomes 2.0; `sort_by`, `join`, `sum` and others are not
 //! registered) and none of 22 errors; a filter of 100 comparisons takes it 26 seconds (debug build).
@@ -13,7 +13,7 @@ mod parser;
 
 use crate::{jmespath::node::Node, value::Value};
 
-/// An expression that has been parsed.
+/// A parsed expression.
 pub(crate) struct Expression(Node);
 
 impl Expression {
@@ -22,7 +22,7 @@ impl Expression {
         parser::parse(text).map(Self)
     }
 
-    /// What the expression picks from a value.
+    /// Evaluates the expression for a value.
     pub(crate) fn search(&self, value: &Value) -> Result<Value, String> {
         interpret::evaluate(&self.0, value)
     }
@@ -38,7 +38,7 @@ mod tests {
         "m": {"z": [1, [2, 3]], "a": true}, "e": [], "s": "é日"}"#;
 
     #[test]
-    fn expressions_pick_what_python_picks() {
+    fn expressions() {
         let data = json::parse(DATA).expect("JSON");
         for (expression, expected) in [
             ("S[].{Z: id, A: n}", r#"[{"Z":"b","A":2},{"Z":"a","A":10}]"#),
@@ -112,8 +112,8 @@ mod tests {
         thread.expect("a thread").join().expect("no panic");
     }
 
-    /// Each form of nesting, twenty thousand times: an error, and no overflow of the stack. A
-    /// chain is not nested, and so is as long as it likes.
+    /// Each form of nesting, twenty thousand times: an error, and no overflow of the stack. A chain is
+    /// not nested, so its length is not limited.
     #[test]
     fn nesting_is_limited() {
         on_a_large_stack(|| {
@@ -151,9 +151,9 @@ mod tests {
         });
     }
 
-    /// Steps that each nest their input: what comes out would be deeper than any expression.
+    /// Steps that each nest their input: the result would be nested more deeply than any expression.
     #[test]
-    fn what_is_picked_is_limited() {
+    fn limits() {
         on_a_large_stack(|| {
             for step in [" | [[[[[[[[@]]]]]]]]", " | {a: {a: {a: {a: @}}}}"] {
                 let text = "@".to_owned() + &step.repeat(300);
@@ -163,9 +163,9 @@ mod tests {
         });
     }
 
-    /// The deepest that is allowed, with all that is done to it afterwards.
+    /// The deepest value that is allowed, with everything that is done to it afterwards.
     #[test]
-    fn the_limits_are_within_the_stack() {
+    fn limits_fit_the_stack() {
         on_a_large_stack(|| {
             let deepest = "[".repeat(500) + &"]".repeat(500);
             let value = json::parse(&deepest).expect("JSON");

@@ -1,18 +1,18 @@
 //! JSON as Python's `json` module reads and writes it: its errors, its spaces, its escapes.
 //!
-//! By hand: with `preserve_order` and `arbitrary_precision`, `serde_json` would still need all of its
-//! errors worded anew with their places in characters, and does not read what Python does: `NaN`, half
-//! of a surrogate pair. Features are those of a whole build, so both would also change the JSON of
-//! every other crate of the workspace, in its tests at least.
+//! By hand: with `preserve_order` and `arbitrary_precision`, all error messages of `serde_json` would
+//! still have to be replaced, with places in characters, and it does not read everything that Python
+//! reads: `NaN`, half of a surrogate pair. Features apply to a whole build, so both would also change the
+//! JSON of every other crate of the workspace, at least in its tests.
 
 use std::fmt::{self, Display, Formatter, Write};
 
 use crate::value::{MAX_DEPTH, Map, TOO_DEEP, Value, float};
 
-/// Why a text is not read, in Python's words.
+/// Why a text cannot be read, with Python's message.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Error {
-    /// It is no JSON: Python's `ValueError`.
+    /// It is not JSON: Python's `ValueError`.
     Syntax(String),
     /// Its lists and maps are nested too deeply: Python's `RecursionError`.
     TooDeep(&'static str),
@@ -45,7 +45,7 @@ pub(crate) fn parse(text: &str) -> Result<Value, Error> {
 struct Parser {
     chars: Vec<char>,
     at: usize,
-    /// Lists and maps that have begun and not ended.
+    /// Lists and maps that are open.
     depth: usize,
 }
 
@@ -120,7 +120,7 @@ impl Parser {
         })
     }
 
-    /// As much of a number as there is; what follows it is somebody else's error.
+    /// The number at the start of the text. The caller reports what follows it.
     fn number(&self) -> Option<(Value, usize)> {
         let digits = |from: usize| {
             let rest = self.chars.get(from..).unwrap_or_default();
@@ -232,7 +232,7 @@ impl Parser {
                     }
                     self.at = back;
                 }
-                char::from_u32(first).unwrap_or('\u{fffd}') // Half a pair is no character.
+                char::from_u32(first).unwrap_or('\u{fffd}') // Half a pair is not a character.
             }
             Some(_) => return self.fail("Invalid \\escape", self.at - 2),
             None => return self.fail("Unterminated string starting at", start),
@@ -317,7 +317,7 @@ fn is_ascii(it: char) -> bool {
     matches!(it, ' '..='~')
 }
 
-/// A text in quotes; characters that are not to be kept are escaped.
+/// A text in quotes; the other characters are escaped.
 fn string(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut string = String::from('"');
     for it in text.chars() {
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_written_again() {
+    fn round_trip() {
         let text = r#"{"b": [1, -2.5, 1e+20, null, true, {}], "a": "\u001b\u00e9\ud83d\ude00\n"}"#;
         assert_eq!(compact(&parse(text).expect("JSON"), ", ", ": "), text);
         let value = parse(r#"{"b":[],"a":["\u00e9\u0001"]}"#).expect("JSON");
@@ -388,7 +388,7 @@ mod tests {
             );
             assert_eq!(error.to_string(), message);
         }
-        // Beside each other is not in each other.
+        // Side by side is not nested.
         assert_eq!(parse(&format!("[{}1]", "[],".repeat(2_000))).expect("JSON").depth(), 2);
     }
 }

@@ -1,16 +1,16 @@
 //! Two commands of the AWS CLI 1.x, byte for byte: options, output, errors, exit statuses.
 //!
-//! The ground truth is awscli 1.46.3; `tests/smoke/side_by_side.py` runs both. What differs, and
-//! why, stands in `docs/aws-cli.md`. A command line flows through `execute`: `arguments` and
-//! `parameters` read its words, `client` and `paginate` make the calls, `jmespath` picks from the
-//! answer, `json`, `table` and `text` write it.
+//! The reference is awscli 1.46.3; `tests/smoke/side_by_side.py` runs both. `docs/aws-cli.md` lists the
+//! differences and their reasons. `execute` runs a command line: `arguments` and `parameters` parse it,
+//! `client` and `paginate` make the calls, `jmespath` selects from the answer, and `json`, `table` and
+//! `text` write it.
 
 mod arguments;
 mod client;
 mod config_file;
 mod credentials;
 mod describe_sessions;
-mod end;
+mod error;
 mod environment;
 mod execute;
 mod help;
@@ -44,12 +44,12 @@ use crate::{
 
 static OPERATIONS: [&Operation; 2] = [&DESCRIBE_SESSIONS, &TERMINATE_SESSION];
 
-/// The commands as `clap` knows them: for help, completions and manual pages, not to parse words.
+/// The commands for `clap`: for help, completions and manual pages, not for parsing.
 pub fn commands() -> impl Iterator<Item = clap::Command> {
     OPERATIONS.into_iter().map(help::command)
 }
 
-/// Runs the command that the first word names; `None` if it is none of these.
+/// Runs the command that the first argument names; `None` for any other command.
 pub async fn run(words: &[String], host: &Host) -> Option<ExitCode> {
     let (operation, words) = named(words)?;
     Some(execute::run(operation, words, host).await)

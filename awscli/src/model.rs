@@ -1,5 +1,5 @@
-//! Shapes of requests and answers, and what botocore does with them: it checks a request before it
-//! is sent, keeps of an answer what it knows, in its own order, and makes up samples of both.
+//! Shapes of requests and answers, and what botocore does with them: it checks requests, keeps only
+//! the known members of an answer, in the model's order, and makes samples of both.
 
 use crate::value::{Map, Value};
 
@@ -21,7 +21,7 @@ pub(crate) struct Structure {
 /// A text without constraints.
 pub(crate) const TEXT: Shape = Shape::Text { min: 0, choices: &[] };
 
-/// What is wrong with a request, in botocore's words; empty if nothing is.
+/// The errors of a request, with botocore's messages.
 pub(crate) fn check(params: &Map, input: &Structure) -> Vec<String> {
     let mut wrong = Vec::new();
     input.check(&Value::Map(params.clone()), "", &mut wrong);
@@ -174,7 +174,7 @@ fn mistyped(value: &Value, name: &str, types: &[&str], wrong: &mut Vec<String>) 
     ));
 }
 
-/// A path as botocore says it.
+/// A path as botocore writes it.
 fn spoken(name: &str) -> &str {
     if name.is_empty() { "input" } else { name.strip_prefix('.').unwrap_or(name) }
 }

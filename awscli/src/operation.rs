@@ -1,15 +1,15 @@
-//! What the AWS CLI knows of an operation.
+//! The description of an operation.
 
 use crate::{arguments::Spec, model::Structure};
 
 /// An operation of Systems Manager.
 pub(crate) struct Operation {
-    /// Such as `DescribeSessions`.
+    /// The name, such as `DescribeSessions`.
     pub(crate) name: &'static str,
-    /// Such as `describe-sessions`.
+    /// The command, such as `describe-sessions`.
     pub(crate) command: &'static str,
     pub(crate) about: &'static str,
-    /// Examples for people.
+    /// Examples.
     pub(crate) examples: &'static str,
     /// Its options in the order of their names' tables: parameters first.
     pub(crate) options: &'static [Spec],

@@ -2,7 +2,7 @@
 
 use crate::arguments::{Spec, Takes};
 
-/// Options before or behind the command's own.
+/// Options that may come before or after the command's own.
 pub(crate) const GLOBAL: &[Spec] = &[
     flag("--debug", "Accepted, and without effect"),
     one("--endpoint-url", "Another endpoint than AWS's, such as that of `reapctl emulate`"),
@@ -16,8 +16,8 @@ pub(crate) const GLOBAL: &[Spec] = &[
     choice("--color", &["on", "off", "auto"], "Colours of tables [default: auto]"),
     flag("--no-sign-request", "Do not sign requests"),
     one("--ca-bundle", "The certificates that are trusted, in PEM"),
-    one("--cli-read-timeout", "Seconds to wait for an answer; 0 for ever [default: 60]"),
-    one("--cli-connect-timeout", "Seconds to wait for a connection; 0 for ever [default: 60]"),
+    one("--cli-read-timeout", "Seconds to wait for an answer; 0 for no limit [default: 60]"),
+    one("--cli-connect-timeout", "Seconds to wait for a connection; 0 for no limit [default: 60]"),
     flag("--v2-debug", "Accepted, and without effect"),
 ];
 
@@ -50,7 +50,7 @@ const fn choice(name: &'static str, choices: &'static [&'static str], help: &'st
 }
 
 impl Spec {
-    /// The same, without which nothing goes.
+    /// The same, but required.
     pub(crate) const fn required(self) -> Self {
         Self { is_required: true, ..self }
     }

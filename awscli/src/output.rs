@@ -1,5 +1,5 @@
-//! Standard output: as the AWS CLI writes it; but on a terminal no control character of AWS's data
-//! gets through.
+//! Standard output, as the AWS CLI writes it; but on a terminal, control characters in AWS's data are
+//! escaped.
 
 use std::io::{IsTerminal, Write, stdout};
 
@@ -47,7 +47,7 @@ impl Format {
             Self::Json => json::pretty(value) + "\n",
             Self::Table { is_coloured } => {
                 let table = table::render(title, value, width(), is_coloured)?;
-                // The AWS CLI resets the terminal's colours once more at its end.
+                // The AWS CLI resets the terminal's colours again at its end.
                 if is_coloured && is_terminal() { table + table::RESET } else { table }
             }
             Self::Text => text::render(value),
@@ -55,7 +55,7 @@ impl Format {
     }
 }
 
-/// Writes a text; a reader that has gone is no error.
+/// Writes a text; a closed pipe is not an error.
 pub(crate) fn print(text: &str) {
     let mut stdout = stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());

@@ -1,16 +1,16 @@
-//! Page by page, as botocore's paginator goes, with its own tokens for where it stopped.
+//! Pages, as botocore's paginator reads them, with its own tokens for a place within a page.
 
 use aws_smithy_types::base64;
 
 use crate::{
     client::Client,
-    end::End,
+    error::CommandError,
     json,
     operation::Operation,
     value::{Map, Value},
 };
 
-/// The parameter that the paginator takes for itself.
+/// The parameter that the paginator sets itself.
 pub(crate) const CONFIG: &str = "PaginationConfig";
 
 const TOKEN: &str = "NextToken";
@@ -24,15 +24,15 @@ pub(crate) struct Pages<'a> {
     result_key: &'static str,
     max_items: Option<i128>,
     n_items: i128,
-    /// The token of the page that comes next, and what stood beside it in a starting token.
+    /// The token of the next page, and the other members of a starting token.
     next: Map,
     previous: Option<Value>,
     /// Rows of the first page that were shown before.
     skip: Option<i128>,
     is_done: bool,
-    /// What is wrong with the way to the next page: it is told once this page is shown.
+    /// Why the next page cannot be read; reported after this page is printed.
     pending: Option<String>,
-    /// Where a later command goes on.
+    /// Where a later command continues.
     pub(crate) resume_token: Option<String>,
 }
 
@@ -77,10 +77,10 @@ impl<'a> Pages<'a> {
         })
     }
 
-    /// The next page's rows; `None` behind the last page. Rows that were absent are null.
-    pub(crate) async fn next(&mut self) -> Result<Option<Value>, End> {
+    /// The next page's rows; `None` after the last page. Absent rows are null.
+    pub(crate) async fn next(&mut self) -> Result<Option<Value>, CommandError> {
         if let Some(message) = self.pending.take() {
-            return Err(End::Failed(message));
+            return Err(CommandError::Failed(message));
         }
         if self.is_done {
             return Ok(None);
@@ -160,7 +160,7 @@ fn length(rows: &[Value]) -> i128 {
     i128::try_from(rows.len()).unwrap_or(i128::MAX)
 }
 
-/// Puts tokens among the parameters; one that is null is taken out.
+/// Sets tokens in the parameters, and removes null ones.
 fn inject(params: &mut Map, next: &Map) {
     for (name, token) in next.iter() {
         if token.is_null() || token.as_text() == Some("None") {
@@ -171,7 +171,7 @@ fn inject(params: &mut Map, next: &Map) {
     }
 }
 
-/// What a starting token says: the service's token, and how many rows of its page to skip.
+/// A starting token: the service's token, and how many rows of its page to skip.
 fn starting_point(token: &str) -> Result<(Map, i128), String> {
     if let Some(mut next) = decoded(token)? {
         let index = match next.remove(TRUNCATED) {
@@ -180,7 +180,7 @@ fn starting_point(token: &str) -> Result<(Map, i128), String> {
         };
         return Ok((next, index));
     }
-    // The form of old versions, which also lets a service's own token pass.
+    // The form of old versions, which also accepts a token of the service.
     let mut parts: Vec<_> = token.split("___").collect();
     let mut index = 0;
     if let [_, last] = parts.as_slice() {
@@ -202,7 +202,7 @@ fn starting_point(token: &str) -> Result<(Map, i128), String> {
 /// The map in a token of `--max-items`.
 fn decoded(token: &str) -> Result<Option<Map>, String> {
     let is_part = |it: &char| it.is_ascii_alphanumeric() || matches!(it, '+' | '/' | '=');
-    let token: String = token.chars().filter(is_part).collect(); // Python passes over the rest.
+    let token: String = token.chars().filter(is_part).collect(); // Python ignores the rest.
     let bytes = base64::decode(token).ok();
     let Some(text) = bytes.and_then(|it| String::from_utf8(it).ok()) else { return Ok(None) };
     match json::parse(&text) {

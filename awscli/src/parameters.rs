@@ -1,4 +1,4 @@
-//! From words to the parameters of a request.
+//! The parameters of a request, from the options.
 
 use crate::{
     arguments::{Given, Takes},
@@ -18,7 +18,7 @@ pub(crate) const PAGING: [(&str, &str); 3] = [
     ("--max-items", "MaxItems"),
 ];
 
-/// The parameters that the options say; and what to warn of.
+/// The parameters that the options set, and warnings.
 pub(crate) fn build(operation: &Operation, given: &Given) -> Result<(Map, Vec<String>), String> {
     let mut params = Map::default();
     let mut warnings = Vec::new();
@@ -59,7 +59,7 @@ pub(crate) fn build(operation: &Operation, given: &Given) -> Result<(Map, Vec<St
     Ok((params, warnings))
 }
 
-/// Adds what `--cli-input-json` says and no other option has said.
+/// Adds parameters of `--cli-input-json` that no other option has set.
 pub(crate) fn add_input_json(params: &mut Map, given: &Given) -> Result<(), String> {
     let name = CLI_INPUT_JSON.name;
     let Some(word) = given.one(name) else { return Ok(()) };
@@ -137,7 +137,7 @@ fn structures(name: &str, words: &[String], file: Option<&str>) -> Result<Value,
         return parsed(first);
     }
     if file.is_some() {
-        return parsed("{"); // The AWS CLI goes through the file letter by letter.
+        return parsed("{"); // The AWS CLI iterates over the characters of the file.
     }
     let structure = |text: &String| match text.trim_start().chars().next() {
         Some('{') => parsed(text),

@@ -1,10 +1,10 @@
-//! Values that stand in a file: `file://path`.
+//! Values in files: `file://path`.
 
 use std::{fs, io};
 
 use crate::{environment::expand, value::quoted};
 
-/// The file's text if the value names one.
+/// The text of the file, if the value names one.
 ///
 /// Unlike the AWS CLI 1.x, this fetches no `http://` or `https://` address.
 pub(crate) fn load(value: &str) -> Result<Option<String>, String> {

@@ -5,7 +5,7 @@ use crate::{
     value::{MAX_DEPTH, Map, Value},
 };
 
-/// What is wrong with a parameter, as the AWS CLI words it.
+/// What is wrong with a parameter, with the AWS CLI's message.
 pub(crate) enum Wrong {
     /// The file that a value names.
     File(String),
@@ -24,13 +24,13 @@ pub(crate) fn parse(text: &str) -> Result<Value, Wrong> {
 struct Parser {
     chars: Vec<char>,
     at: usize,
-    /// Lists and maps that have begun and not ended.
+    /// Lists and maps that are open.
     depth: usize,
-    /// Behind `@=`, a value may be the path of a file.
+    /// After `@=`, a value may be the path of a file.
     resolves_files: bool,
 }
 
-/// Where a value may go on: to the next comma, or to an equals sign as well.
+/// Where a value ends: at the next comma, or also at an equals sign.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Follow {
     First,
@@ -216,7 +216,7 @@ impl Parser {
         let is_quote = |i: &usize| self.chars.get(*i) == Some(&quote);
         let is_escaped = |i: &usize| self.chars.get(*i - 1) == Some(&'\\');
         let quotes: Vec<_> = (self.at + 1..self.chars.len()).filter(is_quote).collect();
-        // Without a quote that is not escaped, the last one ends the value nevertheless.
+        // If every quote is escaped, the last one still ends the value.
         let end = quotes.iter().find(|it| **it == self.at + 1 || !is_escaped(it)).or(quotes.last());
         let Some(end) = end.copied() else {
             let name = if quote == '\'' { "<singled quoted>" } else { "<double quoted>" };
@@ -272,11 +272,11 @@ impl Parser {
         Err(Wrong::Syntax(message))
     }
 
-    /// The input, with a caret below the place that is meant.
+    /// The input, with a caret below the place of the error.
     fn location(&self, at: usize) -> String {
         let (before, after) = self.chars.split_at_checked(at).unwrap_or((&self.chars, &[]));
         let column = before.iter().rev().take_while(|it| **it != '\n').count();
-        // A line break before is not counted out if it is all that stands there.
+        // A line break is counted if nothing else comes before the place.
         let column = if before.contains(&'\n') { column } else { at };
         let line = after.iter().take_while(|it| **it != '\n').count();
         let (line, rest) = after.split_at_checked(line).unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::{
     value::{Map, Value},
 };
 
-/// The table of a value, turned upright where it is wider than the terminal.
+/// The table of a value; vertical if it is wider than the terminal.
 pub(crate) fn render(
     title: &str,
     value: &Value,
@@ -68,7 +68,7 @@ impl Table {
         Ok(true)
     }
 
-    /// An item of a list that does not begin with a map: a row, or a list of its own.
+    /// An item of a list whose first item is not a map: a row, or another list.
     fn item(&mut self, item: &Value) -> Result<(), String> {
         match item {
             Value::List(cells) if cells.iter().all(Value::is_scalar) => {
@@ -101,7 +101,7 @@ impl Table {
         Ok(())
     }
 
-    /// A row for each map, under all names; those that hold more than scalars follow their row.
+    /// A row for each map, under all names; maps and lists in it follow as sections.
     fn list_of_maps(&mut self, items: &[Value], indent: usize, title: &str) -> Result<(), String> {
         let mut names = BTreeSet::new();
         let mut others = BTreeSet::new();

@@ -6,11 +6,11 @@ use crate::{
     options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON, one},
 };
 
-/// The operation, as botocore's model has it.
+/// The operation, as in botocore's model.
 pub(crate) static TERMINATE_SESSION: Operation = Operation {
     name: "TerminateSession",
     command: "terminate-session",
-    about: "End one session for good, as `aws ssm terminate-session` does",
+    about: "Terminate one session, as `aws ssm terminate-session` does",
     examples: "Examples:\n  reapctl terminate-session --session-id jane-0a1b2c3d4e5f60718",
     options: &[
         one("--session-id", "The session").required(),

@@ -53,7 +53,7 @@ fn write_list(items: &[Value], name: Option<&str>, lines: &mut String) {
     }
 }
 
-/// Scalars in one line, those of `keys` if given; what else there is follows in lines of its own.
+/// Scalars in one line, those of `keys` if given; other values follow in lines of their own.
 fn write_map(map: &Map, name: Option<&str>, keys: Option<&BTreeSet<&str>>, lines: &mut String) {
     let members = map.sorted();
     let is_in_line = |(name, value): &(&str, &Value)| match keys {

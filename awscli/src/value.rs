@@ -1,13 +1,13 @@
-//! JSON values as Python has them: integers apart from floats, members in the order in which they
-//! came, and Python's ways of writing them.
+//! JSON values as in Python: integers are distinct from floats, members keep their order, and both are
+//! written as Python writes them.
 
 use std::{cmp::Ordering, fmt::Write};
 
-/// How deep lists and maps may stand in each other. Whatever walks through a value calls itself for
-/// each level, and the stack ends somewhere; Python's limit is a little less than 1000.
+/// How deep lists and maps may be nested. Functions recurse for each level, and the stack is limited;
+/// Python's limit is a little less than 1000.
 pub(crate) const MAX_DEPTH: usize = 500;
 
-/// What Python says of anything that is deeper than its limit.
+/// Python's message for values that are nested more deeply.
 pub(crate) const TOO_DEEP: &str = "maximum recursion depth exceeded";
 
 /// A value.
@@ -22,7 +22,7 @@ pub(crate) enum Value {
     Map(Map),
 }
 
-/// Members in their order; a key stands there once.
+/// Members in their order, with unique keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Map(Vec<(String, Value)>);
 
@@ -31,7 +31,7 @@ impl Map {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// Sets a member; one that is there already keeps its place.
+    /// Sets a member; an existing one keeps its place.
     pub(crate) fn set(&mut self, key: &str, value: Value) {
         match self.0.iter_mut().find(|(name, _)| name == key) {
             Some((_, place)) => *place = value,
@@ -52,7 +52,7 @@ impl Map {
         self.0.len()
     }
 
-    /// The members in the order of their names.
+    /// The members, sorted by name.
     pub(crate) fn sorted(&self) -> Vec<(&str, &Value)> {
         let mut members: Vec<_> = self.iter().collect();
         members.sort_by_key(|(name, _)| *name);
@@ -93,7 +93,7 @@ impl Value {
         !matches!(self, Self::List(_) | Self::Map(_))
     }
 
-    /// How many lists and maps stand in each other.
+    /// How deep lists and maps are nested.
     pub(crate) fn depth(&self) -> usize {
         let deepest = match self {
             Self::List(items) => items.iter().map(Self::depth).max(),
@@ -103,7 +103,7 @@ impl Value {
         1 + deepest.unwrap_or_default()
     }
 
-    /// What `if value` means.
+    /// Whether Python's `if value` is true.
     pub(crate) fn is_truthy(&self) -> bool {
         match self {
             Self::Null => false,
@@ -129,7 +129,7 @@ impl Value {
         }
     }
 
-    /// The number that it is, or that its truth counts as.
+    /// Its number; `true` counts as 1.
     pub(crate) fn number(&self) -> Option<f64> {
         match self {
             Self::Bool(it) => Some(f64::from(u8::from(*it))),
@@ -165,7 +165,7 @@ impl Value {
         }
     }
 
-    /// `<` and its kin, for two numbers or two texts.
+    /// `<`, `>` and so on, for two numbers or two texts.
     pub(crate) fn compare(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Text(a), Self::Text(b)) => Some(a.cmp(b)),
@@ -252,7 +252,7 @@ pub(crate) fn quoted(text: &str) -> String {
     quoted
 }
 
-/// As far as the names and reasons of sessions go; Python asks Unicode's tables for the rest.
+/// This covers the names and reasons of sessions; Python uses Unicode's tables.
 fn is_printable(it: char) -> bool {
     !it.is_control()
         && (it == ' ' || !it.is_whitespace())
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_as_python_writes_them() {
+    fn numbers() {
         for (number, text) in [
             (1_550_676_938.352, "1550676938.352"),
             (1_772_449_200.0, "1772449200.0"),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_quoted_as_python_quotes_them() {
+    fn quoted_texts() {
         for (text, repr) in [
             ("a", "'a'"),
             ("it's", "\"it's\""),

@@ -9,18 +9,18 @@ use crate::{
     arn::Arn,
 };
 
-/// A glob as IAM has it: `*` is any run of characters, `/` and `:` included, `?` is one.
-/// Case-sensitive; nothing escapes.
+/// A glob as in IAM: `*` matches any characters, including `/` and `:`, and `?` matches one.
+/// Case-sensitive; there are no escapes.
 #[derive(Clone, Debug)]
 pub struct Glob {
-    /// What stands before the first wildcard. Nearly everybody whom a glob does not mean fails here,
-    /// and this runs for every pattern and session.
+    /// The text before the first wildcard. It rules out most owners that do not match, and this runs
+    /// for every pattern and session.
     head: Box<str>,
     whole: WildMatch,
 }
 
 impl Glob {
-    /// Every text is a glob.
+    /// Every text is a valid glob.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let head = text.split(['*', '?']).next().unwrap_or_default();
@@ -35,7 +35,7 @@ impl Glob {
 }
 
 impl fmt::Display for Glob {
-    /// The glob's text, with each run of `*` as one.
+    /// The glob's text; consecutive `*` become one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.whole.fmt(f)
     }
@@ -50,16 +50,16 @@ pub(crate) const OWNER_ARNS: Names = Names { what: "owner", punctuation: "+=,.@_
 /// The most characters of a role's name, of its session's, and of a user's without the path.
 pub(crate) const MAX_NAME: usize = 64;
 
-/// Whom a policy means. Each variant is one line of the policy reference.
+/// The owners that a policy names. Each variant is one line of the policy reference.
 #[derive(Clone, Debug)]
 pub enum OwnerPattern {
     /// `arn:…`: a glob over the whole ARN.
     Arn(Glob),
     /// `federated-user/NAME`.
     FederatedUser(Glob),
-    /// `permission-set/NAME[/USER]`: a role that IAM Identity Center made, and who used it.
+    /// `permission-set/NAME[/USER]`: a role that IAM Identity Center created, and its user.
     PermissionSet(Glob, Option<Glob>),
-    /// `role/NAME[/SESSION-NAME]`: whoever assumed the role. Its path is not part of an owner.
+    /// `role/NAME[/SESSION-NAME]`: sessions of the role. The role's path is not part of an owner.
     Role(Glob, Option<Glob>),
     /// `root`: the account's root user.
     Root,
@@ -70,7 +70,7 @@ pub enum OwnerPattern {
 }
 
 impl fmt::Display for OwnerPattern {
-    /// As the policy has it.
+    /// As it is written in a policy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Arn(glob) => glob.fmt(f),
@@ -85,7 +85,7 @@ impl fmt::Display for OwnerPattern {
     }
 }
 
-/// Who started a session, as far as its owner's ARN tells.
+/// The parts of an owner's ARN.
 enum Principal<'a> {
     FederatedUser(&'a str),
     Other,
@@ -95,7 +95,7 @@ enum Principal<'a> {
 }
 
 impl<'a> Principal<'a> {
-    /// Lenient about a missing `arn:`, as one of AWS's own examples shows it.
+    /// Accepts an ARN without `arn:`, because one of AWS's examples has such an owner.
     fn of(owner: &'a str) -> Self {
         let Some(arn) = Arn::fields(owner.strip_prefix("arn:").unwrap_or(owner)) else {
             return Self::Other;
@@ -113,7 +113,7 @@ impl<'a> Principal<'a> {
     }
 }
 
-/// An owner as a policy would name it, such as `role/sre/jane`; its ARN where no form fits.
+/// An owner as a policy names it, such as `role/sre/jane`; its ARN if there is no short form.
 #[must_use]
 pub fn short_owner(owner: &str) -> String {
     match Principal::of(owner) {
@@ -136,13 +136,13 @@ fn permission_set(role: &str) -> Option<&str> {
 }
 
 impl OwnerPattern {
-    /// Whether the pattern means this owner, given by its ARN.
+    /// Whether the pattern matches this owner, given by its ARN.
     #[must_use]
     pub fn is_match(&self, owner: &str) -> bool {
         Self::any_is_match(std::slice::from_ref(self), owner)
     }
 
-    /// Whether one or more of these patterns mean this owner.
+    /// Whether one or more of these patterns match this owner.
     #[must_use]
     pub fn any_is_match(patterns: &[Self], owner: &str) -> bool {
         let principal = LazyCell::new(|| Principal::of(owner));
@@ -175,7 +175,7 @@ impl OwnerPattern {
 }
 
 impl FromStr for OwnerPattern {
-    /// What is wrong with the pattern, and the way out.
+    /// The error says what is wrong with the pattern, and what to write.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -223,7 +223,7 @@ impl FromStr for OwnerPattern {
                 }
                 "user" => format!("`{text}` must be `user/NAME` or `user/PATH/NAME`"),
                 "federated-user" => format!("`{text}` must be `federated-user/NAME`"),
-                _ => unclear(text),
+                _ => unknown_form(text),
             });
         }
         // A user's path may be longer.
@@ -244,14 +244,14 @@ impl FromStr for OwnerPattern {
             }
             "user" if name.contains('/') => Ok(Self::UserWithPath(Glob::new(name))),
             "user" => Ok(Self::User(Glob::new(name))),
-            _ => Err(unclear(text)),
+            _ => Err(unknown_form(text)),
         }
     }
 }
 
-/// Why no owner's ARN can match this glob, if that is plain to see.
+/// Why no owner's ARN can match this glob, if that is certain.
 ///
-/// The JSON Schema says the same as a regular expression.
+/// The JSON Schema has the same as a regular expression.
 fn never_an_owner(arn: &str) -> Option<&'static str> {
     if arn.contains(":role/") {
         return Some(
@@ -303,9 +303,9 @@ fn never_an_owner(arn: &str) -> Option<&'static str> {
     }
 }
 
-fn unclear(text: &str) -> String {
+fn unknown_form(text: &str) -> String {
     format!(
-        "`{text}` does not say what it is; an owner is `role/NAME`, `permission-set/NAME`, \
+        "`{text}` has no known form; an owner is `role/NAME`, `permission-set/NAME`, \
          `user/NAME`, `federated-user/NAME`, `root`, or a whole `arn:…`"
     )
 }
@@ -335,7 +335,7 @@ mod tests {
     const NOT_HEX: &str =
         "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Ops_no-hexadecimal-x/jane";
     const USER: &str = "arn:aws:iam::123456789012:user/team/x/jane";
-    const TYPO: &str = "aws:iam::123456789012:user/bob"; // As one of AWS's own examples has it.
+    const TYPO: &str = "aws:iam::123456789012:user/bob"; // As in one of AWS's examples.
     const ROOT: &str = "arn:aws:iam::123456789012:root";
     const FEDERATED: &str = "arn:aws:sts::123456789012:federated-user/jane";
 
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_owner_is_a_pattern_that_matches_its_owner() {
+    fn short_owner_matches() {
         for (owner, expected) in [
             (ROLE, "role/sre-oncall/jane"),
             (SSO, "permission-set/Pay_Ops/j@x.org"),
@@ -405,8 +405,8 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
-    fn a_pattern_that_could_match_nobody_is_an_error_that_shows_the_way_out() {
-        let (kinds, role) = ("does not say what it is", "must be `role/NAME` or");
+    fn impossible_patterns() {
+        let (kinds, role) = ("has no known form", "must be `role/NAME` or");
         let (path, own) = ("has a role's path", "never a role's own ARN; write `role/NAME`");
         let (whole, owners) = ("an ARN is `arn:PARTITION", "an owner is `arn:…:iam::…:user/…`");
         let table = [

@@ -1,4 +1,4 @@
-//! One emulated account: takes a call, plays the faults, carries it out, and records it.
+//! One emulated account: takes a call, applies the faults, carries it out, and records it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,7 +19,7 @@ use crate::{
     request::Operation,
     seed::Seed,
     wire::{self, ApiError, epoch_seconds},
-    world::{World, same_place, scattered},
+    world::World,
 };
 
 /// An emulated account in one Region. Clones share it.
@@ -40,7 +40,7 @@ pub struct Call {
     pub at: Duration,
     /// Such as `DescribeSessions`; empty if it is not one of the emulator's.
     pub operation: String,
-    /// The ARN of whoever signed it.
+    /// The ARN of the caller that signed it.
     pub caller: String,
     /// The request's body; that of the query protocol as an object.
     pub body: Value,
@@ -48,9 +48,8 @@ pub struct Call {
     pub status: Option<u16>,
     /// The code of the error that was answered.
     pub error: Option<String>,
-    /// The fault that struck it: one that changed nothing, as where there was nothing to change, did
-    /// not.
-    pub struck_by: Option<FaultKind>,
+    /// The fault that was applied to it, if it changed anything.
+    pub fault: Option<FaultKind>,
 }
 
 #[derive(Debug)]
@@ -61,13 +60,13 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct State {
-    behaviour: Behaviour,
-    calls: Vec<Call>,
+pub(crate) struct State {
+    pub(crate) behaviour: Behaviour,
+    pub(crate) calls: Vec<Call>,
     faults: Vec<Fault>,
     /// Arrivals within the last second, by operation.
     recent: BTreeMap<String, VecDeque<Instant>>,
-    world: World,
+    pub(crate) world: World,
 }
 
 impl Emulator {
@@ -87,7 +86,7 @@ impl Emulator {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The emulator's time: that of its start, and what the runtime's clock has gone on since.
+    /// The emulator's time: the time of its start plus the time that passed on the runtime's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.epoch + self.shared.origin.elapsed()
@@ -111,12 +110,12 @@ impl Emulator {
         self.state().world.set_parameter(name.into(), value.into());
     }
 
-    /// From now on these go wrong, and nothing else; their counts begin anew.
+    /// Replaces the faults. Their counts start at zero.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         self.state().faults = faults;
     }
 
-    /// The tags of a target from now on, as a fleet has it; none if it has never had any.
+    /// Sets the tags of a target, written as in a fleet; `None` if it has never had any.
     pub fn set_tags(&self, target: &str, tags: Option<BTreeMap<String, String>>) {
         self.state().world.set_tags(target, tags);
     }
@@ -126,12 +125,12 @@ impl Emulator {
         self.state().world.start(seed, self.now());
     }
 
-    /// A session has another status from now on, as when its client goes away.
+    /// Sets the status of a session, as when its client disconnects.
     pub fn set_status(&self, id: &str, status: &str) {
         self.state().world.set_status(id, status);
     }
 
-    /// A session ends though nobody called `TerminateSession`.
+    /// Ends a session without a call of `TerminateSession`, as its user does.
     pub fn end(&self, id: &str) {
         self.state().world.end(id, self.now());
     }
@@ -148,14 +147,14 @@ impl Emulator {
         if !latency.is_zero() {
             sleep(latency).await;
         }
-        let play = if is_throttled {
+        let fault = if is_throttled {
             Some(FaultKind::Throttle)
         } else {
-            let struck = self.apply(&call);
-            self.record(index, |it| it.struck_by.clone_from(&struck));
-            struck
+            let fault = self.due_fault(&call);
+            self.record(index, |it| it.fault.clone_from(&fault));
+            fault
         };
-        let (mut response, error) = match self.play(index, &call, play).await? {
+        let (mut response, error) = match self.answer_with(index, &call, fault).await? {
             Ok(response) => (response, None),
             Err(err) => (wire::error_response(&call, &err), Some(err.code)),
         };
@@ -167,7 +166,7 @@ impl Emulator {
         Ok(response)
     }
 
-    /// Records a call, also one whose caller will not wait for the answer; its place in the record.
+    /// Records a call, even if its caller does not wait for the answer. Returns its index.
     fn arrived(&self, call: &wire::Call) -> usize {
         let mut state = self.state();
         let caller = state.world.caller(call.access_key.as_deref().unwrap_or_default());
@@ -179,164 +178,32 @@ impl Emulator {
             body: call.body.clone(),
             status: None,
             error: None,
-            struck_by: None,
+            fault: None,
         });
         calls.len() - 1
     }
 
     /// Adds to the record of a call.
-    fn record(&self, index: usize, add: impl FnOnce(&mut Call)) {
+    pub(crate) fn record(&self, index: usize, add: impl FnOnce(&mut Call)) {
         if let Some(call) = self.state().calls.get_mut(index) {
             add(call);
         }
     }
 
-    /// The first fault that is due strikes.
-    fn apply(&self, call: &wire::Call) -> Option<FaultKind> {
+    /// The first fault that is due.
+    fn due_fault(&self, call: &wire::Call) -> Option<FaultKind> {
         let mut state = self.state();
-        let mut struck = None;
+        let mut due = None;
         for fault in &mut state.faults {
-            // Every fault counts the call, also those behind the one that strikes.
-            if fault.is_due(&call.operation, call.session()) && struck.is_none() {
-                struck = Some(fault.apply());
+            // Every fault counts the call, including those after the one that is due.
+            if fault.is_due(&call.operation, call.session()) && due.is_none() {
+                due = Some(fault.apply());
             }
         }
-        struck
+        due
     }
 
-    async fn play(
-        &self,
-        index: usize,
-        call: &wire::Call,
-        play: Option<FaultKind>,
-    ) -> Result<Result<Response<Bytes>, ApiError>, Reset> {
-        Ok(match play {
-            None => self.carry_out(call, |_| {}),
-            Some(FaultKind::Appear(seed)) => {
-                self.state().world.start(*seed, self.now());
-                self.carry_out(call, |_| {})
-            }
-            Some(FaultKind::Body(body)) => self
-                .carry_out(call, |_| {})
-                .map(|_| wire::response(200, "application/x-amz-json-1.1", body)),
-            Some(FaultKind::CutOff) => self.carry_out(call, |_| {}).map(wire::cut_off),
-            Some(FaultKind::Deny) => Err(ApiError::access_denied(call)),
-            Some(FaultKind::DuplicateRows) => self.alter(index, call, duplicate_rows),
-            Some(FaultKind::DuplicateTags) => self.alter(index, call, duplicate_tags),
-            Some(FaultKind::EmptyPage) => {
-                let token = call.body.get("NextToken").and_then(Value::as_str);
-                let token = same_place(token, self.state().calls.len());
-                self.alter(index, call, |page| {
-                    *page = match page.get("ResourceTagMappingList") {
-                        Some(_) => json!({"PaginationToken": "", "ResourceTagMappingList": []}),
-                        None => json!({"Sessions": [], "NextToken": token}),
-                    };
-                })
-            }
-            Some(FaultKind::EmptyToken) => self.alter(index, call, |page| {
-                if let Some(page) = page.as_object_mut().filter(|it| it.contains_key("Sessions")) {
-                    page.entry("NextToken").or_insert("".into());
-                }
-            }),
-            Some(FaultKind::Error { status, code, message }) => {
-                Err(ApiError::new(status, &code, &message))
-            }
-            Some(FaultKind::DropField(field)) => {
-                self.alter(index, call, |page| drop_field(page, &field))
-            }
-            Some(FaultKind::InternalError) => Err(ApiError::internal_error()),
-            Some(FaultKind::InvalidToken) => Err(ApiError::invalid_token()),
-            Some(FaultKind::Misdate(by)) => self.carry_out(call, |_| {}).map(|mut response| {
-                response.headers_mut().insert(DATE, wire::date(self.now() + by));
-                response
-            }),
-            Some(FaultKind::MoreTags) => self.alter(index, call, |answer| {
-                if answer.get("ResourceTagMappingList").is_some() {
-                    *answer = json!({"PaginationToken": "more", "ResourceTagMappingList": []});
-                }
-            }),
-            Some(FaultKind::RepeatToken) => {
-                let token = call.body.get("NextToken").cloned();
-                self.alter(index, call, |page| {
-                    if let (Some(page), Some(token)) = (page.as_object_mut(), token) {
-                        page.insert("NextToken".into(), token);
-                    }
-                })
-            }
-            Some(FaultKind::ResetAfter) => {
-                drop(self.carry_out(call, |_| {}));
-                return Err(Reset);
-            }
-            Some(FaultKind::ResetBefore) => return Err(Reset),
-            Some(FaultKind::ShufflePage) => {
-                let before = self.rows_before(call);
-                let n_calls = self.state().calls.len();
-                self.alter(index, call, |page| {
-                    if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
-                        *rows = shuffled(before.into_iter().chain(std::mem::take(rows)), n_calls);
-                    }
-                })
-            }
-            Some(FaultKind::Slow(duration)) => {
-                // The caller may be gone by then: it takes effect all the same.
-                let (emulator, call) = (self.clone(), call.clone());
-                let answer = tokio::spawn(async move {
-                    sleep(duration).await;
-                    emulator.carry_out(&call, |_| {})
-                });
-                answer.await.map_err(|_| Reset)?
-            }
-            Some(FaultKind::SlowAfter(duration)) => {
-                let response = self.carry_out(call, |_| {});
-                sleep(duration).await;
-                response
-            }
-            Some(FaultKind::Throttle) => Err(ApiError::throttled()),
-            Some(FaultKind::Truncated) => self
-                .carry_out(call, |_| {})
-                .map(|response| response.map(|body| body.slice(..body.len() / 2))),
-            Some(FaultKind::Unavailable) => {
-                let body = "<html><body>503 Service Unavailable</body></html>".into();
-                Ok(wire::response(503, "text/html", body))
-            }
-            Some(FaultKind::Vanish(id)) => {
-                if !self.state().world.vanish(&id) {
-                    self.record(index, |it| it.struck_by = None);
-                }
-                self.carry_out(call, |_| {})
-            }
-        })
-    }
-
-    /// Carries a call out and alters its answer, which strikes it only if that changes anything.
-    fn alter(
-        &self,
-        index: usize,
-        call: &wire::Call,
-        alter: impl FnOnce(&mut Value),
-    ) -> Result<Response<Bytes>, ApiError> {
-        let mut is_applied = false;
-        let response = self.carry_out(call, |answer| {
-            let unaltered = answer.clone();
-            alter(answer);
-            is_applied = *answer != unaltered;
-        });
-        if !is_applied {
-            self.record(index, |it| it.struck_by = None);
-        }
-        response
-    }
-
-    /// Some of the rows before the page that this call asks for; none if it asks for no page.
-    fn rows_before(&self, call: &wire::Call) -> Vec<Value> {
-        let Ok(Operation::DescribeSessions(query)) = Operation::read(call) else {
-            return Vec::new();
-        };
-        let state = self.state();
-        state.world.rows_before(&query, self.now(), &state.behaviour)
-    }
-
-    fn carry_out(
+    pub(crate) fn carry_out(
         &self,
         call: &wire::Call,
         alter: impl FnOnce(&mut Value),
@@ -360,7 +227,7 @@ impl Emulator {
                     let message = format!("{role} is invalid");
                     return Err(ApiError::new(400, "ValidationException", &message));
                 };
-                // By the real clock, for it is the client's that they are held to.
+                // By the real clock, because the client compares it with the real time.
                 #[expect(clippy::disallowed_methods, reason = "credentials end in real time")]
                 let expires_at = Timestamp::now() + lasts;
                 let result = json!({
@@ -447,54 +314,9 @@ impl Emulator {
         true
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Every session of the page, and every target's tags, a second time; these without tags.
-fn duplicate_rows(page: &mut Value) {
-    if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
-        rows.extend(rows.clone());
-    }
-    if let Some(rows) = page.get_mut("ResourceTagMappingList").and_then(Value::as_array_mut) {
-        let without_tags = |it: &Value| json!({"ResourceARN": it["ResourceARN"], "Tags": []});
-        let again: Vec<_> = rows.iter().map(without_tags).collect();
-        rows.extend(again);
-    }
-}
-
-fn duplicate_tags(answer: &mut Value) {
-    let rows = answer.get_mut("ResourceTagMappingList").and_then(Value::as_array_mut);
-    for row in rows.into_iter().flatten() {
-        if let Some(tags) = row.get_mut("Tags").and_then(Value::as_array_mut) {
-            let other =
-                |it: &Value| json!({"Key": it["Key"], "Value": format!("{}?", it["Value"])});
-            let again: Vec<_> = tags.iter().map(other).collect();
-            tags.extend(again);
-        }
-    }
-}
-
-/// Takes a field out of the rows of sessions or tags, and out of each tag.
-fn drop_field(answer: &mut Value, field: &str) {
-    for list in ["Sessions", "ResourceTagMappingList"] {
-        let rows = answer.get_mut(list).and_then(Value::as_array_mut);
-        for row in rows.into_iter().flatten().filter_map(Value::as_object_mut) {
-            row.remove(field);
-            let tags = row.get_mut("Tags").and_then(Value::as_array_mut);
-            for tag in tags.into_iter().flatten().filter_map(Value::as_object_mut) {
-                tag.remove(field);
-            }
-        }
-    }
-}
-
-/// The same rows in another order: one for each nonce.
-fn shuffled(rows: impl Iterator<Item = Value>, nonce: usize) -> Vec<Value> {
-    let mut rows: Vec<_> = rows.enumerate().collect();
-    rows.sort_by_key(|(i, _)| scattered(i + nonce));
-    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 /// The unique id of a caller; that of a role's session ends with the session's name.

@@ -16,15 +16,15 @@ pub struct Fault {
     /// Only calls that name this session.
     #[serde(default)]
     pub session: Option<String>,
-    /// So many calls pass before.
+    /// How many calls pass before it applies.
     #[serde(default)]
     pub skip: usize,
-    /// So many calls it strikes; for ever if absent.
+    /// To how many calls it applies; to all if absent.
     #[serde(default)]
     pub times: Option<usize>,
     /// What happens.
-    pub play: FaultKind,
-    /// Calls so far that it might have struck.
+    pub kind: FaultKind,
+    /// Calls so far to which it might have applied.
     #[serde(skip)]
     n_calls: usize,
 }
@@ -91,20 +91,20 @@ pub enum FaultKind {
 }
 
 impl Fault {
-    /// A fault of one operation that strikes so many times, from the first call on.
+    /// A fault of the first `times` calls of one operation.
     #[must_use]
-    pub fn new(operation: &str, times: usize, play: FaultKind) -> Self {
+    pub fn new(operation: &str, times: usize, kind: FaultKind) -> Self {
         let operation = operation.into();
-        Self { operation, session: None, skip: 0, times: Some(times), play, n_calls: 0 }
+        Self { operation, session: None, skip: 0, times: Some(times), kind, n_calls: 0 }
     }
 
-    /// The same, for ever.
+    /// The same, of every call.
     #[must_use]
     pub fn always(self) -> Self {
         Self { times: None, ..self }
     }
 
-    /// The same, after so many calls that pass.
+    /// The same, after `skip` calls that pass.
     #[must_use]
     pub fn after(self, skip: usize) -> Self {
         Self { skip, ..self }
@@ -116,7 +116,7 @@ impl Fault {
         Self { session: Some(id.into()), ..self }
     }
 
-    /// Whether the fault would apply this call. Counts the calls that it is about.
+    /// Whether the fault applies to this call. Counts the calls to which it might apply.
     pub(crate) fn is_due(&mut self, operation: &str, session: Option<&str>) -> bool {
         let is_it = |it: &String| session == Some(it.as_str());
         if self.operation != operation || !self.session.as_ref().is_none_or(is_it) {
@@ -126,11 +126,11 @@ impl Fault {
         self.skip < self.n_calls && self.times != Some(0)
     }
 
-    /// Strikes once.
+    /// Applies it once.
     pub(crate) fn apply(&mut self) -> FaultKind {
         if let Some(times) = &mut self.times {
             *times -= 1;
         }
-        self.play.clone()
+        self.kind.clone()
     }
 }

@@ -11,6 +11,7 @@
 
 mod body;
 mod client;
+mod effect;
 mod emulator;
 mod fault;
 mod filter;

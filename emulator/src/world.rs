@@ -351,7 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_lead_back_to_their_position_and_nothing_else_is_one() {
+    fn page_tokens() {
         for position in [(1_700_000_000_000, 17), (i64::MIN, 0), (-1, usize::MAX)] {
             assert_eq!(decode(&encode(position)), Some(position));
         }

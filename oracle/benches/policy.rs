@@ -1,5 +1,5 @@
-//! What a policy costs: `cargo bench --manifest-path oracle/Cargo.toml`, in the profile that is
-//! deployed, which prefers size to speed.
+//! The cost of evaluating a policy: `cargo bench --manifest-path oracle/Cargo.toml`, in the profile that
+//! is deployed, which is optimized for size.
 
 use std::{collections::BTreeMap, hint::black_box};
 
@@ -21,7 +21,7 @@ fn main() {
     divan::main();
 }
 
-/// Rules of the common kinds in turn, so that ten or a hundred are ten or a hundred times as much.
+/// Rules of the common kinds in turn, so that the cost is proportional to their number.
 fn policy_text(rules: usize) -> String {
     let rule = |i: usize| {
         let rest = match i % 10 {
@@ -105,7 +105,7 @@ fn parse(bencher: Bencher<'_, '_>, rules: usize) {
     bencher.bench_local(|| Policy::parse(black_box(&text)));
 }
 
-/// A hundred sessions each; so are the next two.
+/// For a hundred sessions, as the next two.
 #[divan::bench(args = RULES)]
 fn evaluate_with_tags(bencher: Bencher<'_, '_>, rules: usize) {
     evaluate_all(bencher, rules, 100, &tags());
@@ -135,7 +135,7 @@ fn hostile_glob(bencher: Bencher<'_, '_>, length: usize) {
     hostile(bencher, &format!("owner: \"{glob}\""), &format!("arn:{}", "a".repeat(length)), "");
 }
 
-/// An expression that makes a backtracking engine take for ever.
+/// An expression that takes a backtracking engine exponential time.
 #[divan::bench(args = [500, 1_000, 2_000])]
 fn hostile_expression(bencher: Bencher<'_, '_>, length: usize) {
     hostile(bencher, "reason: '^(([a-z])+.)+[A-Z]([a-z])+$'", "", &"a".repeat(length));

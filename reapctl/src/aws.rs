@@ -1,4 +1,4 @@
-//! How commands reach AWS: as the AWS CLI does.
+//! How commands connect to AWS: with the same configuration as the AWS CLI.
 
 mod problem;
 
@@ -24,32 +24,32 @@ use crate::{
     http,
 };
 
-/// Which account and Region.
+/// The options that select the account and Region.
 #[derive(clap::Args)]
 #[command(next_help_heading = "AWS")]
 pub(crate) struct Connection {
-    /// The profile of the shared configuration files
+    /// A profile of the shared configuration files
     #[arg(long)]
     profile: Option<String>,
     /// The Region
     #[arg(long)]
     region: Option<String>,
-    /// Another endpoint than AWS's, such as that of `reapctl emulate`
+    /// An endpoint to use instead of AWS's, such as that of `reapctl emulate`
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
-    /// A role to assume first, with the credentials found
+    /// A role to assume, with the credentials that were found
     #[arg(long, value_name = "ARN")]
     role_arn: Option<String>,
-    /// What the role's trust policy may ask for
+    /// The external id that the role's trust policy requires
     #[arg(long, value_name = "ID", requires = "role_arn")]
     external_id: Option<String>,
-    /// By what name CloudTrail is to know the role's session
+    /// The name of the role's session, which CloudTrail records
     #[arg(long, value_name = "NAME", requires = "role_arn", default_value = "reapctl")]
     role_session_name: String,
     /// Show each API call on standard error
     #[arg(long)]
     debug: bool,
-    /// The pace of each API operation; AWS's quota is 6, for the whole account and Region
+    /// Calls per second of each API operation; AWS's quota is 6 for the account and Region
     #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = pace)]
     calls_per_second: f64,
 }
@@ -71,10 +71,10 @@ pub(crate) struct Aws {
 /// The longest that one attempt of a call to STS may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest that a listing, or half a sweep, may take.
+/// The longest that a listing, or the rest of a sweep, may take.
 const PATIENCE: Duration = Duration::from_hours(1);
 
-/// Terminations in flight: more than the pace lets start.
+/// Terminations in flight: enough for the pace.
 const CONCURRENCY: usize = 8;
 
 impl Connection {
@@ -148,7 +148,7 @@ impl Connection {
 }
 
 fn scope(identity: &GetCallerIdentityOutput, region: &Region) -> Result<Scope, String> {
-    let account = identity.account().ok_or("AWS did not tell the account")?;
+    let account = identity.account().ok_or("the answer of AWS names no account")?;
     let arn = identity.arn().and_then(Arn::parse);
     Ok(Scope {
         partition: arn.map_or("aws", |it| it.partition).into(),
@@ -158,19 +158,19 @@ fn scope(identity: &GetCallerIdentityOutput, region: &Region) -> Result<Scope, S
 }
 
 impl Aws {
-    /// The account and Region, if the account is known: a target's tags are asked for by its ARN.
+    /// The account and Region, if the account is known. Tags are looked up by ARNs, which contain it.
     pub(crate) fn scope(&self) -> Option<&Scope> {
         self.scope.as_ref().ok()
     }
 
-    /// Why no target's tags are known, if the policy asks for any.
+    /// Why no tags are known, if the policy uses any.
     pub(crate) fn tag_problem(&self, policy: &Policy) -> Option<String> {
         let problem = self.scope.as_ref().err().filter(|_| !policy.tag_keys.is_empty())?;
-        Some(format!("the account is not known, and so no target's tags are: {problem}"))
+        Some(format!("the account is not known, so no tags are known: {problem}"))
     }
 
-    /// A sweep, or half of one, that may begin now: `now` has just been read.
-    pub(crate) fn order<'a>(
+    /// The context of a sweep, or of a part of one, that starts now: `now` has just been read.
+    pub(crate) fn context<'a>(
         &'a self,
         policy: &'a PolicySource,
         mode: Mode,
@@ -194,7 +194,7 @@ impl Aws {
     }
 }
 
-/// The time that the next call, or listing, may take.
+/// The budget of the next call or listing.
 pub(crate) fn budget() -> Budget {
     let hard_stop = Instant::now() + PATIENCE;
     Budget { last_start: hard_stop, hard_stop }

@@ -15,8 +15,8 @@ use serde_json::json;
 use crate::{
     aws::Connection,
     backtest::{
-        replay::{HISTORY, fate, lives},
-        result::{Backtest, Fate, Sums},
+        replay::{HISTORY, past_sessions, replay},
+        result::{Backtest, Replay, Sums},
     },
     clock::now,
     file::File,
@@ -68,15 +68,17 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let aws = args.connection.open().await?;
     let now = now();
-    // Every tag that either asks for.
+    // Every tag key that one of them uses.
     let mut both = policy.clone();
     both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
-    let reading = with_progress("listing", &aws, Box::pin(lives(&aws, &both, now)));
-    let (lives, n_not_evaluated) = reading.await?;
+    let reading = with_progress("listing", &aws, Box::pin(past_sessions(&aws, &both, now)));
+    let (past, n_not_evaluated) = reading.await?;
     let test = |policy: &Policy| Backtest {
         from: now - HISTORY,
         to: now,
-        fates: counted("evaluating", &lives).map(|it| fate(policy, args.every, now, it)).collect(),
+        replays: counted("evaluating", &past)
+            .map(|it| replay(policy, args.every, now, it))
+            .collect(),
         n_not_evaluated,
     };
     let (new, old) = (test(&policy), old.as_ref().map(test));
@@ -104,13 +106,13 @@ impl Backtest {
         };
         let changes = old.map(|old| {
             let change =
-                |(what, it): (&str, &Fate)| json!({"session_id": it.session_id, "change": what});
+                |(what, it): (&str, &Replay)| json!({"session_id": it.session_id, "change": what});
             self.changes(old).into_iter().map(change).collect::<Vec<_>>()
         });
         json!({
             "from": self.from,
             "to": self.to,
-            "sessions": self.fates,
+            "sessions": self.replays,
             "not_evaluated": self.n_not_evaluated,
             "rules": sums(self.by_rule()),
             "owners": sums(self.by_owner()),
@@ -121,9 +123,11 @@ impl Backtest {
 
     fn print(&self, old: Option<&Self>) {
         println!("{}\n", self.summary());
-        for (name, sums) in
-            [("RULE", self.by_rule()), ("OWNER", self.by_owner()), ("DAY", self.by_day())]
-        {
+        for (name, sums) in [
+            ("RULE", largest_first(self.by_rule())),
+            ("OWNER", largest_first(self.by_owner())),
+            ("DAY", self.by_day().into_iter().collect()),
+        ] {
             if !sums.is_empty() {
                 println!("{}\n", to_table(name, sums).trim_fmt());
             }
@@ -144,13 +148,13 @@ impl Backtest {
             "SESSION",
         ]);
         for (what, it) in changes {
-            let end = it.would_end_at.map_or("-".into(), minute);
+            let at = it.would_terminate_at.map_or("-".into(), minute);
             table.add_row([
                 cell(what),
                 cell(&short_owner(&it.owner)),
                 cell(&it.target),
                 cell(&minute(it.started_at)),
-                cell(&end),
+                cell(&at),
                 cell(&it.session_id),
             ]);
         }
@@ -158,13 +162,17 @@ impl Backtest {
     }
 }
 
-/// The largest first, but days in their order.
-fn to_table(name: &str, sums: Sums) -> Table {
-    let mut table = fitting_table(&[name, "SESSIONS", "TIME"]);
+/// A sum by a key: sessions, and minutes.
+type Sum = (String, (usize, i64));
+
+fn largest_first(sums: Sums) -> Vec<Sum> {
     let mut sums: Vec<_> = sums.into_iter().collect();
-    if name != "DAY" {
-        sums.sort_by_key(|(_, (n, minutes))| (-minutes, std::cmp::Reverse(*n)));
-    }
+    sums.sort_by_key(|(_, (n, minutes))| (-minutes, std::cmp::Reverse(*n)));
+    sums
+}
+
+fn to_table(name: &str, sums: Vec<Sum>) -> Table {
+    let mut table = fitting_table(&[name, "SESSIONS", "TIME"]);
     for (key, (n, minutes)) in sums {
         let time = age(SignedDuration::from_mins(minutes));
         table.add_row([cell(&key), cell(&n.to_string()), cell(&time)]);

@@ -185,7 +185,7 @@ impl Case {
         }
     }
 
-    /// The session at this instant; else what is wrong with the case.
+    /// The session at this instant, or what is wrong with the case.
     pub(crate) fn session(&self, now: Timestamp, index: usize) -> Result<Session, String> {
         let age = self.age.to_duration(SpanRelativeTo::days_are_24_hours());
         let started_at = age.and_then(|age| now.checked_sub(age)).map_err(|err| err.to_string())?;

@@ -1,4 +1,4 @@
-//! `reapctl check`: whether a policy is valid, and what is probably not meant.
+//! `reapctl check`: whether a policy is valid, and probable mistakes.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use crate::{
     stdio::{Output, print, println},
 };
 
-/// Check a policy: every error with its place, and warnings of what is probably not meant.
+/// Check a policy: shows every error with its place, and warns of probable mistakes.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  reapctl check policy.yaml\n  aws ssm get-parameter --name NAME --query Parameter.Value --output text | reapctl check -"

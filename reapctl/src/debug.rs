@@ -1,6 +1,7 @@
-//! `--debug`: each API call on standard error, in one line; those that look for credentials too.
+//! `--debug`: shows each API call in one line on standard error, also those that look for
+//! credentials.
 //!
-//! Never a header, a query or a body: there the credentials are.
+//! Headers, queries and bodies are not shown, because they contain credentials.
 
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use session_reaper::aws::ATTEMPT;
 
 use crate::stdio::eprintln;
 
-/// The same client, each call of which is shown.
+/// The same client; each of its calls is shown.
 pub(crate) fn shown(client: SharedHttpClient) -> SharedHttpClient {
     SharedHttpClient::new(Shown(client))
 }
@@ -45,7 +46,7 @@ impl HttpConnector for Shown<SharedHttpConnector> {
             match answer.await {
                 Ok(response) => line.answered(response).await,
                 Err(err) => {
-                    line.end(&root_cause(&err));
+                    line.finish(&root_cause(&err));
                     Err(err)
                 }
             }
@@ -53,12 +54,12 @@ impl HttpConnector for Shown<SharedHttpConnector> {
     }
 }
 
-/// What an error comes from, in the end.
+/// The innermost source of an error.
 pub(crate) fn root_cause(err: &(dyn std::error::Error + 'static)) -> String {
     session_reaper::aws::sources(err).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// A call that is under way. If nobody waits for its end, that is shown as well.
+/// A call in progress. It is also shown if it is cancelled.
 struct Line {
     call: String,
     started_at: Instant,
@@ -76,7 +77,7 @@ impl Line {
             Some((_, operation)) => operation,
             None => action(body).unwrap_or_else(|| request.method()),
         };
-        // The SDK counts its own attempts, and the library those that are its.
+        // The SDK counts its own attempts, and this project's library counts its own.
         let attempt = header("amz-sdk-request").strip_prefix("attempt=");
         let attempt = attempt.and_then(|it| it.split(';').next()?.parse().ok()).unwrap_or(1);
         let attempt = ATTEMPT.try_with(|it| *it).unwrap_or(1).max(attempt);
@@ -92,7 +93,7 @@ impl Line {
             let body = match ByteStream::new(body).collect().await {
                 Ok(body) => body.into_bytes(),
                 Err(err) => {
-                    self.end(&root_cause(&err));
+                    self.finish(&root_cause(&err));
                     return Err(ConnectorError::io(err.into()));
                 }
             };
@@ -101,11 +102,11 @@ impl Line {
         }
         let request_id = response.headers().get("x-amzn-requestid");
         let request_id = request_id.map(|it| format!(", request {it}")).unwrap_or_default();
-        self.end(&(what.join(" ") + &request_id));
+        self.finish(&(what.join(" ") + &request_id));
         Ok(response)
     }
 
-    fn end(mut self, what: &str) {
+    fn finish(mut self, what: &str) {
         self.show(what);
     }
 

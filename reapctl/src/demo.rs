@@ -1,10 +1,10 @@
-//! `reapctl demo`: one sweep of a sample fleet on the emulator, first dry, then for real.
+//! `reapctl demo`: sweeps a sample fleet on the emulator, first as a dry run, then enforced.
 
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
-use reaper_core::{evaluate::VerdictKind, report::Mode, target::Scope};
+use reaper_core::{evaluate::VerdictKind, plan::Step, report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, Fleet};
 use session_reaper::{
     Budget,
@@ -17,7 +17,10 @@ use tokio::time::Instant;
 
 use crate::{
     emulate::SAMPLE_FLEET,
-    lines::{Column, done, planned, rows, to_table},
+    lines::{
+        columns::{Column, to_table},
+        rows, rows_of_outcomes, rows_of_steps,
+    },
     stdio::println,
 };
 
@@ -34,7 +37,7 @@ const VERDICTS: [Column; 7] = [
 ];
 
 const OUTCOMES: [Column; 5] =
-    [Column::Age, Column::Owner, Column::Target, Column::Rules, Column::Fate];
+    [Column::Age, Column::Owner, Column::Target, Column::Rules, Column::Action];
 
 /// Faster than AWS allows: the emulator has no quota.
 const CALLS_PER_SECOND: f64 = 100.0;
@@ -58,7 +61,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 
     let ssm = Connect::from(config).ssm(CALLS_PER_SECOND);
     let policy = PolicySource::Inline { name: "policies/starter.yaml".into(), text: POLICY.into() };
-    let order = |mode| SweepContext {
+    let context = |mode| SweepContext {
         ssm: &ssm,
         sinks: &Sinks::NONE,
         scope: Some(&scope),
@@ -76,19 +79,22 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 
     let before = emulator.active_ids().len();
     println!("An account with {before} active sessions, evaluated by policies/starter.yaml.\n");
-    println!("1. Dry run: nobody is ended.\n");
-    let SweepResult { record, report } = sweep(order(Mode::DryRun)).await?;
+    println!("1. Dry run: no session is terminated.\n");
+    let SweepResult { record, report } = sweep(context(Mode::DryRun)).await?;
     let steps = record.outcomes.iter().map(|it| &it.step);
     let now = record.started_at;
-    let all = rows(planned(steps, now), &record.not_evaluated, now);
+    let all = rows(rows_of_steps(steps, now), &record.not_evaluated, now);
     println!("{}\n\n{}.\n", to_table(&all, &VERDICTS).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
 
-    println!("2. Enforced: violators are ended, oldest first, and the listing is read again.\n");
-    let SweepResult { record, report } = sweep(order(Mode::Enforce)).await?;
-    let mut ended: Vec<_> = done(&record.outcomes, record.started_at).collect();
-    ended.retain(|it| it.verdict == VerdictKind::Violation);
-    println!("{}\n\n{}.", to_table(&ended, &OUTCOMES).trim_fmt(), report.counts());
+    println!(
+        "2. Enforced: violating sessions are terminated, oldest first, and all sessions are listed again.\n"
+    );
+    let SweepResult { record, report } = sweep(context(Mode::Enforce)).await?;
+    let is_violation = |it: &Step| it.verdict.kind() == VerdictKind::Violation;
+    let violations = record.outcomes.iter().filter(|it| is_violation(&it.step));
+    let rows: Vec<_> = rows_of_outcomes(violations, record.started_at).collect();
+    println!("{}\n\n{}.", to_table(&rows, &OUTCOMES).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
     let after = emulator.active_ids().len();
     println!(
@@ -96,9 +102,10 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         report.calls, report.duration_s,
     );
     println!(
-        "`terminated` is proved: the session was absent when all were listed once more.\n\
-         `denied` is one session's fate: IAM protects it, and the others were ended all the same.\n\
-         `undetermined` lives: its target has no tags, so nobody knows whether it is production.\n\n\
+        "`terminated`: AWS accepted the request, and the session is absent from the new listing.\n\
+         `denied`: IAM protects this session. The others were terminated all the same.\n\
+         `undetermined`: the target has no tags, so it is not known whether it is production, and \
+         the session is not terminated.\n\n\
          Next, serve this fleet to the AWS CLI or an SDK:\n\n    \
          cargo reapctl emulate"
     );

@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, signal};
 
 use crate::{file::Invalid, stdio::println};
 
-/// The fleet that stands in for one of the user's own.
+/// The default fleet.
 pub(crate) const SAMPLE_FLEET: &str = include_str!("../demo/fleet.yaml");
 
 /// Serve the Session Manager API on 127.0.0.1, for the AWS CLI, the SDKs and the function.
@@ -17,7 +17,7 @@ pub(crate) const SAMPLE_FLEET: &str = include_str!("../demo/fleet.yaml");
     after_help = "Examples:\n  reapctl emulate\n  reapctl emulate --port 9000 --fleet fleet.yaml"
 )]
 pub(crate) struct Args {
-    /// The port; 0 for any that is free
+    /// The port; 0 for any free port
     #[arg(long, default_value_t = 8377)]
     port: u16,
     /// The sessions, tags, parameters and faults, in YAML [default: the fleet of `reapctl demo`]
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
          export AWS_ENDPOINT_URL=http://{address} AWS_REGION={region} AWS_DEFAULT_REGION={region}\n\
          export AWS_ACCESS_KEY_ID=emulator AWS_SECRET_ACCESS_KEY=emulator\n\
          aws ssm describe-sessions --state Active\n\n\
-         Ctrl-C ends it."
+         Press Ctrl-C to stop it."
     );
     tokio::select! {
         never = serve(listener, Emulator::new(fleet)) => match never {},

@@ -1,4 +1,4 @@
-//! The files that commands read, and what is wrong with them.
+//! The files that commands read, and their errors.
 
 use std::{fmt, fs, io::Read};
 
@@ -11,13 +11,13 @@ use reaper_render::diagnostic::render;
 
 use crate::stdio::eprint;
 
-/// A text, and where it is from.
+/// A text, and the name of its source.
 pub(crate) struct File {
     pub(crate) name: String,
     pub(crate) text: String,
 }
 
-/// What was given is not valid: the exit status is that of wrong use.
+/// An input or the command line is not valid: the exit status is 2.
 #[derive(Debug)]
 pub(crate) struct Invalid(pub(crate) String);
 
@@ -48,12 +48,12 @@ impl File {
     /// Fails if both are standard input, which can be read only once.
     pub(crate) fn not_both_from_stdin(first: &str, second: Option<&str>) -> anyhow::Result<()> {
         if first == "-" && second == Some("-") {
-            bail!(Invalid("standard input can only be one of them".into()));
+            bail!(Invalid("only one of the files can be standard input".into()));
         }
         Ok(())
     }
 
-    /// The policy that it holds. Errors are shown on standard error, each in its line.
+    /// Parses the policy. Shows its errors on standard error.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
         let parsed = Policy::parse(&self.text);
         Ok(parsed.map_err(|errors| {
@@ -64,7 +64,7 @@ impl File {
         })?)
     }
 
-    /// The error in its line.
+    /// The error with the line in which it is.
     pub(crate) fn render(&self, error: &PolicyError) -> String {
         render(&self.name, &self.text, error)
     }

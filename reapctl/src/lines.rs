@@ -1,31 +1,30 @@
-//! The sessions of a sweep, a line each: as a table, JSON, or CSV.
+//! The sessions of a sweep, one per line: as a table, JSON, or CSV.
+
+pub(crate) mod columns;
 
 use std::{io::IsTerminal, str::FromStr};
 
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reaper_core::{
     evaluate::VerdictKind,
-    pattern::{Glob, OwnerPattern, short_owner},
-    plan::{Action, Step},
+    pattern::{Glob, OwnerPattern},
+    plan::Step,
     printable::{printable, printable_json},
-    report::{Outcome, OutcomeRecord, Report, Row},
+    report::{OutcomeRecord, Report, Row},
     session::Record,
-    target::Unknown,
 };
-use reaper_render::{
-    spreadsheet::to_csv,
-    table::{Cell, Table, age, cell, coloured, fitting_table, terminal_width},
-};
+use reaper_render::spreadsheet::to_csv;
 use serde_json::{Value, json};
 
 use crate::{
     file::Invalid,
+    lines::columns::{fitting, left_out, to_table},
     stdio::{print, println},
 };
 
-/// Which sessions to show, and how. It is of no effect on whom a sweep ends.
+/// Which sessions to show, and how. This does not affect which sessions a sweep terminates.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Shown {
@@ -35,13 +34,13 @@ pub(crate) struct Shown {
     /// Only sessions with these verdicts, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "VERDICT", value_parser = verdict())]
     only: Vec<VerdictKind>,
-    /// Only sessions of such an owner, such as `role/sre-*`
+    /// Only sessions of owners that match, such as `role/sre-*`
     #[arg(long, value_name = "PATTERN", value_parser = OwnerPattern::from_str)]
     owner: Option<OwnerPattern>,
-    /// Only sessions on such a target, such as `mi-*`
+    /// Only sessions on targets that match, such as `mi-*`
     #[arg(long, value_name = "GLOB")]
     target: Option<String>,
-    /// Only sessions that this rule or exemption decided about
+    /// Only sessions whose verdict names this rule or exemption
     #[arg(long, value_name = "ID")]
     rule: Option<String>,
 }
@@ -86,7 +85,7 @@ const COLUMNS: [&str; 16] = [
     "started_at",
 ];
 
-/// Every session, what matters first and then the oldest.
+/// Every session: by verdict, the most important first, and then the oldest first.
 pub(crate) fn rows(
     evaluated: impl Iterator<Item = Row>,
     not_evaluated: &[(Record, &'static str)],
@@ -98,30 +97,32 @@ pub(crate) fn rows(
     rows
 }
 
-/// The rows of what is going to be done.
-pub(crate) fn planned<'a>(
+/// The rows of what is planned.
+pub(crate) fn rows_of_steps<'a>(
     steps: impl IntoIterator<Item = &'a Step>,
     now: Timestamp,
 ) -> impl Iterator<Item = Row> {
     steps.into_iter().map(move |it| Row::of_step(it, now))
 }
 
-/// The rows of what has been done.
-pub(crate) fn done(settled: &[OutcomeRecord], now: Timestamp) -> impl Iterator<Item = Row> {
-    settled.iter().map(move |it| Row::of_outcome(it, now))
+/// The rows of what was done.
+pub(crate) fn rows_of_outcomes<'a>(
+    records: impl IntoIterator<Item = &'a OutcomeRecord>,
+    now: Timestamp,
+) -> impl Iterator<Item = Row> {
+    records.into_iter().map(move |it| Row::of_outcome(it, now))
 }
 
 impl Shown {
-    /// Fails if only some sessions are to be shown: whoever asks for that may think that a sweep
-    /// ends only those.
+    /// Fails if only some sessions are to be shown: a user may expect that only these are terminated.
     pub(crate) fn check_for_all(&self) -> anyhow::Result<()> {
         let Self { output: _, only, owner, target, rule } = self;
         if only.is_empty() && owner.is_none() && target.is_none() && rule.is_none() {
             return Ok(());
         }
         bail!(Invalid(
-            "`--only`, `--owner`, `--target` and `--rule` choose what is shown, not whom a sweep \
-             ends; leave them out, or use `reapctl lock OWNER` for one owner"
+            "`--only`, `--owner`, `--target` and `--rule` select what is shown, not what a sweep \
+             terminates; leave them out, or use `reapctl lock OWNER` for one owner"
                 .into()
         ))
     }
@@ -135,7 +136,7 @@ impl Shown {
             && self.rule.as_ref().is_none_or(|id| row.rules.iter().any(|it| **it == **id))
     }
 
-    /// Prints the rows that are asked for; the counts are of all.
+    /// Prints the rows that match the options; the counts are of all sessions.
     pub(crate) fn print(&self, mut rows: Vec<Row>, report: &Report) -> anyhow::Result<()> {
         let n_all = rows.len();
         rows.retain(|it| self.has(it));
@@ -158,8 +159,7 @@ impl Shown {
                 if !rows.is_empty() {
                     println!("{}\n", to_table(&rows, &columns).trim_fmt());
                 }
-                let left_out: Vec<_> =
-                    ALL.iter().filter(|it| !columns.contains(it)).map(|it| it.name()).collect();
+                let left_out = left_out(&columns);
                 if !left_out.is_empty() {
                     println!(
                         "{} would not fit: widen the terminal, or use `--output csv`.",
@@ -173,122 +173,6 @@ impl Shown {
             }
         }
         Ok(())
-    }
-}
-
-/// For people: these columns.
-pub(crate) fn to_table(rows: &[Row], columns: &[Column]) -> Table {
-    let mut table = fitting_table(&columns.iter().map(|it| it.name()).collect::<Vec<_>>());
-    for row in rows {
-        table.add_row(columns.iter().map(|it| it.of(row)));
-    }
-    table
-}
-
-/// The columns for which the terminal is wide enough; all if there is none, as in a pipe. Without
-/// these any more, what is still too wide is broken into lines.
-pub(crate) fn fitting(rows: &[Row]) -> Vec<Column> {
-    let mut columns = ALL.to_vec();
-    let Some(width) = terminal_width() else { return columns };
-    let needs = |it: &Column| {
-        let cells = rows.iter().map(|row| it.of(row).content().chars().count());
-        cells.chain([it.name().len()]).max().unwrap_or_default() + 2 // Its margins.
-    };
-    for name in [Column::Document, Column::Status, Column::Session, Column::Tags] {
-        if columns.iter().map(needs).sum::<usize>() <= usize::from(width) {
-            break;
-        }
-        columns.retain(|it| *it != name);
-    }
-    columns
-}
-
-/// A column of a table.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub(crate) enum Column {
-    Age,
-    Document,
-    Fate,
-    Owner,
-    Rules,
-    Session,
-    Status,
-    Tags,
-    Target,
-    Verdict,
-}
-
-/// All that a plan, or what came of it, can show.
-const ALL: [Column; 10] = [
-    Column::Age,
-    Column::Owner,
-    Column::Target,
-    Column::Tags,
-    Column::Document,
-    Column::Status,
-    Column::Verdict,
-    Column::Rules,
-    Column::Fate,
-    Column::Session,
-];
-
-impl Column {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Age => "AGE",
-            Self::Document => "DOCUMENT",
-            Self::Fate => "ACTION",
-            Self::Owner => "OWNER",
-            Self::Rules => "RULES OR EXEMPTION",
-            Self::Session => "SESSION",
-            Self::Status => "STATUS",
-            Self::Tags => "TAGS",
-            Self::Target => "TARGET",
-            Self::Verdict => "VERDICT",
-        }
-    }
-
-    fn of(self, row: &Row) -> Cell {
-        let text = |it: Option<&str>| cell(it.unwrap_or("-"));
-        match self {
-            Self::Age => {
-                cell(&row.age_s.map_or("-".into(), |it| age(SignedDuration::from_secs(it))))
-            }
-            Self::Document => text(row.document.as_deref()),
-            Self::Fate => fate(row),
-            Self::Owner => text(row.owner.as_deref().map(short_owner).as_deref()),
-            Self::Rules => match &row.error {
-                Some(why) if row.verdict == VerdictKind::NotEvaluated => cell(why),
-                _ => cell(&row.rules.join(", ")),
-            },
-            Self::Session => text(row.session_id.as_deref()),
-            Self::Status => text(row.status.as_deref()),
-            Self::Tags => {
-                let tags = row.tags.as_ref().map(|it| it.join(" "));
-                text(row.unknown.map(Unknown::name).or(tags.as_deref()))
-            }
-            Self::Target => text(row.target.as_deref().map(short_target).as_deref()),
-            Self::Verdict => coloured(row.verdict.name()),
-        }
-    }
-}
-
-/// What happened, or is going to; with the reason, where there is one.
-fn fate(row: &Row) -> Cell {
-    let name = row.outcome.map(Outcome::name).or(row.action.map(Action::name));
-    match (name, row.deferred_by, &row.last_status) {
-        (None, ..) => cell("-"),
-        (Some(it), Some(why), _) => coloured(&format!("{it} ({})", why.name())),
-        (Some(it), None, Some(status)) => coloured(&format!("{it} (listed as {status})")),
-        (Some(it), None, None) => coloured(it),
-    }
-}
-
-/// A target without the long ids of an ECS task: `ecs:CLUSTER`.
-fn short_target(target: &str) -> String {
-    match target.strip_prefix("ecs:").map(|it| it.rsplitn(3, '_').nth(2)) {
-        Some(Some(cluster)) => format!("ecs:{cluster}"),
-        _ => target.into(),
     }
 }
 
@@ -316,7 +200,11 @@ fn plain(value: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reaper_core::plan::DeferReason;
+    use reaper_core::{
+        plan::{Action, DeferReason},
+        report::Outcome,
+        target::Unknown,
+    };
 
     use super::*;
 

@@ -1,10 +1,11 @@
-//! The operator's command line: the same library, the same sweep.
+//! The operator's command line. It uses the same library and the same sweep as the function.
 
 mod aws;
 mod backtest;
 mod case;
 mod check;
 mod clock;
+mod confirm;
 mod debug;
 mod demo;
 mod emulate;
@@ -12,9 +13,12 @@ mod exit;
 mod explain;
 mod file;
 mod http;
+mod interrupt;
 mod lines;
 mod lock;
+mod look;
 mod plan;
+mod policy_at;
 mod progress;
 mod schema;
 mod stdio;
@@ -52,7 +56,7 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Sweep a sample fleet on the emulator: no AWS account, no setup.
+    /// Sweep a sample fleet on the emulator; needs no AWS account and no setup.
     Demo,
     Emulate(emulate::Args),
     Explain(explain::Args),
@@ -102,7 +106,7 @@ async fn main() -> ExitCode {
             }
         },
         Err(err) => {
-            let text = format!("{err:#}"); // With its causes.
+            let text = format!("{err:#}"); // With its sources.
             if err.is::<Invalid>() {
                 eprintln!("error: {}", printable_lines(&text));
                 return ExitCode::from(INVALID);
@@ -113,7 +117,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Every command, those that take their words as the AWS CLI does included.
+/// Every command, including those that parse their arguments as the AWS CLI does.
 fn command() -> clap::Command {
     awscli::commands().fold(Cli::command(), clap::Command::subcommand)
 }
@@ -125,6 +129,6 @@ fn man(folder: &Path) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write into `{name}`"))
 }
 
-/// What the commands that take their words as the AWS CLI does use of this program.
+/// What the AWS CLI's commands use of this program.
 const AWSCLI_HOST: awscli::Host =
     awscli::Host { http_client: http::client, printable, printable_json };

@@ -8,13 +8,14 @@ use session_reaper::sweep::{SweepResult, carry_out};
 use crate::{
     aws::Connection,
     exit::VIOLATED,
-    lines::{Shown, planned, rows},
-    sweep::{PolicyAt, look},
+    lines::{Shown, rows, rows_of_steps},
+    look::look,
+    policy_at::PolicyAt,
 };
 
-/// Evaluate the active sessions, and end nobody.
+/// Evaluate the active sessions, and terminate none.
 ///
-/// The exit status is 3 if a session violates the policy, or if nobody knows whether it does.
+/// The exit status is 3 if a session violates the policy, or if it is not known whether it does.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  reapctl plan --policy policy.yaml\n  reapctl plan --policy-parameter NAME --only violation,undetermined --output csv"
@@ -30,11 +31,11 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (aws, loaded) = args.policy.open(&args.connection).await?;
-    let (now, survey) = look(&aws, &loaded, Mode::DryRun).await?;
-    let order = aws.order(&loaded.source, Mode::DryRun, now);
-    let SweepResult { record, report } = Box::pin(carry_out(order, survey)).await;
+    let (now, planned) = look(&aws, &loaded, Mode::DryRun).await?;
+    let context = aws.context(&loaded.source, Mode::DryRun, now);
+    let SweepResult { record, report } = Box::pin(carry_out(context, planned)).await;
     let steps = record.outcomes.iter().map(|it| &it.step);
-    let rows = rows(planned(steps, now), &record.not_evaluated, now);
+    let rows = rows(rows_of_steps(steps, now), &record.not_evaluated, now);
     args.shown.print(rows, &report)?;
     report.failure().map_or(Ok(()), Err)?;
     let verdicts = report.verdicts;

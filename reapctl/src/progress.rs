@@ -1,4 +1,4 @@
-//! How far a command is: a line on standard error that comes and goes, on a terminal only.
+//! The progress of a command: a line on standard error, if that is a terminal.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -7,8 +7,8 @@ use tokio::time::interval;
 
 use crate::aws::Aws;
 
-/// Waits, and tells meanwhile how many API calls have been made and how many sessions ended.
-/// Where each call is shown, that is progress enough.
+/// Waits, and shows the number of API calls and of accepted terminations. With `--debug` it shows
+/// nothing, because each call is shown.
 pub(crate) async fn with_progress<T>(what: &str, aws: &Aws, work: impl Future<Output = T>) -> T {
     let ssm = &aws.ssm;
     if aws.shows_calls || !std::io::stderr().is_terminal() {
@@ -25,24 +25,24 @@ pub(crate) async fn with_progress<T>(what: &str, aws: &Aws, work: impl Future<Ou
                 return result;
             }
             _ = ticks.tick() => {
-                let ended = match ssm.n_terminations() {
+                let accepted = match ssm.n_terminations() {
                     0 => String::new(),
                     n => format!(", {n} terminations accepted"),
                 };
-                spinner.set_message(format!("{what}: {} API calls{ended}", ssm.n_calls() - calls_before));
+                spinner.set_message(format!("{what}: {} API calls{accepted}", ssm.n_calls() - calls_before));
                 spinner.tick();
             }
         }
     }
 }
 
-/// The items, with how many of them are done; shown on a terminal only.
+/// The items; shows on a terminal how many of them are done.
 pub(crate) fn counted<'a, T>(what: &'static str, items: &'a [T]) -> impl Iterator<Item = &'a T> {
     let style = ProgressStyle::with_template("{msg}: {pos} of {len}");
     let bar = ProgressBar::new(items.len() as u64).with_message(what);
     let bar = match style {
         Ok(style) => bar.with_style(style),
-        Err(_) => bar, // Its own style tells as much.
+        Err(_) => bar, // The default style is good enough.
     };
     items.iter().progress_with(bar.with_finish(ProgressFinish::AndClear))
 }

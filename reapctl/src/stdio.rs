@@ -1,4 +1,4 @@
-//! Standard output and standard error. Neither ends a command midway if it cannot be written.
+//! Standard output and standard error. A command continues if they cannot be written.
 
 use std::{
     fmt,
@@ -18,10 +18,10 @@ pub(crate) enum Output {
     Text,
 }
 
-/// Why standard output could not be written, when that was tried in vain for the first time.
+/// The first error of writing to standard output.
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
-/// Writes to standard output. An error is kept for the end; a reader that has gone is none.
+/// Writes to standard output. An error is kept for the end; a closed pipe is not an error.
 pub(crate) fn out(text: fmt::Arguments<'_>) {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
@@ -30,19 +30,19 @@ pub(crate) fn out(text: fmt::Arguments<'_>) {
     }
 }
 
-/// Writes to standard error, if that can be.
+/// Writes to standard error. Errors are ignored.
 pub(crate) fn err(text: fmt::Arguments<'_>) {
     drop(anstream::stderr().lock().write_fmt(text));
 }
 
-/// Writes warnings to standard error, one a line.
+/// Writes warnings to standard error, one per line.
 pub(crate) fn warn(warnings: impl IntoIterator<Item = impl AsRef<str>>) {
     for warning in warnings {
         err(format_args!("warning: {}\n", printable(warning.as_ref())));
     }
 }
 
-/// Why standard output is not complete, if it is not.
+/// Why standard output is incomplete, if it is.
 pub(crate) fn failure() -> Option<&'static io::Error> {
     FAILURE.get()
 }

@@ -1,4 +1,4 @@
-//! `reapctl test`: whether a policy says of sessions what it must.
+//! `reapctl test`: whether a policy gives sessions the expected verdicts.
 
 use std::{collections::BTreeMap, fs, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! What is wrong with a policy, shown in its line.
+//! An error of a policy, shown in its line.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use reaper_core::{
     printable::{is_unsafe, printable_lines},
 };
 
-/// The error, the line that it is about, and its place underlined; coloured.
+/// The error, its line, and its place underlined; coloured.
 #[must_use]
 pub fn render(name: &str, policy: &str, error: &PolicyError) -> String {
     let message = printable_lines(&error.message);
@@ -25,8 +25,8 @@ pub fn render(name: &str, policy: &str, error: &PolicyError) -> String {
     format!("{}\n\n", Renderer::styled().render(&[group]))
 }
 
-/// The text with what a terminal would obey replaced, each character by another of its length, for
-/// errors tell places in bytes. The renderer sees to those of one byte.
+/// The text without control characters. Each is replaced by a character of the same length, because
+/// places are in bytes. The renderer replaces those of one byte.
 fn shown(text: &str) -> String {
     let replace = |it: char| match it.len_utf8() {
         2 if is_unsafe(it) => '¤',
@@ -36,7 +36,7 @@ fn shown(text: &str) -> String {
     text.chars().map(replace).collect()
 }
 
-/// The bytes from an error's column to the end of its line, for errors of YAML tell no more.
+/// The bytes from an error's column to the end of its line: errors of YAML have no end.
 fn rest_of_line(policy: &str, error: &PolicyError) -> Option<Range<usize>> {
     let index = usize::try_from(error.line).ok()?.checked_sub(1)?;
     let start = policy.split_inclusive('\n').take(index).map(str::len).sum::<usize>();

@@ -1,5 +1,5 @@
-//! Shows texts that anybody may have written, so that none of them controls a terminal, becomes a
-//! formula of a spreadsheet, or breaks the line that it is in.
+//! Shows texts from users safely: no text controls a terminal, becomes a formula in a spreadsheet, or
+//! breaks a line.
 
 pub mod diagnostic;
 pub mod spreadsheet;

@@ -1,4 +1,4 @@
-//! CSV that a spreadsheet may open: nothing that anybody typed becomes a formula.
+//! CSV in which no text becomes a formula when a spreadsheet opens it.
 
 use std::io;
 
@@ -17,8 +17,8 @@ pub fn to_csv<const N: usize>(
     String::from_utf8(bytes).map_err(io::Error::other)
 }
 
-/// A text that no spreadsheet takes for a formula, nor what is behind a character at which it may split
-/// the text, such as a semicolon where that separates columns.
+/// Changes a text so that no spreadsheet reads it as a formula. Spreadsheets may split a text, such as at
+/// a semicolon where that separates columns, so every such part is changed.
 ///
 /// Source: OWASP's page "CSV Injection", and its ASVS, 1.2.10.
 fn inert(text: String) -> String {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_spreadsheet_takes_a_text_for_a_formula() {
+    fn formulas_are_inert() {
         for (text, expected) in [
             ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
             ("@SUM(1)", "'@SUM(1)"),

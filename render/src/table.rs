@@ -1,4 +1,4 @@
-//! Tables for people: coloured on a terminal, plain in a pipe, and never a control character.
+//! Tables: coloured on a terminal, plain in a pipe, and without control characters.
 
 use anstream::{AutoStream, ColorChoice};
 pub use comfy_table::{Cell, Table};
@@ -37,13 +37,13 @@ pub fn terminal_width() -> Option<u16> {
     terminal_size_of(std::io::stdout()).map(|(Width(width), _)| width)
 }
 
-/// A cell with a text that anybody may have written.
+/// A cell with a text, which any user may have written.
 #[must_use]
 pub fn cell(text: &str) -> Cell {
     Cell::new(printable(text))
 }
 
-/// A cell in the colour of the verdict or the outcome that it begins with.
+/// A cell in the colour of the verdict or outcome with which it starts.
 #[must_use]
 pub fn coloured(text: &str) -> Cell {
     let colour = match text.split(' ').next().unwrap_or_default() {

@@ -143,8 +143,9 @@ mod tests {
         }
     }
 
+    /// Braces in texts from users do not count as objects.
     #[test]
-    fn braces_that_somebody_typed_refuse_no_answer() {
+    fn typed_braces() {
         let of = |row: &str, n| format!("[{}]", vec![row; n].join(",")).into_bytes();
         let typed = of(&format!(r#"{{"Reason": "{}"}}"#, "{".repeat(256)), 200);
         assert!(readable(typed.clone()).is_ok_and(|it| it == typed));

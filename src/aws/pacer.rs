@@ -110,8 +110,9 @@ mod tests {
 
     const LATER: Duration = Duration::from_hours(1);
 
+    /// Within any second, no more calls start than the rate rounded up.
     #[tokio::test(start_paused = true)]
-    async fn within_any_second_no_more_calls_start_than_the_rate_rounded_up() {
+    async fn calls_per_second() {
         for rate in [0.5, 1.0, 2.5, 5.0, 6.0, 30.0] {
             let pacer = Pacer::new(rate);
             let mut starts = Vec::new();
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_turn_comes_after_the_deadline() {
+    async fn no_turn_after_the_deadline() {
         let pacer = Pacer::new(1.0);
         let last_start = Instant::now() + Duration::from_millis(1_500);
         assert!(pacer.turn(last_start).await.is_some());
@@ -140,8 +141,9 @@ mod tests {
         assert_eq!(before, Instant::now(), "it does not wait for what cannot come");
     }
 
+    /// A throttled call delays all calls, longer each time, but once per burst.
     #[tokio::test(start_paused = true)]
-    async fn a_throttled_call_holds_everybody_back_longer_each_time_but_once_per_burst() {
+    async fn throttling_delays_all_calls() {
         let pacer = Pacer::new(1_000.0);
         let turn = async || pacer.turn(Instant::now() + LATER).await.expect("a turn");
         let first = turn().await;

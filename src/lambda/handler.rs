@@ -179,8 +179,9 @@ fn remaining(deadline: SystemTime) -> Duration {
 mod tests {
     use super::*;
 
+    /// The time is until the deadline, or what `cargo lambda` sends.
     #[test]
-    fn the_time_left_is_until_the_deadline_or_what_cargo_lambda_says() {
+    fn remaining_time() {
         let since_1970 = |it| remaining(SystemTime::UNIX_EPOCH + it);
         assert_eq!(since_1970(Duration::from_mins(10)), Duration::from_mins(10));
         assert_eq!(since_1970(Duration::from_hours(24 * 365)), Duration::ZERO, "over for long");

@@ -151,8 +151,8 @@ class Page(unittest.TestCase):
                 )
                 for (title, parts), session in zip(bars, sessions, strict=True):
                     self.assertIn(f"on {session['target']}, from ", title)
-                    ended, unknown = session["would_end_at"], session["unknown"]
-                    kinds = ["alive", "cut", "end"] if ended else ["open"] if unknown else ["alive"]
+                    ended, unknown = session["would_terminate_at"], session["unknown"]
+                    kinds = ["active", "cut", "end"] if ended else ["open"] if unknown else ["active"]
                     self.assertEqual([kind for kind, _, _ in parts], kinds, title)
                     minimum = whole / 1000
                     for kind, width, fill in parts:

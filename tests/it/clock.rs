@@ -104,8 +104,8 @@ async fn one_wrong_date() {
         let misdated = Fault::new("DescribeSessions", 1, FaultKind::Misdate(HOUR));
         let stage = Stage::with_faults(Wire::InProcess, n_fillers, vec![misdated]);
         let report = stage.sweep().await;
-        let ended = Outcomes { terminated: 4, ..Outcomes::default() };
-        stage.check(&report, outcomes(n_fillers, ended));
+        let terminated = Outcomes { terminated: 4, ..Outcomes::default() };
+        stage.check(&report, outcomes(n_fillers, terminated));
         assert_eq!(report.failure(), None);
         assert_eq!(stage.calls("DescribeSessions").len(), n_listings, "{n_fillers}");
     }

@@ -24,8 +24,9 @@ fn policies(path: &str) -> Vec<String> {
     blocks.iter().map(block).collect()
 }
 
+/// Every policy in the documents is valid.
 #[test]
-fn every_policy_in_the_documents_is_valid() {
+fn policies_are_valid() {
     for (path, n) in [("README.md", 1), ("docs/policy.md", 7)] {
         let policies = policies(path);
         assert_eq!(policies.len(), n, "{path}");
@@ -40,8 +41,9 @@ fn every_policy_in_the_documents_is_valid() {
     }
 }
 
+/// The reference has every key of the schema, and an example of it.
 #[test]
-fn the_reference_has_every_key_and_shows_it() {
+fn every_key_has_an_example() {
     fn keys(schema: &Value, found: &mut BTreeSet<String>) {
         match schema {
             Value::Object(map) => {
@@ -98,8 +100,9 @@ fn tests() -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
+/// Every test that `docs/reliability.md` names exists.
 #[test]
-fn every_test_that_is_named_exists() {
+fn named_tests_exist() {
     let tests = tests();
     let document = text("docs/reliability.md");
     let named: Vec<_> = document
@@ -121,8 +124,9 @@ fn every_test_that_is_named_exists() {
     }
 }
 
+/// The tables of faults have every fault of the emulator.
 #[test]
-fn the_table_of_faults_has_each() {
+fn every_fault_is_listed() {
     let document = text("docs/reliability.md");
     for fault in variants::<FaultKind>() {
         assert!(document.contains(&format!("`{fault}`")), "{fault}");
@@ -202,8 +206,9 @@ fn links() {
     assert!(40 < n_links, "{n_links}");
 }
 
+/// The remediations that the documents quote are those that the code prints.
 #[test]
-fn what_the_way_out_is_said_to_be_is_what_is_said() {
+fn quoted_remediations() {
     let (document, code) = (text("docs/reliability.md"), text("src/aws/advice.rs"));
     let (_, section) = document.split_once("### Errors say what to do").expect("it");
     let code = code.split_whitespace().collect::<Vec<_>>().join(" ").replace("\\ ", "");

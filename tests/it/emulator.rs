@@ -45,8 +45,9 @@ fn ids(page: &Value) -> String {
     ids.join(" ")
 }
 
+/// Every filter selects the sessions that it should.
 #[tokio::test]
-async fn every_filter_picks_what_it_says() {
+async fn filters() {
     let emulator = emulator("");
     for (state, filters, expected) in [
         ("Active", vec![], "a-1 b-2 c-3 d-4"),
@@ -76,8 +77,9 @@ async fn every_filter_picks_what_it_says() {
     }
 }
 
+/// Filters are applied after paging, unless the fleet says otherwise.
 #[tokio::test]
-async fn filters_are_applied_after_the_page_is_cut_unless_told_otherwise() {
+async fn filters_apply_after_paging() {
     for (behaviour, expected) in [
         ("", ["", "b-2", "c-3", ""].as_slice()),
         ("behaviour: { filters: before_paging }", ["b-2", "c-3"].as_slice()),
@@ -98,8 +100,9 @@ async fn filters_are_applied_after_the_page_is_cut_unless_told_otherwise() {
     }
 }
 
+/// Terminated sessions have an end date, and active ones have none.
 #[tokio::test]
-async fn what_has_ended_has_its_end_and_what_lives_has_none() {
+async fn end_dates() {
     let emulator = emulator("");
     let (_, page) = ask(&emulator, "DescribeSessions", r#"{"State":"History"}"#).await;
     assert_eq!(page["Sessions"][0]["StartDate"], 1_772_434_800.0);
@@ -115,8 +118,9 @@ async fn what_has_ended_has_its_end_and_what_lives_has_none() {
     assert!(page["Sessions"][0]["EndDate"].as_f64() >= Some(1_772_452_800.0));
 }
 
+/// A started session belongs to its caller, and can be terminated.
 #[tokio::test]
-async fn a_started_session_is_its_callers_and_can_be_ended() {
+async fn started_session() {
     let emulator = emulator("");
     let body = json!({
         "Target": "i-9", "DocumentName": "AWS-StartPortForwardingSession", "Reason": "INC-1",
@@ -164,8 +168,9 @@ async fn check_refusals(operation: &str, table: Vec<(Value, &str, String)>) {
     assert_eq!(emulator.active_ids().len(), 4);
 }
 
+/// A listing is refused in AWS's words.
 #[tokio::test]
-async fn a_listing_is_refused_in_awss_words() {
+async fn refused_listing() {
     const INVALID: &str = "ValidationException";
     let long = "x".repeat(401);
     let filter = |key: &str, value: &str| json!({"State": "Active", "Filters": [{"key": key, "value": value}]});
@@ -229,8 +234,9 @@ async fn a_listing_is_refused_in_awss_words() {
     .await;
 }
 
+/// A termination or a start is refused in AWS's words.
 #[tokio::test]
-async fn an_ending_or_a_start_is_refused_in_awss_words() {
+async fn refused_start_or_termination() {
     const INVALID: &str = "ValidationException";
     let long = "x".repeat(97);
     let message = one(&format!("'{long}'"), "sessionId", "have length less than or equal to 96");
@@ -267,18 +273,19 @@ async fn hear(faults: &str) -> (String, std::io::Result<usize>) {
     (heard, end)
 }
 
+/// A reset closes the connection; a body that is cut off is shorter than its `Content-Length`.
 #[tokio::test]
-async fn a_reset_is_one_and_a_body_that_is_cut_off_is_shorter_than_it_says() {
-    let faults = |play: &str| format!("faults: [{{ operation: DescribeSessions, play: {play} }}]");
+async fn reset_and_cut_off_body() {
+    let faults = |kind: &str| format!("faults: [{{ operation: DescribeSessions, kind: {kind} }}]");
     let lengths = |heard: &str| {
         let (head, body) = heard.split_once("\r\n\r\n").expect("a head and a body");
         let said = head.lines().find_map(|it| it.strip_prefix("content-length: "));
         (said.expect("a length").parse::<usize>().expect("a number"), body.len())
     };
-    for play in ["reset_before", "reset_after"] {
-        let (heard, end) = hear(&faults(play)).await;
+    for kind in ["reset_before", "reset_after"] {
+        let (heard, end) = hear(&faults(kind)).await;
         let end = end.expect_err("no end of the file").kind();
-        assert_eq!((heard.as_str(), end), ("", std::io::ErrorKind::ConnectionReset), "{play}");
+        assert_eq!((heard.as_str(), end), ("", std::io::ErrorKind::ConnectionReset), "{kind}");
     }
     let (heard, end) = hear("").await;
     let (whole, sent) = lengths(&heard);

@@ -72,8 +72,9 @@ fn row(report: &Report, id: &str) -> serde_json::Value {
 
 // The listing.
 
+/// An empty page with a token is not the end of the listing.
 #[tokio::test]
-async fn an_empty_page_with_a_token_is_not_the_end() {
+async fn empty_page_with_token() {
     let faults = [
         Fault::new(LIST, 2, FaultKind::EmptyPage),
         Fault::new(LIST, 3, FaultKind::EmptyPage).after(1),
@@ -82,8 +83,9 @@ async fn an_empty_page_with_a_token_is_not_the_end() {
     assert_eq!((report.failure(), report.coverage.pages), (None, 3 + 5));
 }
 
+/// A repeated token makes the listing incomplete; the sessions that were seen are processed.
 #[tokio::test(start_paused = true)]
-async fn a_repeated_token_makes_the_listing_incomplete_and_what_was_seen_is_acted_on() {
+async fn repeated_token() {
     let fault = Fault::new(LIST, 1, FaultKind::RepeatToken).after(2);
     let (_, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
     assert_incomplete(&report, "repeated a page token");
@@ -96,8 +98,9 @@ async fn a_repeated_token_makes_the_listing_incomplete_and_what_was_seen_is_acte
     stage.check(&report, Outcomes { no_action: 400, ..Outcomes::default() });
 }
 
+/// After an invalid token the listing starts again, at most twice.
 #[tokio::test(start_paused = true)]
-async fn an_invalid_token_begins_the_listing_anew_at_most_twice() {
+async fn invalid_token() {
     for times in [1, 2] {
         let fault = Fault::new(LIST, times, FaultKind::InvalidToken).after(2);
         let (stage, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
@@ -114,15 +117,16 @@ async fn an_invalid_token_begins_the_listing_anew_at_most_twice() {
 }
 
 #[tokio::test]
-async fn duplicate_rows_count_once() {
+async fn duplicate_rows() {
     let fault = Fault::new(LIST, 1, FaultKind::DuplicateRows).always();
     let (stage, report) = play(Wire::Socket, 0, &[fault], terminated(4)).await;
     assert_eq!(report.verdicts.seen, 8);
     assert_eq!(stage.asked_to_end().len(), 4);
 }
 
+/// A throttled listing continues until it is complete.
 #[tokio::test(start_paused = true)]
-async fn a_throttled_listing_goes_on_until_it_is_complete() {
+async fn throttled_listing() {
     for times in [3, 10] {
         let fault = Fault::new(LIST, times, FaultKind::Throttle).after(1);
         let (_, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
@@ -130,8 +134,9 @@ async fn a_throttled_listing_goes_on_until_it_is_complete() {
     }
 }
 
+/// A listing that is always throttled is incomplete, and no session is terminated.
 #[tokio::test(start_paused = true)]
-async fn a_listing_that_is_throttled_for_ever_is_incomplete_and_ends_nobody() {
+async fn listing_always_throttled() {
     let fault = Fault::new(LIST, 1, FaultKind::Throttle).always();
     let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
     let report = stage.sweep().await;
@@ -139,8 +144,9 @@ async fn a_listing_that_is_throttled_for_ever_is_incomplete_and_ends_nobody() {
     stage.check(&report, Outcomes::default());
 }
 
+/// A listing is complete despite server errors, resets and unreadable answers.
 #[tokio::test]
-async fn a_listing_survives_server_errors_resets_and_unintelligible_answers() {
+async fn listing_retries() {
     for play_once in [
         FaultKind::InternalError,
         FaultKind::Unavailable,
@@ -155,8 +161,9 @@ async fn a_listing_survives_server_errors_resets_and_unintelligible_answers() {
     }
 }
 
+/// A listing gives up after five server errors; the sessions that were seen are processed.
 #[tokio::test(start_paused = true)]
-async fn a_listing_gives_up_after_five_server_errors_and_acts_on_what_it_saw() {
+async fn listing_gives_up() {
     for play_always in [FaultKind::InternalError, FaultKind::Unavailable, FaultKind::Truncated] {
         let fault = Fault::new(LIST, 5, play_always).after(2);
         let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, vec![fault]);
@@ -166,16 +173,18 @@ async fn a_listing_gives_up_after_five_server_errors_and_acts_on_what_it_saw() {
     }
 }
 
+/// A call without an answer is retried.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_come_is_asked_for_again() {
+async fn slow_answer_is_retried() {
     let fault = Fault::new(LIST, 1, FaultKind::Slow(Duration::from_mins(1)));
     let (_, report) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
     assert_eq!(report.failure(), None);
     assert!((5.0..7.0).contains(&report.duration_s), "{} s", report.duration_s);
 }
 
+/// A denied listing is not retried, and its error names the action to allow.
 #[tokio::test(start_paused = true)]
-async fn a_denied_listing_is_not_repeated_and_says_what_to_allow() {
+async fn denied_listing() {
     let fault = Fault::new(LIST, 1, FaultKind::Deny).always();
     let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
     let report = stage.sweep().await;
@@ -183,16 +192,18 @@ async fn a_denied_listing_is_not_repeated_and_says_what_to_allow() {
     assert_eq!(stage.emulator.calls().len(), 1);
 }
 
+/// A call with expired credentials is not retried.
 #[tokio::test(start_paused = true)]
-async fn expired_credentials_are_not_tried_again() {
+async fn expired_credentials() {
     let faults = vec![Fault::new(LIST, 1, expired()).always()];
     let stage = Stage::with_faults(Wire::InProcess, 0, faults);
     assert_incomplete(&stage.sweep().await, "ExpiredTokenException: The security token");
     assert_eq!(stage.emulator.calls().len(), 1);
 }
 
+/// Sessions may appear and vanish between pages.
 #[tokio::test(start_paused = true)]
-async fn sessions_may_appear_and_vanish_between_pages() {
+async fn sessions_change_between_pages() {
     let newcomer = Seed { id: Some("new".into()), ..Seed::default() };
     let faults = [
         Fault::new(LIST, 1, FaultKind::Appear(Box::new(newcomer))).after(1),
@@ -205,8 +216,9 @@ async fn sessions_may_appear_and_vanish_between_pages() {
     assert_adds_up(&report);
 }
 
+/// The pauses between failed attempts grow.
 #[tokio::test(start_paused = true)]
-async fn attempts_that_fail_are_repeated_after_longer_and_longer_pauses() {
+async fn backoff() {
     for (failure, expected) in [
         (FaultKind::InternalError, [100, 200, 400, 800]),
         (FaultKind::Throttle, [200, 400, 800, 1_600]),
@@ -219,8 +231,9 @@ async fn attempts_that_fail_are_repeated_after_longer_and_longer_pauses() {
     }
 }
 
+/// Errors are told apart by code and status.
 #[tokio::test(start_paused = true)]
-async fn errors_are_told_apart_by_code_and_status() {
+async fn error_kinds() {
     let error =
         |status, code: &str| FaultKind::Error { status, code: code.into(), message: "x".into() };
     for (status, code) in [
@@ -250,8 +263,9 @@ async fn errors_are_told_apart_by_code_and_status() {
     }
 }
 
+/// A listing that has too many pages is incomplete.
 #[tokio::test(start_paused = true)]
-async fn pages_without_end_are_given_up() {
+async fn endless_pages() {
     let fault = Fault::new(LIST, 1, FaultKind::EmptyPage).always().after(1);
     let stage = Stage {
         calls_per_second: 10_000.0,
@@ -262,8 +276,9 @@ async fn pages_without_end_are_given_up() {
     assert_eq!(report.verdicts.seen, 200);
 }
 
+/// Without credentials no call is sent or retried.
 #[tokio::test]
-async fn without_credentials_nothing_is_sent_and_nothing_is_tried_again() {
+async fn no_credentials() {
     let stage = Stage { has_credentials: false, ..Stage::new(Wire::Socket, fleet(0)) };
     let report = stage.sweep().await;
     assert_incomplete(&report, "`DescribeSessions` was denied after 1 attempt");
@@ -272,8 +287,9 @@ async fn without_credentials_nothing_is_sent_and_nothing_is_tried_again() {
 
 // What the records lack.
 
+/// A record without a required field is counted as not evaluated, and is not terminated.
 #[tokio::test]
-async fn a_record_that_lacks_what_a_verdict_needs_is_counted_and_lives() {
+async fn incomplete_record_is_not_evaluated() {
     let mut fleet = fleet(0);
     let whole = fleet.sessions[0].clone();
     let id = |id: &str| Some(id.to_owned());
@@ -290,15 +306,16 @@ async fn a_record_that_lacks_what_a_verdict_needs_is_counted_and_lives() {
     stage.check(&report, outcomes(0, terminated(4)));
     assert_eq!((report.verdicts.seen, report.verdicts.not_evaluated), (14, 6));
     for id in ["no-owner", "no-target", "no-start", "future", "bare"] {
-        assert!(stage.is_active(id), "{id} was ended");
+        assert!(stage.is_active(id), "{id} was terminated");
     }
     assert_eq!(row(&report, "no-owner")["error"], "no Owner");
     assert_eq!(row(&report, "bare")["error"], "no Owner");
     assert_eq!(report.failure(), None);
 }
 
+/// An unknown status is evaluated like any other.
 #[tokio::test]
-async fn an_unknown_status_is_judged_like_any_other() {
+async fn unknown_status() {
     let mut fleet = fleet(0);
     for seed in &mut fleet.sessions {
         seed.status = Some("Hibernating".into());
@@ -309,8 +326,9 @@ async fn an_unknown_status_is_judged_like_any_other() {
     assert_eq!(row(&report, "x-role")["status"], "Hibernating");
 }
 
+/// A session without status is undetermined where the status decides.
 #[tokio::test(start_paused = true)]
-async fn a_session_without_status_is_undetermined_where_the_status_decides() {
+async fn missing_status() {
     let mut fleet = fleet(0);
     for seed in fleet.sessions.iter_mut().take(2) {
         seed.status = Some(String::new());
@@ -323,8 +341,9 @@ async fn a_session_without_status_is_undetermined_where_the_status_decides() {
     assert!(stage.calls(TAGS).is_empty(), "no tag decides anything");
 }
 
+/// A record without an id counts once, even if the listing starts again.
 #[tokio::test(start_paused = true)]
-async fn a_record_without_an_id_counts_once_also_if_the_listing_begins_anew() {
+async fn missing_id_counts_once() {
     let mut fleet = fleet(THREE_PAGES);
     fleet.sessions.push(Seed { id: None, ..fleet.sessions[7].clone() });
     fleet.faults = vec![Fault::new(LIST, 1, FaultKind::InvalidToken).after(2)];
@@ -336,8 +355,9 @@ async fn a_record_without_an_id_counts_once_also_if_the_listing_begins_anew() {
 
 // The tags.
 
+/// If tags cannot be looked up, the sessions whose verdict depends on them are undetermined.
 #[tokio::test(start_paused = true)]
-async fn a_tag_look_up_that_fails_leaves_undetermined_whom_the_tags_decide_about() {
+async fn failed_tag_lookup() {
     let policy = |tags: &str| inline(&format!("{POLICY}assume: {{ tags: {tags} }}\n"));
     for (play, tags) in [
         (FaultKind::Deny, "unknown"),
@@ -358,8 +378,9 @@ async fn a_tag_look_up_that_fails_leaves_undetermined_whom_the_tags_decide_about
     }
 }
 
+/// If one batch of tags cannot be looked up, the others are not affected.
 #[tokio::test(start_paused = true)]
-async fn a_tag_look_up_that_fails_for_one_batch_harms_no_other() {
+async fn failed_tag_batch() {
     let fleet = violators_on_targets_of_their_own(150);
     let fault = Fault::new(TAGS, 1, FaultKind::Deny);
     let stage = Stage::new(Wire::InProcess, Fleet { faults: vec![fault], ..fleet });
@@ -371,8 +392,9 @@ async fn a_tag_look_up_that_fails_for_one_batch_harms_no_other() {
     assert_adds_up(&report);
 }
 
+/// Containers have the tags of their task; targets without an ARN are undetermined.
 #[tokio::test(start_paused = true)]
-async fn the_tags_of_containers_are_those_of_their_task_and_odd_targets_stay_undetermined() {
+async fn container_tags() {
     let mut fleet = fleet(0);
     let violator = fleet.sessions[0].clone();
     let on = |target: &str| Seed {
@@ -393,8 +415,9 @@ async fn the_tags_of_containers_are_those_of_their_task_and_odd_targets_stay_und
     assert_adds_up(&report);
 }
 
+/// If the answer says that there are more tags, the missing ones are unknown.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_says_there_is_more_leaves_the_rest_unknown() {
+async fn more_tags() {
     let body = r#"{"PaginationToken": "more", "ResourceTagMappingList": []}"#;
     let fault = Fault::new(TAGS, 1, FaultKind::Body(body.into()));
     let policy = inline(&format!("{POLICY}assume: {{ tags: none }}\n"));
@@ -406,7 +429,7 @@ async fn an_answer_that_says_there_is_more_leaves_the_rest_unknown() {
 
 /// A target is exempt by a tag; the answer names the key or the ARN twice, or another ARN only.
 #[tokio::test(start_paused = true)]
-async fn tags_that_contradict_themselves_are_unknown() {
+async fn contradictory_tags() {
     let seen = Stage::new(Wire::InProcess, fleet(0));
     let report = seen.sweep().await;
     let target = row(&report, "x-tag")["target"].to_string().replace('"', "");
@@ -436,16 +459,18 @@ async fn tags_that_contradict_themselves_are_unknown() {
 
 // The terminations.
 
+/// Throttled terminations continue until every session is terminated.
 #[tokio::test(start_paused = true)]
-async fn throttled_terminations_go_on_until_everybody_is_ended() {
+async fn throttled_terminations() {
     for times in [3, 10] {
         let fault = Fault::new(TERMINATE, times, FaultKind::Throttle);
         play(Wire::InProcess, 0, &[fault], terminated(4)).await;
     }
 }
 
+/// With a quota below the pace, every session is still terminated.
 #[tokio::test(start_paused = true)]
-async fn under_a_quota_below_the_pace_everybody_is_ended_all_the_same() {
+async fn quota_below_pace() {
     let behaviour = Behaviour { quota: Some(5), ..Behaviour::default() };
     let fleet = Fleet { behaviour, ..violators_on_targets_of_their_own(150) };
     let stage = Stage::new(Wire::InProcess, fleet);
@@ -457,8 +482,9 @@ async fn under_a_quota_below_the_pace_everybody_is_ended_all_the_same() {
     assert!(stage.emulator.active_ids().is_empty());
 }
 
+/// A termination that is always throttled ends as `throttled`; the others are not affected.
 #[tokio::test(start_paused = true)]
-async fn a_termination_that_is_throttled_for_ever_is_throttled_and_no_other_is() {
+async fn termination_always_throttled() {
     let fault = Fault::new(TERMINATE, 1, FaultKind::Throttle).always().for_session("v-3h");
     let expected = Outcomes { terminated: 3, throttled: 1, ..Outcomes::default() };
     let (stage, report) = play(Wire::InProcess, 0, &[fault], expected).await;
@@ -469,8 +495,9 @@ async fn a_termination_that_is_throttled_for_ever_is_throttled_and_no_other_is()
     );
 }
 
+/// A termination succeeds despite server errors, resets and unreadable answers.
 #[tokio::test]
-async fn a_termination_survives_server_errors_resets_and_unintelligible_answers() {
+async fn termination_retries() {
     for (once, expected) in [
         (FaultKind::InternalError, terminated(4)),
         (FaultKind::Unavailable, terminated(4)),
@@ -485,8 +512,9 @@ async fn a_termination_survives_server_errors_resets_and_unintelligible_answers(
     }
 }
 
+/// A termination without an answer is verified.
 #[tokio::test(start_paused = true)]
-async fn a_termination_whose_end_nobody_knows_is_verified() {
+async fn unanswered_termination_is_verified() {
     // It took effect, and AWS never said so.
     let fault = Fault::new(TERMINATE, 1, FaultKind::ResetAfter).always().for_session("v-3h");
     let expected = Outcomes { already_gone: 1, ..terminated(3) };
@@ -503,8 +531,9 @@ async fn a_termination_whose_end_nobody_knows_is_verified() {
     }
 }
 
+/// A session that has already ended is not a failure, whatever AWS answers.
 #[tokio::test(start_paused = true)]
-async fn a_session_that_has_ended_is_no_failure_whatever_aws_answers() {
+async fn already_gone_is_no_failure() {
     for (to_ended, expected) in [
         (ToEnded::Ok, terminated(4)),
         (
@@ -520,8 +549,9 @@ async fn a_session_that_has_ended_is_no_failure_whatever_aws_answers() {
     }
 }
 
+/// If the answer to a termination is cut off, the retry decides what is reported.
 #[tokio::test(start_paused = true)]
-async fn a_cut_off_call_that_is_repeated_claims_no_more_than_aws_answers() {
+async fn repeated_call_after_cut_off() {
     let faults = vec![Fault::new(TERMINATE, 1, FaultKind::ResetAfter).for_session("v-2h")];
     let behaviour = Behaviour { to_ended: ToEnded::ValidationException, ..Behaviour::default() };
     let stage = Stage::new(Wire::InProcess, Fleet { faults, behaviour, ..fleet(0) });
@@ -532,7 +562,7 @@ async fn a_cut_off_call_that_is_repeated_claims_no_more_than_aws_answers() {
 
 /// AWS has nothing left to end, and still lists it as it goes: no claim that it lives on.
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_on_its_way_has_not_failed() {
+async fn slow_termination_has_not_failed() {
     let behaviour = Behaviour {
         to_ended: ToEnded::ValidationException,
         terminating_for: Duration::from_hours(1),
@@ -558,8 +588,10 @@ async fn a_session_that_is_on_its_way_has_not_failed() {
     assert_eq!(stage.calls(TERMINATE).iter().filter(|it| is_refused(it)).count(), 4);
 }
 
+/// If the answer to a termination is cut off and the retry is denied or throttled, the listing
+/// decides.
 #[tokio::test(start_paused = true)]
-async fn a_cut_off_call_that_is_then_denied_or_throttled_is_verified() {
+async fn cut_off_then_denied() {
     for then in [FaultKind::Deny, FaultKind::Throttle] {
         for (first, violators) in [
             (FaultKind::ResetAfter, Outcomes { already_gone: 1, ..terminated(3) }),
@@ -574,8 +606,9 @@ async fn a_cut_off_call_that_is_then_denied_or_throttled_is_verified() {
     }
 }
 
+/// A session that AWS refuses to terminate is `failed`.
 #[tokio::test(start_paused = true)]
-async fn a_session_that_aws_refuses_to_end_has_failed() {
+async fn refused_termination() {
     let refused =
         FaultKind::Error { status: 400, code: "InvalidSession".into(), message: "no".into() };
     let invalid =
@@ -592,8 +625,9 @@ async fn a_session_that_aws_refuses_to_end_has_failed() {
     }
 }
 
+/// One denied termination is an outcome.
 #[tokio::test]
-async fn one_denied_termination_is_an_outcome() {
+async fn one_denied_termination() {
     let fault = Fault::new(TERMINATE, 1, FaultKind::Deny).for_session("v-4h");
     let expected = Outcomes { terminated: 3, denied: 1, ..Outcomes::default() };
     let (stage, report) = play(Wire::Socket, 0, &[fault], expected).await;
@@ -603,8 +637,9 @@ async fn one_denied_termination_is_an_outcome() {
     assert_eq!(report.failure(), None);
 }
 
+/// If every termination is denied, the run has failed.
 #[tokio::test]
-async fn if_all_are_denied_the_run_has_failed() {
+async fn all_denied() {
     let fault = Fault::new(TERMINATE, 1, FaultKind::Deny).always();
     let expected = Outcomes { denied: 4, ..Outcomes::default() };
     let (stage, report) = play(Wire::Socket, 0, &[fault], expected).await;
@@ -612,8 +647,9 @@ async fn if_all_are_denied_the_run_has_failed() {
     assert_eq!(stage.calls(LIST).len(), 1, "there is nothing to verify");
 }
 
+/// The report says that credentials expired during the terminations.
 #[tokio::test(start_paused = true)]
-async fn credentials_that_expire_in_the_middle_of_the_terminations_are_told_of() {
+async fn credentials_expire_midway() {
     let faults = [
         Fault::new(TERMINATE, 1, expired()).always().after(2),
         Fault::new(LIST, 1, expired()).always().after(1),
@@ -621,7 +657,11 @@ async fn credentials_that_expire_in_the_middle_of_the_terminations_are_told_of()
     let expected = Outcomes { unconfirmed: 2, denied: 2, ..Outcomes::default() };
     let (stage, report) = play(Wire::InProcess, 0, &faults, expected).await;
     assert_eq!(stage.asked_to_end(), VIOLATORS, "each once: what is refused is not tried again");
-    assert_eq!(stage.emulator.active_ids().len(), 6, "the first two are gone, but nobody saw it");
+    assert_eq!(
+        stage.emulator.active_ids().len(),
+        6,
+        "the first two are gone, but that was not seen"
+    );
     let renew = "ExpiredTokenException: The security token included in the request is expired \
                  (the credentials have expired: renew them)";
     for (id, outcome, operation) in [
@@ -639,8 +679,9 @@ async fn credentials_that_expire_in_the_middle_of_the_terminations_are_told_of()
 
 // The verification.
 
+/// A session that stays listed is `unconfirmed` after five passes.
 #[tokio::test(start_paused = true)]
-async fn a_session_that_never_goes_is_unconfirmed_after_five_passes() {
+async fn unconfirmed_after_five_passes() {
     let mut fleet = fleet(0);
     fleet.sessions[0].on_terminate = OnTerminate::Stays;
     let stage = Stage::new(Wire::InProcess, fleet);
@@ -652,8 +693,9 @@ async fn a_session_that_never_goes_is_unconfirmed_after_five_passes() {
     assert_eq!(listed, [0, 0, 1, 3, 7, 15], "one census, and passes 0, 1, 2, 4, 8 s apart");
 }
 
+/// Sessions that stay `Terminating` are awaited for three passes only.
 #[tokio::test(start_paused = true)]
-async fn sessions_that_linger_in_terminating_are_waited_for_three_passes_only() {
+async fn lingering_sessions_take_three_passes() {
     let mut fleet = fleet(0);
     fleet.sessions[0].on_terminate = OnTerminate::Lingers;
     let stage = Stage::new(Wire::InProcess, fleet);
@@ -742,8 +784,9 @@ async fn gone_without_acceptance_is_already_gone() {
     }
 }
 
+/// A session that is `Terminating` for a moment is seen to be gone.
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_terminating_for_a_moment_is_seen_gone() {
+async fn terminating_then_gone() {
     let mut fleet = fleet(0);
     fleet.behaviour.terminating_for = Duration::from_secs(2);
     let stage = Stage::new(Wire::InProcess, fleet);
@@ -751,8 +794,9 @@ async fn a_session_that_is_terminating_for_a_moment_is_seen_gone() {
     stage.check(&report, outcomes(0, terminated(4)));
 }
 
+/// A row that loses its id proves nothing.
 #[tokio::test(start_paused = true)]
-async fn a_row_that_loses_its_id_proves_nothing() {
+async fn lost_id_proves_nothing() {
     let nameless = Seed::default();
     let fault = Fault::new(LIST, 1, FaultKind::Appear(Box::new(nameless.clone()))).after(1);
     play(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
@@ -767,7 +811,7 @@ async fn a_row_that_loses_its_id_proves_nothing() {
     ];
     let report = Stage::new(Wire::InProcess, fleet_that_stays).sweep().await;
     assert_eq!(report.outcomes.unconfirmed, 4, "{:#?}", report.sessions);
-    // A row that had none before is nobody's that was asked to end.
+    // A row that had none before is not a session whose termination was requested.
     let mut fleet = fleet(0);
     fleet.sessions.push(nameless);
     let stage = Stage::new(Wire::InProcess, fleet);
@@ -775,11 +819,15 @@ async fn a_row_that_loses_its_id_proves_nothing() {
     stage.check(&report, outcomes(0, terminated(4)));
 }
 
+/// Only a complete pass proves absence.
 #[tokio::test(start_paused = true)]
-async fn only_a_complete_pass_proves_absence() {
+async fn incomplete_pass_proves_nothing() {
     let fault = Fault::new(LIST, 1, FaultKind::Deny).always().after(1);
     let (stage, report) = play(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
-    assert!(VIOLATORS.iter().all(|it| !stage.is_active(it)), "they are gone, but nobody saw it");
+    assert!(
+        VIOLATORS.iter().all(|it| !stage.is_active(it)),
+        "they are gone, but that was not seen"
+    );
     assert_eq!(report.failure(), None);
     // One pass that fails is made up for by the next.
     let fault = Fault::new(LIST, 1, FaultKind::Deny).after(1);
@@ -788,8 +836,10 @@ async fn only_a_complete_pass_proves_absence() {
 
 // The deadline.
 
+/// When time runs out, the remaining violating sessions are deferred, and the started terminations
+/// are verified.
 #[tokio::test(start_paused = true)]
-async fn when_time_runs_out_what_is_left_is_held_and_what_was_begun_is_verified() {
+async fn time_runs_out() {
     let fleet = violators_on_targets_of_their_own(100);
     let stage = Stage {
         calls_per_second: 5.0,
@@ -809,8 +859,9 @@ async fn when_time_runs_out_what_is_left_is_held_and_what_was_begun_is_verified(
     assert_adds_up(&report);
 }
 
+/// Without time, no session is terminated.
 #[tokio::test(start_paused = true)]
-async fn without_time_nobody_is_ended() {
+async fn no_time() {
     let with = |seconds, policy| Stage {
         deadline: Duration::from_secs(seconds),
         policy: inline(policy),
@@ -831,8 +882,9 @@ async fn without_time_nobody_is_ended() {
     assert!(stage.emulator.calls().is_empty());
 }
 
+/// Slow look-ups of tags leave time to terminate sessions whose verdict needs no tags.
 #[tokio::test(start_paused = true)]
-async fn a_sick_tag_api_leaves_time_to_end_those_whom_no_tag_decides_about() {
+async fn slow_tags_leave_time() {
     let policy = r#"
 version: 1
 tag_keys: [env]
@@ -858,8 +910,9 @@ rules:
     }
 }
 
+/// An endless listing leaves time to terminate the sessions that were seen.
 #[tokio::test(start_paused = true)]
-async fn a_listing_without_end_leaves_time_to_end_those_it_saw() {
+async fn endless_listing_leaves_time() {
     let mut fleet = fleet(THREE_PAGES);
     for filler in fleet.sessions.iter_mut().skip(8) {
         filler.owner = Some("arn:aws:sts::123456789012:assumed-role/BreakGlass/x".into());
@@ -882,8 +935,9 @@ async fn a_listing_without_end_leaves_time_to_end_those_it_saw() {
     }
 }
 
+/// A slow listing leaves time to verify.
 #[tokio::test(start_paused = true)]
-async fn behind_a_slow_listing_there_is_time_to_verify() {
+async fn slow_listing_leaves_time_to_verify() {
     let mut fleet = violators_on_targets_of_their_own(600);
     fleet.behaviour.latency = Duration::from_secs(1);
     fleet.sessions.extend(crate::stage::fleet(2_400).sessions.into_iter().skip(8));
@@ -903,8 +957,9 @@ async fn behind_a_slow_listing_there_is_time_to_verify() {
     assert_adds_up(&report);
 }
 
+/// A policy that is slow to read leaves time to list.
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_is_slow_to_read_leaves_time_to_list() {
+async fn slow_policy_leaves_time_to_list() {
     let fault = Fault::new(PARAMETER, 4, FaultKind::Slow(Duration::from_mins(1)));
     let stage = Stage {
         policy: PolicySource::Parameter("/policy".into()),
@@ -917,8 +972,9 @@ async fn a_policy_that_is_slow_to_read_leaves_time_to_list() {
     assert_eq!(report.failure(), None);
 }
 
+/// The sweep ends before the deadline, whichever call hangs.
 #[tokio::test(start_paused = true)]
-async fn the_sweep_is_over_before_the_deadline_whatever_hangs() {
+async fn hung_call_keeps_the_deadline() {
     for operation in [LIST, TAGS, TERMINATE] {
         let fault = Fault::new(operation, 1, FaultKind::Slow(Duration::from_hours(1))).always();
         let fault = if operation == LIST { fault.after(1) } else { fault };
@@ -933,8 +989,9 @@ async fn the_sweep_is_over_before_the_deadline_whatever_hangs() {
     }
 }
 
+/// Slow answers to the last terminations leave time to verify.
 #[tokio::test(start_paused = true)]
-async fn the_last_terminations_leave_time_to_verify_however_slow_their_answers_are() {
+async fn slow_terminations_leave_time_to_verify() {
     let slow = FaultKind::SlowAfter(Duration::from_millis(4_900));
     let faults = vec![Fault::new(TERMINATE, 1, slow).always()];
     let stage = Stage {
@@ -948,8 +1005,9 @@ async fn the_last_terminations_leave_time_to_verify_however_slow_their_answers_a
     assert_eq!(stage.emulator.active_ids().len(), report.outcomes.deferred);
 }
 
+/// A termination that hangs after its effect is verified.
 #[tokio::test(start_paused = true)]
-async fn a_termination_that_hangs_after_its_effect_is_verified() {
+async fn hung_termination_is_verified() {
     let fault = Fault::new(TERMINATE, 5, FaultKind::SlowAfter(Duration::from_mins(1)));
     let expected = Outcomes { already_gone: 1, ..terminated(3) };
     let (stage, report) = play(Wire::InProcess, 0, &[fault.for_session("v-3h")], expected).await;
@@ -961,8 +1019,9 @@ async fn a_termination_that_hangs_after_its_effect_is_verified() {
 
 // The policy.
 
+/// Without a usable policy, nothing is listed.
 #[tokio::test(start_paused = true)]
-async fn without_a_usable_policy_nothing_is_even_listed() {
+async fn unusable_policy_lists_nothing() {
     let parameter = |it: &str| PolicySource::Parameter(it.into());
     for (policy, play, message) in [
         (parameter("/none"), None, "ParameterNotFound"),
@@ -982,8 +1041,9 @@ async fn without_a_usable_policy_nothing_is_even_listed() {
     }
 }
 
+/// Every sweep reads the policy parameter again.
 #[tokio::test(start_paused = true)]
-async fn a_policy_parameter_is_read_anew_by_every_sweep() {
+async fn policy_is_read_by_every_sweep() {
     let policy = PolicySource::Parameter("/policy".into());
     let stage = Stage { policy, ..Stage::new(Wire::InProcess, fleet(0)) };
     stage.emulator.set_parameter("/policy", "version: 1");
@@ -997,8 +1057,9 @@ async fn a_policy_parameter_is_read_anew_by_every_sweep() {
     assert!(stage.calls(PARAMETER).iter().all(|it| it.body["WithDecryption"] == true));
 }
 
+/// A policy without rules terminates no session.
 #[tokio::test]
-async fn a_policy_without_rules_ends_nobody() {
+async fn no_rules() {
     let stage = Stage { policy: inline("version: 1"), ..Stage::new(Wire::Socket, fleet(0)) };
     let report = stage.sweep().await;
     stage.check(&report, Outcomes { no_action: 8, ..Outcomes::default() });

@@ -1,4 +1,4 @@
-//! What is made to do harm: policies, on a stack of 2 MiB, and what anybody may type.
+//! Hostile inputs: policies, on a stack of 2 MiB, and texts from users.
 
 use std::thread;
 
@@ -16,8 +16,9 @@ use crate::{
     runtime_api::invoke,
 };
 
+/// Hostile policies are read or refused, without a panic.
 #[test]
-fn hostile_texts_are_read_or_refused() {
+fn policies_are_read_or_refused() {
     for (name, text) in hostile_policies() {
         let parse = move || match Policy::parse(&text) {
             Ok(policy) => policy.warnings(jiff::Timestamp::UNIX_EPOCH).len(),
@@ -28,7 +29,7 @@ fn hostile_texts_are_read_or_refused() {
     }
 }
 
-/// A session each, old enough to be ended, whose every field is one of these texts.
+/// One session per text, old enough to be terminated; each of its fields is the text.
 fn fleet() -> Fleet {
     let mut fleet = Fleet::default();
     for (i, text) in hostile_texts().into_iter().enumerate() {
@@ -48,8 +49,9 @@ fn fleet() -> Fleet {
     fleet
 }
 
+/// Texts from users stay inside their JSON strings in every log line.
 #[tokio::test]
-async fn what_anybody_typed_stays_inside_its_string_whatever_it_is() {
+async fn typed_texts_stay_in_their_strings() {
     let texts = hostile_texts();
     let policy = "{version: 1, rules: [{id: a, when: all, require: {max_age: 1h}}], \
                   limits: {circuit_breaker: {max_percent: 100}}}";
@@ -78,13 +80,14 @@ async fn what_anybody_typed_stays_inside_its_string_whatever_it_is() {
             }
         }
         let finished = ran.lines_with("sweep finished");
-        assert_eq!(finished.len(), 1, "nobody forges a line");
+        assert_eq!(finished.len(), 1, "no line is forged");
     }
 }
 
+/// Half a UTF-16 character hides no session, and is read as U+FFFD.
 #[tokio::test]
-async fn half_a_character_hides_nobody_and_is_read_as_one_that_is_not_known() {
-    // Somebody's reason, two characters long, and a violator who stands behind him.
+async fn half_a_character() {
+    // A reason of two characters, and a violating session after it.
     let policy = "{version: 1, rules: [{id: a, when: {reason: '^INC-1: .A$'}, forbid: true}]}";
     let row = |id: &str, reason: &str| {
         format!(
@@ -137,8 +140,9 @@ proptest! {
     }
 }
 
+/// An invalid escape makes its page unreadable and the listing incomplete.
 #[tokio::test]
-async fn what_is_no_escape_makes_its_page_unreadable_and_the_listing_incomplete() {
+async fn invalid_escape() {
     for escape in [r"\uZZZZ", r"\ud80", r"\x41"] {
         let body = format!(r#"{{"Sessions": [{{"SessionId": "a", "Reason": "{escape}"}}]}}"#);
         let faults = vec![Fault::new("DescribeSessions", 5, FaultKind::Body(body))];
@@ -154,8 +158,9 @@ async fn what_is_no_escape_makes_its_page_unreadable_and_the_listing_incomplete(
     assert_eq!(ran.replies[0].as_ref().expect("a report")["verdicts"]["seen"], 1);
 }
 
+/// An answer with too many rows is refused before it takes memory.
 #[tokio::test]
-async fn a_flood_of_rows_is_refused_before_it_takes_memory() {
+async fn too_many_rows() {
     let of = |list: &str| {
         let rows = vec!["{}"; (4 << 20) / 3 - 100].join(",");
         FaultKind::Body(format!("{{\"{list}\": [{rows}]}}"))

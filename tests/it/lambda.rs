@@ -9,7 +9,7 @@ use crate::{
     faults::expired,
     runtime_api::{Invocations, invoke},
     stage::{
-        POLICY, TAGLESS_POLICY, THOUSAND_POLICY, VIOLATORS, assert_the_hundred_are_ended, fleet,
+        POLICY, TAGLESS_POLICY, THOUSAND_POLICY, VIOLATORS, assert_hundred_terminations, fleet,
         thousand,
     },
 };
@@ -35,8 +35,9 @@ pub(crate) fn assert_error(reply: &Result<Value, Value>, name: &str, message: &s
     assert!(error["errorType"] == name && text.contains(message), "{error}");
 }
 
+/// The reply is the report.
 #[tokio::test]
-async fn the_reply_is_the_report() {
+async fn reply_is_the_report() {
     let emulator = Emulator::new(fleet(0));
     let reply = run(&emulator, invocations(vec![json!({})])).await.expect("a report");
     assert_eq!(emulator.active_ids(), ["x-role", "x-tag", "u-untagged", "c-fresh"]);
@@ -70,22 +71,24 @@ async fn the_reply_is_the_report() {
     assert_eq!(sessions[5]["rules"], json!(["break-glass"]));
 }
 
+/// Of a thousand sessions, exactly the hundred violating ones are terminated, each once.
 #[tokio::test]
-async fn of_a_thousand_sessions_exactly_the_hundred_violators_are_ended_each_once() {
+async fn thousand_sessions() {
     let latency = Duration::from_millis(5);
     let behaviour = Behaviour { latency, ..Behaviour::default() };
     let emulator = Emulator::new(Fleet { behaviour, ..thousand() });
     let environment = vec![("REAPER_MODE", "enforce"), ("REAPER_POLICY", THOUSAND_POLICY)];
     let invocations = Invocations { environment, ..invocations(vec![json!({})]) };
     let report = run(&emulator, invocations).await.expect("a report");
-    assert_the_hundred_are_ended(&emulator);
+    assert_hundred_terminations(&emulator);
     assert_eq!(report["verdicts"]["exempt"], 50);
     let expected = json!({"eight-hours": 40, "frozen": 30, "payments-only": 30});
     assert_eq!((&report["outcomes"]["terminated"], &report["rules"]), (&json!(100), &expected));
 }
 
+/// Every line is a JSON object with the keys of Powertools; decisions come before outcomes.
 #[tokio::test]
-async fn every_line_is_a_json_object_with_powertools_keys_and_decisions_come_before_outcomes() {
+async fn log_lines() {
     let emulator = Emulator::new(fleet(0));
     let ran = invoke(&emulator, invocations(vec![json!({}), json!({})])).await;
     let (metrics, logs): (Vec<_>, Vec<_>) =
@@ -166,7 +169,7 @@ fn assert_emf(line: &Value, dimensions: &[&str], n_metrics: usize) {
 ///
 /// The metrics among them are held to CloudWatch's rules by `tests/schema/validate.py`.
 #[tokio::test]
-async fn a_whole_sweep_line_by_line() {
+async fn golden_log() {
     const VARYING: [&str; 9] = [
         "timestamp",
         "started_at",
@@ -203,8 +206,9 @@ async fn a_whole_sweep_line_by_line() {
     assert_eq!(actual.lines().count(), expected.lines().count());
 }
 
+/// Every sample event starts a sweep.
 #[tokio::test]
-async fn every_sample_event_starts_a_sweep() {
+async fn sample_events() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
     let mut files: Vec<_> =
         fs::read_dir(folder).expect("events/").map(|it| it.expect("a file").path()).collect();
@@ -222,8 +226,9 @@ async fn every_sample_event_starts_a_sweep() {
     }
 }
 
+/// An unknown event fails, and terminates no session.
 #[tokio::test]
-async fn an_event_that_is_not_understood_ends_nobody() {
+async fn unknown_events() {
     let table = [
         (json!({"dryRun": true}), "unknown key `dryRun`"),
         (json!({"mode": "dry-run", "sessions": ["a"]}), "unknown key `sessions`"),
@@ -250,8 +255,9 @@ async fn an_event_that_is_not_understood_ends_nobody() {
     assert_eq!(ran.lines_with("sweep failed").len(), table.len());
 }
 
+/// An event may tighten the mode and never loosen it.
 #[tokio::test]
-async fn an_event_may_tighten_the_mode_and_never_loosen_it() {
+async fn event_only_tightens_the_mode() {
     let emulator = Emulator::new(fleet(0));
     let reply = run(&emulator, invocations(vec![json!({"mode": "dry-run"})])).await;
     assert_eq!(reply.expect("a report")["outcomes"]["would_terminate"], 4);
@@ -264,8 +270,9 @@ async fn an_event_may_tighten_the_mode_and_never_loosen_it() {
     assert_eq!(emulator.active_ids().len(), 8);
 }
 
+/// The policy comes from a parameter, a variable or a file.
 #[tokio::test]
-async fn the_policy_comes_from_a_parameter_a_variable_or_a_file() {
+async fn policy_sources() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("policy.yaml");
     fs::write(&file, POLICY).expect("a temporary file");
     let file = file.to_str().expect("UTF-8");
@@ -287,8 +294,9 @@ async fn the_policy_comes_from_a_parameter_a_variable_or_a_file() {
     }
 }
 
+/// An invalid configuration fails every invocation, and the error names the variable.
 #[tokio::test]
-async fn a_bad_configuration_fails_every_invocation_and_names_the_variable() {
+async fn invalid_configuration() {
     let emulator = Emulator::new(fleet(0));
     for (name, value) in [
         ("REAPER_MODE", "yes"),
@@ -303,8 +311,9 @@ async fn a_bad_configuration_fails_every_invocation_and_names_the_variable() {
     assert!(emulator.calls().is_empty());
 }
 
+/// A policy that cannot be read or parsed fails the run, and terminates no session.
 #[tokio::test]
-async fn a_policy_that_cannot_be_read_or_parsed_fails_the_run_and_ends_nobody() {
+async fn unusable_policy() {
     let emulator = Emulator::new(fleet(0));
     for (name, value, message) in [
         (
@@ -326,8 +335,9 @@ async fn a_policy_that_cannot_be_read_or_parsed_fails_the_run_and_ends_nobody() 
     assert_eq!(emulator.active_ids().len(), 8);
 }
 
+/// A run with an incomplete listing terminates, reports, and then fails.
 #[tokio::test]
-async fn an_incomplete_run_acts_reports_and_then_fails() {
+async fn incomplete_run() {
     let faults = vec![Fault::new("DescribeSessions", 1, FaultKind::RepeatToken).after(1)];
     let mut fleet = Fleet { faults, ..fleet(200) };
     fleet.sessions.reverse();
@@ -342,8 +352,9 @@ async fn an_incomplete_run_acts_reports_and_then_fails() {
     assert_eq!(ran.lines_with("sweep finished")[0]["complete"], false);
 }
 
+/// If every termination is denied, the run fails.
 #[tokio::test]
-async fn denied_everywhere_the_run_has_failed() {
+async fn all_denied() {
     let faults = vec![Fault::new("TerminateSession", 1, FaultKind::Deny).always()];
     let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
     let ran = invoke(&emulator, invocations(vec![json!({})])).await;
@@ -352,8 +363,9 @@ async fn denied_everywhere_the_run_has_failed() {
     assert_eq!((denied.len(), &denied[0]["level"]), (4, &json!("WARN")));
 }
 
+/// If credentials expire during a run, its error says so in one line.
 #[tokio::test]
-async fn credentials_that_expire_in_the_middle_are_told_of_in_one_line() {
+async fn credentials_expire_midway() {
     let faults = vec![
         Fault::new("TerminateSession", 1, expired()).always().after(2),
         Fault::new("DescribeSessions", 1, expired()).always().after(1),
@@ -373,7 +385,7 @@ async fn credentials_that_expire_in_the_middle_are_told_of_in_one_line() {
 }
 
 #[tokio::test]
-async fn the_deadline_is_lambdas() {
+async fn deadline() {
     let emulator = Emulator::new(fleet(0));
     let environment = vec![
         ("REAPER_MODE", "enforce"),
@@ -389,8 +401,9 @@ async fn the_deadline_is_lambdas() {
     assert_eq!(emulator.active_ids().len(), 8);
 }
 
+/// The second half of the margin is for the report.
 #[tokio::test]
-async fn the_second_half_of_the_margin_is_for_the_report() {
+async fn margin_for_the_report() {
     let hang = FaultKind::Slow(Duration::from_mins(1));
     let faults = vec![Fault::new("DescribeSessions", 1, hang).always()];
     let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
@@ -403,8 +416,9 @@ async fn the_second_half_of_the_margin_is_for_the_report() {
     assert!(seconds.is_some_and(|it| (2.5..3.5).contains(&it)), "{seconds:?} s");
 }
 
+/// Probable mistakes in the policy, and failed look-ups, are logged as warnings.
 #[tokio::test]
-async fn what_is_probably_not_meant_and_what_went_wrong_on_the_way_is_warned_of() {
+async fn warnings() {
     let faults = vec![Fault::new("GetResources", 1, FaultKind::Deny)];
     let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
     let ran = invoke(&emulator, invocations(vec![json!({})])).await;
@@ -418,8 +432,9 @@ async fn what_is_probably_not_meant_and_what_went_wrong_on_the_way_is_warned_of(
     assert_eq!((&failed[0]["level"], &warned[0]["level"]), (&json!("WARN"), &json!("WARN")));
 }
 
+/// Lambda's log controls are honoured.
 #[tokio::test]
-async fn lambdas_log_controls_are_honoured() {
+async fn log_controls() {
     let emulator = Emulator::new(fleet(0));
     let mut quiet = invocations(vec![json!({"mode": "dry-run"})]);
     quiet.environment.push(("AWS_LAMBDA_LOG_LEVEL", "WARN"));
@@ -435,8 +450,9 @@ async fn lambdas_log_controls_are_honoured() {
     assert!(!ran.stdout.contains("\"level\""));
 }
 
+/// Texts from users stay inside their JSON strings.
 #[tokio::test]
-async fn what_a_user_typed_stays_inside_its_string() {
+async fn typed_texts_stay_in_their_strings() {
     let mut fleet = fleet(0);
     let hostile = "x\n{\"level\":\"ERROR\"}\u{1b}[31m\u{202e}\"\\\u{0}";
     for seed in &mut fleet.sessions {

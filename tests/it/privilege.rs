@@ -8,8 +8,9 @@ use crate::{
     stage::{POLICY, Stage, Wire, fleet},
 };
 
+/// The role allows exactly the actions that a sweep needs.
 #[tokio::test]
-async fn the_role_may_do_exactly_what_a_sweep_does() {
+async fn role_has_exactly_the_needed_actions() {
     for mode in [Mode::DryRun, Mode::Enforce] {
         let policy = PolicySource::Parameter("/policy".into());
         let stage = Stage { mode, policy, ..Stage::new(Wire::Socket, fleet(0)) };

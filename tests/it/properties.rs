@@ -111,15 +111,16 @@ fn completions() -> Vec<Tags> {
     all
 }
 
-fn is_ended(policy: &Policy, session: &Session, tags: &Tags) -> bool {
+fn is_terminated(policy: &Policy, session: &Session, tags: &Tags) -> bool {
     matches!(evaluate(policy, NOW, session, tags), Verdict::Violation { .. })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
+    /// Unknown tags lead to a verdict only if every possible value of them does.
     #[test]
-    fn unknown_tags_lead_to_a_verdict_only_if_every_completion_does(
+    fn unknown_tags(
         rules in vec(rule(), 0..4),
         exemptions in vec(exemption(), 0..3),
         session in session(),
@@ -150,8 +151,9 @@ proptest! {
         }
     }
 
+    /// Looking up tags only where they decide terminates the same sessions as looking up all.
     #[test]
-    fn judging_lazily_ends_the_same_sessions_as_knowing_all_tags_from_the_start(
+    fn lazy_tags(
         rules in vec(rule(), 0..4),
         exemptions in vec(exemption(), 0..3),
         session in session(),
@@ -169,41 +171,44 @@ proptest! {
         prop_assert!(!is_violation(&lazily) || lazily.rules().iter().all(|it| at_once.rules().contains(it)));
     }
 
+    /// The order of rules does not change which sessions are terminated.
     #[test]
-    fn the_order_of_rules_never_changes_who_is_ended(
+    fn order_of_rules(
         rules in vec(rule(), 0..4),
         exemptions in vec(exemption(), 0..3),
         session in session(),
         tags in select(completions()),
     ) {
         let reversed: Vec<_> = rules.iter().rev().cloned().collect();
-        let before = is_ended(&policy(&rules, &exemptions), &session, &tags);
-        prop_assert_eq!(before, is_ended(&policy(&reversed, &exemptions), &session, &tags));
+        let before = is_terminated(&policy(&rules, &exemptions), &session, &tags);
+        prop_assert_eq!(before, is_terminated(&policy(&reversed, &exemptions), &session, &tags));
     }
 
+    /// Another exemption never terminates more sessions, and another rule never fewer.
     #[test]
-    fn one_more_exemption_never_ends_more_and_one_more_rule_never_ends_fewer(
+    fn more_exemptions_or_rules(
         rules in vec(rule(), 1..4),
         exemptions in vec(exemption(), 1..3),
         session in session(),
         tags in select([completions(), vec![Tags::Unknown(Unknown::TagsNotReturned)]].concat()),
     ) {
-        let before = is_ended(&policy(&rules, &exemptions[1..]), &session, &tags);
-        let after = is_ended(&policy(&rules, &exemptions), &session, &tags);
+        let before = is_terminated(&policy(&rules, &exemptions[1..]), &session, &tags);
+        let after = is_terminated(&policy(&rules, &exemptions), &session, &tags);
         prop_assert!(before || !after);
-        let fewer = is_ended(&policy(&rules[1..], &exemptions), &session, &tags);
+        let fewer = is_terminated(&policy(&rules[1..], &exemptions), &session, &tags);
         prop_assert!(after || !fewer);
     }
 
+    /// A lower maximum age never terminates fewer sessions.
     #[test]
-    fn a_stricter_maximum_age_never_ends_fewer(
+    fn stricter_maximum_age(
         rules in vec(rule(), 1..4),
         exemptions in vec(exemption(), 0..3),
         session in session(),
         tags in select([completions(), vec![Tags::Unknown(Unknown::TagsNotReturned)]].concat()),
     ) {
         let stricter: Vec<_> = rules.iter().map(|it| it.replace("8h", "1h")).collect();
-        let before = is_ended(&policy(&rules, &exemptions), &session, &tags);
-        prop_assert!(!before || is_ended(&policy(&stricter, &exemptions), &session, &tags));
+        let before = is_terminated(&policy(&rules, &exemptions), &session, &tags);
+        prop_assert!(!before || is_terminated(&policy(&stricter, &exemptions), &session, &tags));
     }
 }

@@ -80,14 +80,14 @@ fn read(mode: Mode) -> BTreeSet<String> {
         it.at("Action").items()
     });
     let actions = actions.filter_map(|it| it.text()).map(str::to_owned);
-    let is_played = |it: &String| it.starts_with("ssm:") || it.starts_with("tag:");
-    let (played, others): (BTreeSet<_>, BTreeSet<_>) = actions.partition(is_played);
-    assert_eq!(others, UNPLAYED.map(str::to_owned).into(), "{mode:?}");
-    played
+    let is_emulated = |it: &String| it.starts_with("ssm:") || it.starts_with("tag:");
+    let (emulated, others): (BTreeSet<_>, BTreeSet<_>) = actions.partition(is_emulated);
+    assert_eq!(others, OTHERS.map(str::to_owned).into(), "{mode:?}");
+    emulated
 }
 
 /// What the role may do besides: its log, its policy's key, and its queue.
-const UNPLAYED: [&str; 6] = [
+const OTHERS: [&str; 6] = [
     "kms:Decrypt",
     "logs:CreateLogStream",
     "logs:PutLogEvents",

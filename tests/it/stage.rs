@@ -1,4 +1,4 @@
-//! What every test plays on: an emulated account, a policy, and one way to sweep.
+//! What most tests use: an emulated account, a policy, and one way to sweep.
 
 use std::{
     collections::BTreeSet,
@@ -55,10 +55,10 @@ exemptions:
 limits: { circuit_breaker: {max_percent: 100 } }
 ";
 
-/// The sessions that `POLICY` wants ended in `fleet`, oldest first.
+/// The sessions in `fleet` that violate `POLICY`, oldest first.
 pub(crate) const VIOLATORS: [&str; 4] = ["v-5h", "v-4h", "v-3h", "v-2h"];
 
-/// How ids begin of those whom no policy of a test wants ended: compliant, fillers, exempt.
+/// How the ids start of sessions that violate no policy of a test: compliant, fillers, exempt.
 const INNOCENT: [&str; 3] = ["c-", "f-", "x-"];
 
 /// How the SDK reaches the emulator.
@@ -181,13 +181,13 @@ impl Stage {
     pub(crate) fn check(&self, report: &Report, expected: Outcomes) {
         assert_eq!(report.outcomes, expected, "{:#?}", report.sessions);
         for id in self.asked_to_end() {
-            assert!(VIOLATORS.contains(&id.as_str()), "{id} was asked to end");
+            assert!(VIOLATORS.contains(&id.as_str()), "the termination of {id} was requested");
         }
         let n_gone = VIOLATORS.iter().filter(|id| !self.is_active(id)).count();
         let n_reported = expected.terminated + expected.already_gone;
         assert!(n_reported <= n_gone, "{n_reported} reported gone, and {n_gone} are");
         for id in ["x-role", "x-tag", "u-untagged", "c-fresh"] {
-            assert!(self.is_active(id), "{id} was ended");
+            assert!(self.is_active(id), "{id} was terminated");
         }
         assert_adds_up(report);
     }
@@ -223,9 +223,9 @@ pub(crate) fn assert_they_add_up(count: impl Fn(&str) -> Option<u64>) {
 pub(crate) fn assert_only_violators(calls: &[Call], violators: &BTreeSet<String>) {
     for call in calls.iter().filter(|it| it.operation == "TerminateSession") {
         let id = call.body["SessionId"].as_str().expect("an id");
-        assert!(violators.contains(id), "{id} was asked to end, and is no violator");
+        assert!(violators.contains(id), "{id} was requested, and does not violate the policy");
         let is_innocent = INNOCENT.iter().any(|it| id.starts_with(it));
-        assert!(!is_innocent, "{id} was asked to end");
+        assert!(!is_innocent, "the termination of {id} was requested");
     }
 }
 
@@ -304,15 +304,16 @@ pub(crate) fn thousand() -> Fleet {
 
 /// Of `thousand`, exactly the violators were asked to end, each once, and exactly they are gone.
 #[track_caller]
-pub(crate) fn assert_the_hundred_are_ended(emulator: &Emulator) {
+pub(crate) fn assert_hundred_terminations(emulator: &Emulator) {
     let calls = emulator.calls();
-    let ended = calls.iter().filter(|it| it.operation == "TerminateSession");
-    let mut ended: Vec<_> = ended.filter_map(|it| it.body["SessionId"].as_str()).collect();
-    assert_eq!(ended.len(), 100);
-    ended.sort_unstable();
-    ended.dedup();
-    assert_eq!(ended.len(), 100, "each once");
-    assert!(ended.iter().all(|it| it.starts_with("v-")));
+    let terminated = calls.iter().filter(|it| it.operation == "TerminateSession");
+    let mut terminated: Vec<_> =
+        terminated.filter_map(|it| it.body["SessionId"].as_str()).collect();
+    assert_eq!(terminated.len(), 100);
+    terminated.sort_unstable();
+    terminated.dedup();
+    assert_eq!(terminated.len(), 100, "each once");
+    assert!(terminated.iter().all(|it| it.starts_with("v-")));
     assert!(emulator.active_ids().iter().all(|it| !it.starts_with("v-")));
     assert_eq!(emulator.active_ids().len(), 900);
     assert!(calls.iter().all(|it| it.status == Some(200)), "no call failed");

@@ -12,12 +12,13 @@ use session_manager_emulator::{Behaviour, Emulator, Fault, FaultKind, Fleet, OnT
 use tokio::time::sleep;
 
 use crate::stage::{
-    POLICY, Stage, THOUSAND_POLICY, VIOLATORS, Wire, assert_adds_up, assert_the_hundred_are_ended,
+    POLICY, Stage, THOUSAND_POLICY, VIOLATORS, Wire, assert_adds_up, assert_hundred_terminations,
     fleet, inline, outcomes, thousand,
 };
 
+/// Violating sessions are terminated, the oldest first, and no other session.
 #[tokio::test]
-async fn violators_are_ended_oldest_first_and_nobody_else() {
+async fn oldest_violations_first() {
     let stage = Stage::new(Wire::Socket, fleet(0));
     let report = stage.sweep().await;
     stage.check(&report, outcomes(0, Outcomes { terminated: 4, ..Outcomes::default() }));
@@ -30,8 +31,9 @@ async fn violators_are_ended_oldest_first_and_nobody_else() {
     assert_eq!(report.oldest_violation_s, Some(5 * 3_600));
 }
 
+/// A dry run terminates no session, verifies nothing, and reports what it would terminate.
 #[tokio::test]
-async fn a_dry_run_ends_nobody_verifies_nothing_and_says_whom_it_spared() {
+async fn dry_run() {
     let stage = Stage { mode: Mode::DryRun, ..Stage::new(Wire::Socket, fleet(0)) };
     let report = stage.sweep().await;
     stage.check(&report, outcomes(0, Outcomes { would_terminate: 4, ..Outcomes::default() }));
@@ -39,8 +41,9 @@ async fn a_dry_run_ends_nobody_verifies_nothing_and_says_whom_it_spared() {
     assert_eq!(stage.calls("DescribeSessions").len(), 1);
 }
 
+/// There is one call per page, per violating session and per batch of targets whose tags decide.
 #[tokio::test(start_paused = true)]
-async fn calls_are_as_few_as_the_pages_the_violators_and_the_targets_that_matter() {
+async fn number_of_calls() {
     let stage = Stage::new(Wire::InProcess, fleet(992));
     let report = stage.sweep().await;
     stage.check(&report, outcomes(992, Outcomes { terminated: 4, ..Outcomes::default() }));
@@ -53,16 +56,18 @@ async fn calls_are_as_few_as_the_pages_the_violators_and_the_targets_that_matter
     assert_eq!(report.calls, 5 + 5 + 4 + 1);
 }
 
+/// No tags are looked up for a policy that needs none.
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_needs_no_tags_asks_for_none() {
+async fn no_tags_needed() {
     let policy = "{version: 1, rules: [{id: a, when: all, require: {max_age: 1d}}]}";
     let stage = Stage { policy: inline(policy), ..Stage::new(Wire::InProcess, fleet(0)) };
     assert_eq!(stage.sweep().await.verdicts.compliant, 8);
     assert!(stage.calls("GetResources").is_empty());
 }
 
+/// With `assume: { tags: none }`, targets that are not returned have no tags.
 #[tokio::test(start_paused = true)]
-async fn untagged_targets_have_no_tags_if_the_policy_says_so() {
+async fn assumed_tags() {
     let policy = format!("{POLICY}assume: {{ tags: none }}\n");
     let stage = Stage { policy: inline(&policy), ..Stage::new(Wire::InProcess, fleet(0)) };
     let report = stage.sweep().await;
@@ -71,8 +76,9 @@ async fn untagged_targets_have_no_tags_if_the_policy_says_so() {
     assert_adds_up(&report);
 }
 
+/// Limits defer some terminations; the circuit breaker and `paused` defer all.
 #[tokio::test(start_paused = true)]
-async fn limits_hold_some_and_the_breaker_and_paused_hold_everybody() {
+async fn limits_circuit_breaker_and_pause() {
     for (limits, terminated, circuit_breaker_open) in [
         ("limits: {max_terminations: 2, circuit_breaker: {max_percent: 100}}", 2, false),
         ("limits: {circuit_breaker: {max_percent: 79, min_violations: 4}}", 0, true),
@@ -98,8 +104,9 @@ async fn limits_hold_some_and_the_breaker_and_paused_hold_everybody() {
     }
 }
 
+/// Sessions that AWS never terminates do not use up the limit of every sweep.
 #[tokio::test(start_paused = true)]
-async fn those_whom_aws_never_ends_hold_up_nobody_for_ever() {
+async fn immortal_sessions_starve_no_session() {
     let (policy, _) = POLICY.split_once("limits").expect("limits");
     let limits = "limits: {max_terminations: 2, circuit_breaker: {max_percent: 100}}";
     let mut fleet = fleet(0);
@@ -122,8 +129,9 @@ async fn those_whom_aws_never_ends_hold_up_nobody_for_ever() {
     assert!(immortal.iter().all(|id| stage.is_active(id)));
 }
 
+/// At the default pace, AWS's quota throttles no call.
 #[tokio::test(start_paused = true)]
-async fn at_the_default_pace_awss_quota_throttles_nobody() {
+async fn default_pace_stays_within_the_quota() {
     let latency = Duration::from_millis(5);
     let behaviour = Behaviour { quota: Some(6), latency, ..Behaviour::default() };
     let stage = Stage {
@@ -132,21 +140,22 @@ async fn at_the_default_pace_awss_quota_throttles_nobody() {
         ..Stage::new(Wire::InProcess, Fleet { behaviour, ..thousand() })
     };
     let report = stage.sweep().await;
-    assert_the_hundred_are_ended(&stage.emulator);
+    assert_hundred_terminations(&stage.emulator);
     assert_eq!(report.outcomes.terminated, 100);
     assert_adds_up(&report);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_there() {
+async fn no_sessions() {
     let stage = Stage::new(Wire::InProcess, Fleet::default());
     let report = stage.sweep().await;
     assert_eq!((report.verdicts.seen, report.calls, report.failure()), (0, 1, None));
     assert!(report.coverage.complete);
 }
 
+/// Eight terminations are in flight at a time.
 #[tokio::test(start_paused = true)]
-async fn eight_terminations_are_in_flight_at_a_time() {
+async fn eight_terminations_in_flight() {
     let latency = Duration::from_secs(1);
     let behaviour = Behaviour { latency, ..Behaviour::default() };
     let stage = Stage {

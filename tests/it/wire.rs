@@ -1,4 +1,4 @@
-//! Over a real socket: every fault that the emulator can play, every way not to reach AWS, and answers
+//! Over a real socket: every fault that the emulator can kind, every way not to reach AWS, and answers
 //! beyond all measure.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -23,17 +23,17 @@ use crate::{
 /// With so many fillers, the violators stand on the third page of 200.
 const THREE_PAGES: usize = 400;
 
-/// What a listing comes to when a fault strikes one of its pages once: that of the last fillers, or the
-/// last of all where only that one can be struck.
+/// The result of a listing when a fault applies to one of its pages once: that of the last fillers, or
+/// the last of all where the fault can apply only to that one.
 enum Listing {
-    /// It is complete: so many are ended, of so many seen, of whom so many cannot be evaluated.
+    /// It is complete: the numbers of terminated, seen and not evaluated sessions.
     Complete(usize, usize, usize),
-    /// It is incomplete, for this reason, and nobody of the later pages is ended.
+    /// It is incomplete, for this reason, and no session of the later pages is terminated.
     Incomplete(&'static str),
 }
 
-/// What each fault comes to if it strikes each operation once: a listing, the outcome of a session that
-/// is to be ended, whether tags are known, and what is wrong with the policy.
+/// What each fault comes to if it applies to each operation once: a listing, the outcome of a session that
+/// is to be terminated, whether tags are known, and what is wrong with the policy.
 ///
 /// A token that has expired has no row of its own: AWS's model has the same error for it.
 #[rustfmt::skip]
@@ -81,7 +81,7 @@ fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
 }
 
 /// The operations that a fault is about, where others' answers have nothing that it could change: a
-/// session that is told of once is ended all the same.
+/// session that is listed once is terminated.
 fn only_operations(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "duplicate_rows" => Some(&["DescribeSessions", "GetResources"]),
@@ -99,30 +99,31 @@ pub(crate) fn variants<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
     err.to_string().split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect()
 }
 
-fn once(operation: &str, play: &Value) -> Fault {
-    Fault::new(operation, 1, serde_json::from_value(play.clone()).expect("a fault"))
+fn once(operation: &str, kind: &Value) -> Fault {
+    Fault::new(operation, 1, serde_json::from_value(kind.clone()).expect("a fault"))
 }
 
-fn name(play: &Value) -> &str {
-    let of_object = play.as_object().and_then(|it| it.keys().next()).map(String::as_str);
-    of_object.or(play.as_str()).expect("a fault")
+fn name(kind: &Value) -> &str {
+    let of_object = kind.as_object().and_then(|it| it.keys().next()).map(String::as_str);
+    of_object.or(kind.as_str()).expect("a fault")
 }
 
+/// The result of every fault in every operation.
 #[tokio::test]
-async fn every_fault_strikes_every_operation_and_comes_to_what_it_must() {
-    let named: BTreeSet<_> = table().iter().map(|(play, ..)| name(play).to_owned()).collect();
+async fn every_fault_in_every_operation() {
+    let named: BTreeSet<_> = table().iter().map(|(kind, ..)| name(kind).to_owned()).collect();
     assert_eq!(named, variants::<FaultKind>(), "each is in the table");
-    let apply = async |(play, listing, outcome, has_tags, problem)| {
+    let apply = async |(kind, listing, outcome, has_tags, problem)| {
         tokio::join!(
-            strike_the_listing(&play, listing),
-            strike_a_termination(&play, outcome),
-            strike_the_tags(&play, has_tags),
-            strike_the_policy(&play, problem),
+            fault_in_the_listing(&kind, listing),
+            fault_in_a_termination(&kind, outcome),
+            fault_in_the_tags(&kind, has_tags),
+            fault_in_the_policy(&kind, problem),
         )
     };
-    // Whoever waits for an answer can wait with others; all at once would be slow everywhere.
+    // Tests that wait for an answer run together; all at once would be slow.
     let (slow, swift): (Vec<_>, Vec<_>) =
-        table().into_iter().partition(|(play, ..)| name(play).starts_with("slow"));
+        table().into_iter().partition(|(kind, ..)| name(kind).starts_with("slow"));
     for row in swift {
         Box::pin(apply(row)).await;
     }
@@ -131,87 +132,88 @@ async fn every_fault_strikes_every_operation_and_comes_to_what_it_must() {
 
 /// The fault did apply, once, unless there is nothing in the operation's answers that it could change.
 #[track_caller]
-fn assert_struck(stage: &Stage, operation: &str, play: &Value) {
-    let n_struck = stage.calls(operation).iter().filter(|it| it.struck_by.is_some()).count();
-    let can_strike = only_operations(name(play)).is_none_or(|it| it.contains(&operation));
-    assert_eq!(n_struck, usize::from(can_strike), "{operation}: {play}");
+fn assert_applied(stage: &Stage, operation: &str, kind: &Value) {
+    let n_applied = stage.calls(operation).iter().filter(|it| it.fault.is_some()).count();
+    let can_apply = only_operations(name(kind)).is_none_or(|it| it.contains(&operation));
+    assert_eq!(n_applied, usize::from(can_apply), "{operation}: {kind}");
 }
 
-async fn strike_the_listing(play: &Value, expected: Listing) {
-    let page = if name(play) == "empty_token" { 2 } else { 1 };
-    let fault = once("DescribeSessions", play).after(page);
+async fn fault_in_the_listing(kind: &Value, expected: Listing) {
+    let page = if name(kind) == "empty_token" { 2 } else { 1 };
+    let fault = once("DescribeSessions", kind).after(page);
     let stage = Stage::with_faults(Wire::Socket, THREE_PAGES, vec![fault]);
     let report = stage.sweep().await;
-    assert_struck(&stage, "DescribeSessions", play);
+    assert_applied(&stage, "DescribeSessions", kind);
     let (n_terminated, it) = (report.outcomes.terminated, report.verdicts);
     match expected {
-        Listing::Complete(ended, seen, not_evaluated) => {
+        Listing::Complete(terminated, seen, not_evaluated) => {
             assert_eq!(
                 (n_terminated, it.seen, it.not_evaluated),
-                (ended, seen, not_evaluated),
-                "{play}"
+                (terminated, seen, not_evaluated),
+                "{kind}"
             );
-            assert_eq!(report.failure(), None, "{play}");
+            assert_eq!(report.failure(), None, "{kind}");
         }
         Listing::Incomplete(why) => {
             let failure = report.failure().map(|it| it.to_string()).unwrap_or_default();
-            assert!(failure.contains(why) && n_terminated == 0, "{play}: {failure}");
+            assert!(failure.contains(why) && n_terminated == 0, "{kind}: {failure}");
         }
     }
 }
 
-async fn strike_a_termination(play: &Value, expected: &str) {
-    let fault = once("TerminateSession", play).for_session("v-3h");
+async fn fault_in_a_termination(kind: &Value, expected: &str) {
+    let fault = once("TerminateSession", kind).for_session("v-3h");
     let stage = Stage::with_faults(Wire::Socket, 0, vec![fault]);
     let report = stage.sweep().await;
-    assert_struck(&stage, "TerminateSession", play);
+    assert_applied(&stage, "TerminateSession", kind);
     let rows = serde_json::to_value(&report.sessions).expect("JSON");
     let is_it = |it: &&Value| it["session_id"] == "v-3h";
     let row = rows.as_array().and_then(|it| it.iter().find(is_it)).expect("v-3h");
-    assert_eq!(row["outcome"], expected, "{play}: {row}");
-    assert_eq!(stage.is_active("v-3h"), expected != "terminated", "{play}");
-    assert!(3 <= report.outcomes.terminated, "{play}: the others are ended all the same");
-    assert_eq!(report.failure(), None, "{play}");
+    assert_eq!(row["outcome"], expected, "{kind}: {row}");
+    assert_eq!(stage.is_active("v-3h"), expected != "terminated", "{kind}");
+    assert!(3 <= report.outcomes.terminated, "{kind}: the others are terminated");
+    assert_eq!(report.failure(), None, "{kind}");
 }
 
-async fn strike_the_tags(play: &Value, are_known: bool) {
-    let stage = Stage::with_faults(Wire::Socket, 0, vec![once("GetResources", play)]);
+async fn fault_in_the_tags(kind: &Value, are_known: bool) {
+    let stage = Stage::with_faults(Wire::Socket, 0, vec![once("GetResources", kind)]);
     let report = stage.sweep().await;
-    assert_struck(&stage, "GetResources", play);
+    assert_applied(&stage, "GetResources", kind);
     if !are_known {
         let rows = serde_json::to_value(&report.sessions).expect("JSON");
-        let is_answer = name(play) == "empty_page"; // All the others are none.
+        let is_answer = name(kind) == "empty_page"; // All the others are none.
         let unknown = if is_answer { "tags_not_returned" } else { "tags_lookup_failed" };
         let is_it = |it: &&Value| it["session_id"] == "v-3h";
         let row = rows.as_array().and_then(|it| it.iter().find(is_it)).expect("v-3h");
-        assert_eq!(row["unknown"], unknown, "{play}: {row}");
+        assert_eq!(row["unknown"], unknown, "{kind}: {row}");
     }
     // A session that appears or vanishes does so after the listing.
     let undetermined = if are_known { 1 } else { 6 };
-    assert_eq!(report.verdicts.undetermined, undetermined, "{play}");
-    assert_eq!(report.verdicts.violation, if are_known { 4 } else { 0 }, "{play}");
+    assert_eq!(report.verdicts.undetermined, undetermined, "{kind}");
+    assert_eq!(report.verdicts.violation, if are_known { 4 } else { 0 }, "{kind}");
 }
 
-async fn strike_the_policy(play: &Value, problem: Option<&str>) {
+async fn fault_in_the_policy(kind: &Value, problem: Option<&str>) {
     let policy = PolicySource::Parameter("/policy".into());
-    let stage = Stage::with_faults(Wire::Socket, 0, vec![once("GetParameter", play)]);
+    let stage = Stage::with_faults(Wire::Socket, 0, vec![once("GetParameter", kind)]);
     let stage = Stage { policy, ..stage };
     stage.emulator.set_parameter("/policy", POLICY);
     let swept = stage.try_sweep().await;
-    assert_struck(&stage, "GetParameter", play);
+    assert_applied(&stage, "GetParameter", kind);
     match (swept, problem) {
-        (Ok(report), None) => assert!(3 <= report.outcomes.terminated, "{play}"),
+        (Ok(report), None) => assert!(3 <= report.outcomes.terminated, "{kind}"),
         (Err(err), Some(problem)) => {
-            assert!(err.to_string().contains(problem), "{play}: {err}");
-            assert!(stage.calls("DescribeSessions").is_empty(), "{play}");
+            assert!(err.to_string().contains(problem), "{kind}: {err}");
+            assert!(stage.calls("DescribeSessions").is_empty(), "{kind}");
         }
-        (Ok(report), Some(_)) => panic!("{play}: {}", report.counts()),
-        (Err(err), None) => panic!("{play}: {err}"),
+        (Ok(report), Some(_)) => panic!("{kind}: {}", report.counts()),
+        (Err(err), None) => panic!("{kind}: {err}"),
     }
 }
 
+/// No session is terminated whose verdict depends on a field that is missing.
 #[tokio::test]
-async fn a_field_that_is_forgotten_ends_nobody_about_whom_it_decides() {
+async fn missing_field_terminates_nothing() {
     let policy = |rule: &str, assume: &str| {
         format!(
             "version: 1\nrules: [{{ id: a, {rule} }}]\nexemptions:\n\
@@ -237,7 +239,7 @@ async fn a_field_that_is_forgotten_ends_nobody_about_whom_it_decides() {
     let document = "document: SSM-SessionManagerRunShell";
     let just_in_time = "access_type: JustInTime";
     // By each policy, all four violators are terminated if no field is missing; and if this one is:
-    for (field, policy, ended, not_evaluated, undetermined) in [
+    for (field, policy, terminated, not_evaluated, undetermined) in [
         ("SessionId", POLICY.to_owned(), 0, 8, 0),
         ("Owner", POLICY.to_owned(), 0, 8, 0),
         ("Target", POLICY.to_owned(), 0, 8, 0),
@@ -262,26 +264,26 @@ async fn a_field_that_is_forgotten_ends_nobody_about_whom_it_decides() {
         let report = stage.sweep().await;
         let it = report.verdicts;
         let actual = (report.outcomes.terminated, it.not_evaluated, it.undetermined);
-        assert_eq!(actual, (ended, not_evaluated, undetermined), "{field}: {policy}");
-        assert_eq!(stage.asked_to_end().len(), ended, "{field}");
+        assert_eq!(actual, (terminated, not_evaluated, undetermined), "{field}: {policy}");
+        assert_eq!(stage.asked_to_end().len(), terminated, "{field}");
         let calls = stage.calls("DescribeSessions");
-        let n_struck = calls.iter().filter(|it| it.struck_by.is_some()).count();
-        assert_eq!(n_struck, calls.len(), "{field}: in every listing");
+        let n_applied = calls.iter().filter(|it| it.fault.is_some()).count();
+        assert_eq!(n_applied, calls.len(), "{field}: in every listing");
     }
 }
 
 /// Even where targets that AWS does not tell of have no tags.
 #[tokio::test]
-async fn tags_that_are_forgotten_exempt_nobody_and_condemn_nobody() {
+async fn missing_tags_decide_nothing() {
     let policy = POLICY.replace("tag_keys:", "assume: { tags: none }\ntag_keys:");
     let dropped = ["Tags", "ResourceARN", "Key"].map(|field| json!({"drop_field": field}));
-    // An exempting tag, and the same target without it: nobody knows which is true.
+    // An exempting tag, and the same target without it: which one is true is not known.
     for field in dropped.into_iter().chain([json!("duplicate_rows"), json!("duplicate_tags")]) {
         let fault = once("GetResources", &field).always();
         let stage = Stage::with_faults(Wire::Socket, 0, vec![fault]);
         let stage = Stage { policy: inline(&policy), ..stage };
         let report = stage.sweep().await;
-        assert!(stage.calls("GetResources").iter().all(|it| it.struck_by.is_some()), "{field}");
+        assert!(stage.calls("GetResources").iter().all(|it| it.fault.is_some()), "{field}");
         let told = report.sessions.iter().filter(|it| it.verdict == VerdictKind::Undetermined);
         let told: Vec<_> = told.filter_map(|it| it.session_id.as_deref()).collect();
         assert!(told.contains(&"x-tag"), "{field}: {told:?}");
@@ -289,8 +291,9 @@ async fn tags_that_are_forgotten_exempt_nobody_and_condemn_nobody() {
     }
 }
 
+/// The outcomes of sessions that end late, never, or before the call.
 #[tokio::test]
-async fn sessions_that_end_late_or_never_or_have_ended_come_to_what_they_must() {
+async fn late_and_immortal_sessions() {
     let unconfirmed = Outcomes { unconfirmed: 1, terminated: 3, ..Outcomes::default() };
     let terminated = Outcomes { terminated: 4, ..Outcomes::default() };
     let on_terminate = [("ends", terminated), ("lingers", unconfirmed), ("stays", unconfirmed)];
@@ -354,8 +357,9 @@ fn url(it: &str) -> Variable<'_> {
 
 type Variable<'a> = (&'a str, &'a str);
 
+/// If AWS cannot be reached, the error says in one line what to do.
 #[tokio::test]
-async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
+async fn unreachable() {
     let emulator = Emulator::new(fleet(0));
     emulator.set_parameter("/policy", POLICY);
     let (plain, plain_url) = listen().await;
@@ -365,7 +369,7 @@ async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
     let expired = serve_tls(EXPIRED, &plain_url).await;
     let elsewhere = valid.replace("localhost", "127.0.0.2");
     let trusted = ("SSL_CERT_FILE", AUTHORITY);
-    let nobody = &[
+    let without_credentials = &[
         ("AWS_ACCESS_KEY_ID", ""),
         ("AWS_SECRET_ACCESS_KEY", ""),
         ("AWS_EC2_METADATA_DISABLED", "true"),
@@ -377,7 +381,7 @@ async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
         (&[url(&not_tls)], ["InvalidContentType", "it does not speak TLS"]),
         (&[url("http://ssm.nowhere.invalid")], ["dns error", "check the Region"]),
         (&[url("http://127.0.0.1:1")], ["Connection refused", "nothing listens there"]),
-        (nobody, ["no credentials were found", "give the function a role"]),
+        (without_credentials, ["no credentials were found", "give the function a role"]),
     ];
     for (policy, operation, failure) in FIRST_CALLS {
         for (variables, [said, advice]) in table {
@@ -393,8 +397,9 @@ async fn who_cannot_reach_aws_is_told_the_way_out_in_one_line() {
     }
 }
 
+/// If AWS refuses every call, the error says in one line what to do.
 #[tokio::test]
-async fn what_aws_refuses_for_everybody_is_told_with_the_way_out_in_one_line() {
+async fn refusals() {
     let by = |policy: &str| {
         format!(
             "User: arn:aws:sts::123456789012:assumed-role/r/s is not authorized to perform: \
@@ -430,10 +435,10 @@ async fn what_aws_refuses_for_everybody_is_told_with_the_way_out_in_one_line() {
         for (code, message, advice) in table {
             let of_it = |it: &str| it.replace("DescribeSessions", operation);
             let (code, message) = (code.to_owned(), of_it(message));
-            let play = FaultKind::Error { status: 400, code: code.clone(), message };
+            let kind = FaultKind::Error { status: 400, code: code.clone(), message };
             // A listing is in the middle of the sweep: one page was read.
             let n_before = usize::from(operation == "DescribeSessions");
-            let faults = vec![Fault::new(operation, 1, play).always().after(n_before)];
+            let faults = vec![Fault::new(operation, 1, kind).always().after(n_before)];
             let emulator = Emulator::new(Fleet { faults, ..fleet(200) });
             let ran = run_with(&emulator, &[policy]).await;
             let seen = if n_before == 1 { "200 seen" } else { "" };
@@ -443,8 +448,9 @@ async fn what_aws_refuses_for_everybody_is_told_with_the_way_out_in_one_line() {
     }
 }
 
+/// If credentials expire before the policy is read, the error says so.
 #[tokio::test]
-async fn credentials_that_expire_before_the_policy_is_read_are_told_of() {
+async fn credentials_expire_before_the_policy() {
     let message = "The ciphertext refers to a customer master key that does not exist, does not \
                    exist in this region, or you are not allowed to access.";
     for (code, message, advice) in [
@@ -456,8 +462,8 @@ async fn credentials_that_expire_before_the_policy_is_read_are_told_of() {
             "allow `kms:Decrypt`",
         ),
     ] {
-        let play = FaultKind::Error { status: 400, code: code.into(), message: message.into() };
-        let faults = vec![Fault::new("GetParameter", 1, play)];
+        let kind = FaultKind::Error { status: 400, code: code.into(), message: message.into() };
+        let faults = vec![Fault::new("GetParameter", 1, kind)];
         let stage = Stage::with_faults(Wire::Socket, 0, faults);
         let stage = Stage { policy: PolicySource::Parameter("/p".into()), ..stage };
         let err = stage.try_sweep().await.expect_err("no policy").to_string();
@@ -478,7 +484,7 @@ async fn pages(page: impl Fn(usize) -> String + Clone + Send + 'static) -> Strin
     url
 }
 
-/// No tag decides anything, and nobody violates it.
+/// A policy that no session violates and that uses no tags.
 const CALM: &str = "{version: 1, rules: [{id: a, when: {owner: role/nobody}, forbid: true}]}";
 
 /// As fast as it goes, and as quiet.
@@ -492,8 +498,9 @@ async fn run_by_pages(page: impl Fn(usize) -> String + Clone + Send + 'static) -
     run_with(&Emulator::new(Fleet::default()), &variables).await
 }
 
+/// An endless answer is cut off, and takes little memory.
 #[tokio::test]
-async fn an_answer_beyond_all_measure_is_cut_off_and_takes_little_memory() {
+async fn endless_answer() {
     let started = "\"StartDate\": 1772430000.0";
     let row =
         |reason: &str| format!("{{\"SessionId\": \"a\", {started}, \"Reason\": \"{reason}\"}}");
@@ -507,20 +514,21 @@ async fn an_answer_beyond_all_measure_is_cut_off_and_takes_little_memory() {
     }
 }
 
+/// Endless answers of other operations are cut off too.
 #[tokio::test]
-async fn other_answers_beyond_all_measure_are_cut_off_as_well() {
+async fn other_endless_answers() {
     let long = "x".repeat(10 << 20);
     let tags = json!({"ResourceTagMappingList": [{"ResourceARN": long}]}).to_string();
     let parameter = json!({"Parameter": {"Name": "/policy", "Value": long}}).to_string();
     let error = FaultKind::Error { status: 400, code: "Odd".into(), message: long };
-    for (operation, play, message) in [
+    for (operation, kind, message) in [
         ("GetResources", FaultKind::Body(tags), "tag look-up failed"),
         ("GetParameter", FaultKind::Body(parameter), "sweep failed"),
         ("GetParameter", error.clone(), "sweep failed"),
         ("DescribeSessions", error.clone(), "sweep failed"),
         ("TerminateSession", error, "session unconfirmed"),
     ] {
-        let faults = vec![Fault::new(operation, 1, play).always()];
+        let faults = vec![Fault::new(operation, 1, kind).always()];
         let emulator = Emulator::new(Fleet { faults, ..fleet(0) });
         emulator.set_parameter("/policy", POLICY);
         let is_policy = operation == "GetParameter";
@@ -534,7 +542,7 @@ async fn other_answers_beyond_all_measure_are_cut_off_as_well() {
     }
 }
 
-/// The function never held more memory, and was done in a time that nothing without bound keeps to.
+/// The function took no more memory than this, and finished in bounded time.
 #[track_caller]
 fn assert_bounded(ran: &Ran, max_mib: usize, what: &str) {
     assert!(ran.peak_kib < max_mib << 10, "{what}: {} KiB", ran.peak_kib);
@@ -545,8 +553,9 @@ fn assert_bounded(ran: &Ran, max_mib: usize, what: &str) {
     assert!(took < jiff::SignedDuration::from_secs(45), "{what}: {took:#}");
 }
 
+/// A thousand empty pages before a session are read.
 #[tokio::test]
-async fn a_thousand_empty_pages_and_then_a_session_are_read_to_the_end() {
+async fn thousand_empty_pages() {
     let ran = run_by_pages(|number| match number {
         1_000 => json!({"Sessions": [{"SessionId": "a"}]}).to_string(),
         _ => json!({"Sessions": [], "NextToken": (number + 1).to_string()}).to_string(),
@@ -558,8 +567,9 @@ async fn a_thousand_empty_pages_and_then_a_session_are_read_to_the_end() {
     assert_bounded(&ran, 64, "a thousand empty pages");
 }
 
+/// A listing that has too many pages stops in time.
 #[tokio::test]
-async fn pages_without_end_are_given_up_in_time() {
+async fn endless_pages() {
     let ran = run_by_pages(|number| {
         json!({"Sessions": [], "NextToken": (number + 1).to_string()}).to_string()
     })
@@ -568,8 +578,9 @@ async fn pages_without_end_are_given_up_in_time() {
     assert_bounded(&ran, 64, "pages without end");
 }
 
+/// Of 10,000 sessions (100,000 in a release build), each is seen once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_sessions_and_a_hundred_thousand_by_a_release_build_are_seen_each_once() {
+async fn many_sessions() {
     // An unoptimized function takes minutes for so many.
     let is_release = std::env::var_os("SESSION_REAPER_BINARY").is_some();
     let (n_pages, max_mib) = if is_release { (500, 100) } else { (50, 64) };
@@ -598,8 +609,9 @@ async fn ten_thousand_sessions_and_a_hundred_thousand_by_a_release_build_are_see
     assert_bounded(&ran, max_mib, "many sessions");
 }
 
+/// Of 10,000 sessions, 1,000 are terminated, verified and reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_ten_thousand_sessions_a_thousand_are_ended_verified_and_told() {
+async fn thousand_terminations() {
     let mut fleet = fleet(8_492);
     let oldest =
         |i: i64| jiff::SignedDuration::from_hours(100) - jiff::SignedDuration::from_mins(i);

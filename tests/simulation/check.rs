@@ -62,7 +62,7 @@ pub(crate) struct Run {
     /// The sweep is over by then.
     pub(crate) hard_stop: Instant,
     pub(crate) ended_at: Instant,
-    /// Who was active when it began, and when it ended.
+    /// The sessions that were active at its start and at its end.
     pub(crate) active_before: HashSet<String>,
     pub(crate) active_after: HashSet<String>,
     pub(crate) end: End,
@@ -144,7 +144,7 @@ impl Exchange {
             || matches!(self.answer, Some(Answer::Http { status: 429, .. }))
     }
 
-    /// Whether nobody can tell whether the call took effect.
+    /// Whether it is not known if the call took effect.
     fn is_ambiguous(&self) -> bool {
         match &self.answer {
             None | Some(Answer::Reset) => true,
@@ -195,7 +195,7 @@ fn tag_set(mapping: &Value) -> Option<TagSet> {
 }
 
 /// What was called before the first termination: any listing after it is verification.
-fn survey(exchanges: &[Exchange]) -> impl Iterator<Item = &Exchange> {
+fn listing_calls(exchanges: &[Exchange]) -> impl Iterator<Item = &Exchange> {
     exchanges.iter().take_while(|it| !it.is("TerminateSession"))
 }
 
@@ -209,7 +209,8 @@ impl<'a> Served<'a> {
         let mut answers = exchanges.iter().filter(|it| it.is("GetParameter"));
         let parameter = answers.find_map(Exchange::success).map(|it| &it["Parameter"]);
         let model = parameter.and_then(|it| policies.get(it["Value"].as_str()?));
-        let census: Vec<_> = survey(exchanges).filter(|it| it.is("DescribeSessions")).collect();
+        let census: Vec<_> =
+            listing_calls(exchanges).filter(|it| it.is("DescribeSessions")).collect();
         let (rows, pages, is_complete, n_listing) = read_listing(&census);
         // What comes behind its end asks for the time.
         let (census, questions) = census.split_at(n_listing);
@@ -228,7 +229,7 @@ impl<'a> Served<'a> {
             clock_ahead_s: clock_ahead_s(run, census, questions),
             has_asked: !is_complete || has_asked(run, census, questions),
             listed_for: took.max(run.interval * pages),
-            tags: model.map(|it| read_tags(survey(exchanges), it)).unwrap_or_default(),
+            tags: model.map(|it| read_tags(listing_calls(exchanges), it)).unwrap_or_default(),
             asked_to_end: endings(run).filter_map(Exchange::session).collect(),
         }
     }
@@ -349,12 +350,12 @@ fn check_served<'a>(
         End::ClockWrong => return Ok(served),
         End::SweepResult(swept) => swept,
     };
-    let Some(model) = served.model else { return Err("nobody has served this policy".into()) };
+    let Some(model) = served.model else { return Err("this policy was never served".into()) };
     check_coverage(run, &served, swept)?;
     check_counts(run.exchanges.len(), &served, swept)?;
-    let settled: HashMap<_, _> =
+    let outcomes: HashMap<_, _> =
         swept.record.outcomes.iter().map(|it| (&*it.step.session.id, it)).collect();
-    check_verdicts(run, &served, model, &settled)?;
+    check_verdicts(run, &served, model, &outcomes)?;
     let evaluated = oldest_first(run, &served, &swept.record.outcomes)?;
     check_rows(run, &served, &evaluated, swept)?;
     check_identity(run, &served, &swept.report)?;
@@ -370,7 +371,7 @@ fn check_clock(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let ahead_s = served.clock_ahead_s.unwrap_or_default();
     let is_wrong = 60.0 < ahead_s.abs();
     let ends = &served.asked_to_end;
-    ensure!(!is_wrong || ends.is_empty(), "{ends:?} was ended by a clock {ahead_s} s ahead");
+    ensure!(!is_wrong || ends.is_empty(), "{ends:?} was terminated by a clock {ahead_s} s ahead");
     let is_told = matches!(run.end, End::ClockWrong);
     let is_over = !matches!(run.end, End::Killed);
     ensure!(!is_over || is_told == is_wrong, "{ahead_s} s ahead, and told as wrong: {is_told}");
@@ -422,9 +423,9 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The look-up of tags leaves half of the time to those whom they do not decide about.
+/// The look-up of tags leaves half of the time for sessions whose verdict does not need them.
 fn check_look_up(run: &Run, served: &Served<'_>) -> Result<(), String> {
-    let census = survey(&run.exchanges).filter(|it| it.is("DescribeSessions"));
+    let census = listing_calls(&run.exchanges).filter(|it| it.is("DescribeSessions"));
     let Some(listed_at) = census.filter_map(|it| it.over_at).max() else { return Ok(()) };
     let act_by = if run.mode == Some(Mode::Enforce) { act_by(run, served) } else { run.last_start };
     let by = act_by - act_by.saturating_duration_since(listed_at) / 2;
@@ -434,9 +435,9 @@ fn check_look_up(run: &Run, served: &Served<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether there was time for a call that nobody made: the last one had long been over.
+/// Whether there was time for another call: the last one had ended long before.
 fn had_time(run: &Run, served: &Served<'_>) -> bool {
-    let last = survey(&run.exchanges).chain(endings(run)).filter_map(|it| it.over_at).max();
+    let last = listing_calls(&run.exchanges).chain(endings(run)).filter_map(|it| it.over_at).max();
     let turn = LONGEST_PAUSE + 2 * run.interval + Duration::from_secs(1);
     last.is_some_and(|at| at + turn < act_by(run, served))
 }
@@ -446,7 +447,8 @@ fn act_by(run: &Run, served: &Served<'_>) -> Instant {
     run.last_start - served.listed_for - Duration::from_secs(2)
 }
 
-/// Nobody is asked to end but whom this listing, these tags and this policy condemn; within limits.
+/// Terminations are requested only for sessions that violate the policy by this listing and these tags,
+/// and only within the limits.
 fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let Some(model) = served.model else { return Ok(()) }; // There are none, see above.
     ensure!(
@@ -456,13 +458,15 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
     );
     let rows: HashMap<_, _> = served.rows.iter().filter_map(|it| Some((id(it)?, *it))).collect();
     for session in &served.asked_to_end {
-        let row = rows.get(session).ok_or_else(|| format!("{session} was ended unseen"))?;
+        let row = rows
+            .get(session)
+            .ok_or_else(|| format!("{session} was terminated without being listed"))?;
         let Some(listed) = Listed::read(row, run.now_ms) else {
-            return Err(format!("{session} was ended, and cannot be evaluated: {row}"));
+            return Err(format!("{session} was terminated, and cannot be evaluated: {row}"));
         };
         let tags = tags_of(served, &listed);
-        let is_condemned = model.condemns(run.now_ms, &listed, &tags);
-        ensure!(is_condemned, "{session} was ended, by {tags:?}: {row}");
+        let violates = model.is_violated_by(run.now_ms, &listed, &tags);
+        ensure!(violates, "{session} was terminated, by {tags:?}: {row}");
     }
     if !served.asked_to_end.is_empty() {
         let rows = served.rows.iter().filter(|it| !is_terminating(it));
@@ -474,7 +478,7 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
         // Those that may be compliant count as compliant here; the plan is checked elsewhere.
         let may_comply = verdicts.iter().filter(|it| it.contains(&Verdict::Compliant)).count();
         let trips = trips(model, n_violators, may_comply);
-        ensure!(!trips, "the circuit breaker held nobody");
+        ensure!(!trips, "the circuit breaker deferred no session");
     }
     ensure!(!model.is_paused || served.asked_to_end.is_empty(), "the policy is paused");
     let is_new = |it: &&&str| rows.get(**it).is_none_or(|row| !is_terminating(row));
@@ -490,7 +494,7 @@ fn tags_of(served: &Served<'_>, listed: &Listed) -> Tags {
     }
 }
 
-/// A listing that was cut, repeated or failed is not complete, and a complete one has everybody.
+/// A listing that was cut, repeated or failed is not complete, and a complete one has every session.
 fn check_coverage(run: &Run, served: &Served<'_>, swept: &SweepResult) -> Result<(), String> {
     let coverage = &swept.report.coverage;
     let is_as_served = (coverage.complete, coverage.pages) == (served.is_complete, served.pages);
@@ -515,9 +519,9 @@ fn check_counts(
     swept: &SweepResult,
 ) -> Result<(), String> {
     let record = &swept.record;
-    let settled = record.outcomes.iter().map(|it| Some(&*it.step.session.id));
+    let evaluated = record.outcomes.iter().map(|it| Some(&*it.step.session.id));
     let not_evaluated = record.not_evaluated.iter().map(|(it, _)| it.id.as_deref());
-    let mut told: Vec<_> = settled.chain(not_evaluated).collect();
+    let mut told: Vec<_> = evaluated.chain(not_evaluated).collect();
     let mut seen: Vec<_> = served.rows.iter().map(|it| id(it)).collect();
     told.sort_unstable();
     seen.sort_unstable();
@@ -555,8 +559,8 @@ fn check_counts(
         (Outcome::NoAction, o.no_action),
     ];
     for (outcome, n) in told {
-        let n_settled = record.outcomes.iter().filter(|it| it.outcome == outcome).count();
-        ensure!(n == n_settled, "{n} are told as {}, and {n_settled} are", outcome.name());
+        let n_records = record.outcomes.iter().filter(|it| it.outcome == outcome).count();
+        ensure!(n == n_records, "{n} are reported as {}, and {n_records} are", outcome.name());
     }
     Ok(())
 }
@@ -565,7 +569,7 @@ fn check_counts(
 fn oldest_first<'a>(
     run: &Run,
     served: &Served<'_>,
-    settled: &'a [OutcomeRecord],
+    outcomes: &'a [OutcomeRecord],
 ) -> Result<Vec<(Listed, &'a OutcomeRecord)>, String> {
     let rows: HashMap<_, _> = served.rows.iter().filter_map(|it| Some((id(it)?, *it))).collect();
     let listed = |it: &'a OutcomeRecord| {
@@ -573,7 +577,7 @@ fn oldest_first<'a>(
         let listed = row.and_then(|row| Listed::read(row, run.now_ms));
         Ok((listed.ok_or_else(|| format!("{} was evaluated", it.step.session.id))?, it))
     };
-    let mut evaluated = settled.iter().map(listed).collect::<Result<Vec<_>, String>>()?;
+    let mut evaluated = outcomes.iter().map(listed).collect::<Result<Vec<_>, String>>()?;
     evaluated.sort_by(|(a, x), (b, y)| {
         (a.started_ms, &x.step.session.id).cmp(&(b.started_ms, &y.step.session.id))
     });
@@ -633,12 +637,13 @@ fn check_identity(run: &Run, served: &Served<'_>, report: &Report) -> Result<(),
     Ok(())
 }
 
-fn told_verdict(settled: &OutcomeRecord) -> Verdict {
-    match settled.step.verdict {
+fn told_verdict(outcome: &OutcomeRecord) -> Verdict {
+    match outcome.step.verdict {
         evaluate::Verdict::Compliant => Verdict::Compliant,
         evaluate::Verdict::Exempt { .. } => Verdict::Exempt,
         evaluate::Verdict::Undetermined { .. } => Verdict::Undetermined,
         evaluate::Verdict::Violation { .. } => Verdict::Violation,
+        evaluate::Verdict::Warning { .. } => panic!("no rule only warns"),
     }
 }
 
@@ -647,24 +652,24 @@ fn check_verdicts(
     run: &Run,
     served: &Served<'_>,
     model: &Model,
-    settled: &HashMap<&str, &OutcomeRecord>,
+    outcomes: &HashMap<&str, &OutcomeRecord>,
 ) -> Result<(), String> {
     for row in &served.rows {
         let listed = Listed::read(row, run.now_ms);
-        let settled = id(row).and_then(|id| settled.get(id));
-        let (Some(listed), Some(settled)) = (&listed, settled) else {
-            ensure!(listed.is_none() && settled.is_none(), "evaluated or not? {row}");
+        let outcome = id(row).and_then(|id| outcomes.get(id));
+        let (Some(listed), Some(outcome)) = (&listed, outcome) else {
+            ensure!(listed.is_none() && outcome.is_none(), "evaluated or not? {row}");
             continue;
         };
         let tags = tags_of(served, listed);
         let verdicts = model.verdicts(run.now_ms, listed, &tags);
-        let told = told_verdict(settled);
+        let told = told_verdict(outcome);
         ensure!(verdicts.contains(&told), "{told:?}, not {verdicts:?}, by {tags:?}: {row}");
     }
     Ok(())
 }
 
-/// The share is that of the violators among them and the compliant; nobody else helps either side.
+/// The share of violating sessions among those that are violating or compliant. No others count.
 fn trips(model: &Model, n_violators: usize, n_compliant: usize) -> bool {
     let n_both = n_violators + n_compliant;
     model.min_violations <= n_violators && model.percent * n_both < 100 * n_violators
@@ -672,7 +677,7 @@ fn trips(model: &Model, n_violators: usize, n_compliant: usize) -> bool {
 
 /// Which of so many violators, oldest first, the limit allows to end: half of it goes to the oldest,
 /// the rest to a run of the others that begins where the minute says, and goes on with the oldest of
-/// them behind the youngest. So those whom AWS never ends starve nobody.
+/// them behind the youngest. So sessions that AWS never terminates do not take all places.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as the rule has it")]
 fn allowed(n_violators: usize, most: usize, now_ms: i64) -> BTreeSet<usize> {
     if n_violators <= most {
@@ -687,7 +692,7 @@ fn allowed(n_violators: usize, most: usize, now_ms: i64) -> BTreeSet<usize> {
     (0..n_oldest).chain(run).collect()
 }
 
-/// The violators whom the limits allow, the oldest first; everybody else is left or held.
+/// The violating sessions that the limits allow, the oldest first; the others are left or deferred.
 fn check_plan(
     run: &Run,
     served: &Served<'_>,
@@ -732,15 +737,15 @@ fn check_plan(
         };
         ensure!(
             is_right,
-            "{action:?} for {}, one of {n} violators of whom {allowed:?} may be terminated",
+            "{action:?} for {}, one of {n} violating sessions, of which {allowed:?} may be terminated",
             it.step.session.id
         );
     }
     let is_held = |it: &OutcomeRecord| it.step.action == Action::Defer(DeferReason::Deadline);
     let is_due = |it: &OutcomeRecord| is_held(it) && had_time(run, served);
-    ensure!(!all.iter().any(is_due), "held by a deadline that was not near");
+    ensure!(!all.iter().any(is_due), "deferred by a deadline that was not near");
     let is_asked = |it: &OutcomeRecord| it.step.verdict.unknown() != Some(Unknown::TagsNotLookedUp);
-    ensure!(all.iter().all(is_asked), "nobody asked for the tags that decide");
+    ensure!(all.iter().all(is_asked), "tags that decide were not looked up");
     let mut asked = HashSet::new();
     let first_calls = endings(run).filter_map(Exchange::session).filter(|it| asked.insert(*it));
     // Those that were terminated before come last.
@@ -949,7 +954,7 @@ fn check_swift(calls: &[&Exchange], most: usize, interval: Duration) -> Result<(
     Ok(())
 }
 
-/// After a sweep in which nothing went wrong: all is known, and all who can be ended are.
+/// After a sweep without faults, every fact is known, and every session that can be terminated is.
 ///
 /// Returns how many violators that can be ended wait for the next one.
 pub(crate) fn check_undisturbed(
@@ -967,7 +972,7 @@ pub(crate) fn check_undisturbed(
         [("DescribeSessions", 1), ("GetResources", 1), ("TerminateSession", CONCURRENCY)]
     {
         let is_it = |it: &&Exchange| it.is(operation);
-        let calls = survey(&run.exchanges).chain(endings(run)).filter(is_it);
+        let calls = listing_calls(&run.exchanges).chain(endings(run)).filter(is_it);
         check_swift(&calls.collect::<Vec<_>>(), most, run.interval)?;
     }
     for row in &served.rows {
@@ -975,7 +980,7 @@ pub(crate) fn check_undisturbed(
         let is_known = tags_of(&served, &listed) != Tags::Failed;
         ensure!(
             is_known || !model.needs_tags(run.now_ms, &listed),
-            "nobody asked for the tags that decide: {row}"
+            "tags that decide were not looked up: {row}"
         );
     }
     let mut n_waiting = 0;

@@ -40,8 +40,8 @@ use crate::{
 pub(crate) struct Tally {
     /// By what came of the sweep, and of each of its sessions.
     counts: BTreeMap<&'static str, u64>,
-    /// Faults that struck, by the operation and their name.
-    strikes: BTreeMap<(String, String), u64>,
+    /// Faults that were applied, by the operation and their name.
+    faults: BTreeMap<(String, String), u64>,
     n_sweeps: u64,
     n_calls: u64,
     /// Of all that was asked and served, and when.
@@ -61,7 +61,7 @@ struct Day {
     policies: HashMap<String, Model>,
     tally: Tally,
     terminating_for: Duration,
-    /// By so much the clock of whoever sweeps is ahead of AWS's.
+    /// How far the sweep's clock is ahead of AWS's.
     clock_ahead: SignedDuration,
     began: Instant,
     narrates: bool,
@@ -92,7 +92,7 @@ struct Circumstances {
     is_duplicate: bool,
 }
 
-/// Somebody's edit of the policy while sweeps run.
+/// An edit of the policy while sweeps run.
 #[derive(Clone, Debug)]
 struct Edit {
     at: Instant,
@@ -127,8 +127,8 @@ pub(crate) fn day(seed: u64, narrates: bool) -> Result<Tally, String> {
         day.narrate(&format!("{n_sessions} sessions, {behaviour}"));
         day.pass(n_sessions, n_targets).await?;
         for call in day.emulator.calls() {
-            if let Some(play) = call.struck_by {
-                *day.tally.strikes.entry((call.operation, name(&play))).or_default() += 1;
+            if let Some(kind) = call.fault {
+                *day.tally.faults.entry((call.operation, name(&kind))).or_default() += 1;
             }
         }
         Ok(day.tally)
@@ -226,7 +226,7 @@ impl Day {
             let run = self.run(&container, &circumstances).await;
             self.count(&run);
             if has_ended_somebody(&run) {
-                self.tally.count("evening that ended somebody");
+                self.tally.count("evening with a termination");
             }
             let n_waiting =
                 check_undisturbed(&run, &self.policies, self.terminating_for, never_ends)?;
@@ -262,7 +262,7 @@ impl Day {
         (text, model)
     }
 
-    /// Somebody edits the policy, and may break it.
+    /// Edits the policy, which may make it invalid.
     fn edit(&mut self, n_sessions: usize) {
         let (text, _) = self.new_policy(n_sessions);
         self.narrate(&format!("the policy is now\n{text}"));
@@ -427,7 +427,7 @@ impl Day {
             for (is_it, name) in [
                 (0 < n_before, "overlap"),
                 (1 < n_before, "overlap of three"),
-                (both_ended, "overlap in which both ended somebody"),
+                (both_ended, "overlap with terminations by both"),
             ] {
                 if is_it {
                     self.tally.count(name);
@@ -450,7 +450,7 @@ impl Day {
             End::ClockWrong => count("clock wrong"),
             End::SweepResult(swept) => {
                 match swept.report.verdicts.seen {
-                    0 if swept.report.coverage.complete => count("nobody there"),
+                    0 if swept.report.coverage.complete => count("no sessions"),
                     1_000.. => count("a thousand there"),
                     _ => {}
                 }
@@ -509,8 +509,8 @@ impl Day {
 }
 
 /// As a fleet's file has it, but in one word.
-fn name(play: &FaultKind) -> String {
-    let debug = format!("{play:?}");
+fn name(kind: &FaultKind) -> String {
+    let debug = format!("{kind:?}");
     debug.split(['(', ' ']).next().unwrap_or_default().to_lowercase()
 }
 
@@ -540,7 +540,7 @@ impl Tally {
             self.n_calls,
             per_second(self.n_calls),
             self.counts,
-            self.strikes.len()
+            self.faults.len()
         )
     }
 
@@ -567,19 +567,19 @@ impl Tally {
             "deadline",
             "limit",
             "paused",
-            "nobody there",
+            "no sessions",
             "a thousand there",
             "edited meanwhile",
             "delivered again",
             "overlap",
             "overlap of three",
-            "overlap in which both ended somebody",
-            "evening that ended somebody",
+            "overlap with terminations by both",
+            "evening with a termination",
         ] {
             assert!(self.counts.contains_key(name), "never {name}: {:?}", self.counts);
         }
-        let struck: BTreeSet<_> = self.strikes.keys().map(|(_, name)| name.clone()).collect();
-        assert_eq!(struck, names(), "every fault strikes");
+        let applied: BTreeSet<_> = self.faults.keys().map(|(_, name)| name.clone()).collect();
+        assert_eq!(applied, names(), "every fault is applied");
     }
 }
 
@@ -588,8 +588,8 @@ impl AddAssign for Tally {
         for (name, n) in other.counts {
             *self.counts.entry(name).or_default() += n;
         }
-        for (name, n) in other.strikes {
-            *self.strikes.entry(name).or_default() += n;
+        for (name, n) in other.faults {
+            *self.faults.entry(name).or_default() += n;
         }
         self.n_sweeps += other.n_sweeps;
         self.n_calls += other.n_calls;

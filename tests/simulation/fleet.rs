@@ -143,19 +143,19 @@ pub(crate) async fn live(mut rng: Rng, emulator: Emulator, n_targets: usize, pau
     loop {
         sleep(Duration::from_millis(rng.u64(1..most))).await;
         let active = emulator.active_ids();
-        let somebody = |rng: &mut Rng| active.get(rng.usize(..=active.len())).cloned();
+        let any_session = |rng: &mut Rng| active.get(rng.usize(..=active.len())).cloned();
         match rng.u8(..6) {
             0 | 1 => {
                 let id = format!("life-{}", rng.u64(..));
                 emulator.start(seed(&mut rng, id, n_targets, SignedDuration::ZERO));
             }
             2 => {
-                if let Some(id) = somebody(&mut rng) {
+                if let Some(id) = any_session(&mut rng) {
                     emulator.end(&id);
                 }
             }
             3 | 4 => {
-                if let Some(id) = somebody(&mut rng) {
+                if let Some(id) = any_session(&mut rng) {
                     emulator.set_status(&id, STATUSES[rng.usize(..STATUSES.len())]);
                 }
             }
@@ -183,15 +183,15 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         _ => "GetParameter",
     };
     let active = emulator.active_ids();
-    let somebody = active.get(rng.usize(..=active.len())).cloned();
+    let any_session = active.get(rng.usize(..=active.len())).cloned();
     let seconds = Duration::from_millis(rng.u64(100..12_000));
     let error = |status, code: &str| FaultKind::Error {
         status,
         code: code.into(),
         message: "as it is said".into(),
     };
-    let n_plays = if operation == LIST { 30 } else { 22 };
-    let play = match (operation, rng.u8(..n_plays)) {
+    let n_kinds = if operation == LIST { 30 } else { 22 };
+    let kind = match (operation, rng.u8(..n_kinds)) {
         (TAGS, 0 | 1) => FaultKind::MoreTags,
         (_, 0 | 1) => FaultKind::Throttle,
         (_, 2) => FaultKind::InternalError,
@@ -239,13 +239,13 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         }
         (LIST, 22 | 23) => FaultKind::ShufflePage,
         (LIST, 27..) => FaultKind::Misdate(skew(rng)),
-        _ => somebody.clone().map_or(FaultKind::Throttle, FaultKind::Vanish),
+        _ => any_session.clone().map_or(FaultKind::Throttle, FaultKind::Vanish),
     };
-    let is_once = matches!(play, FaultKind::Appear(_)); // There are no two sessions with one id.
+    let is_once = matches!(kind, FaultKind::Appear(_)); // There are no two sessions with one id.
     let times = if is_once { 1 } else { rng.usize(1..6) };
-    let fault = Fault::new(operation, times, play).after(rng.usize(..8));
+    let fault = Fault::new(operation, times, kind).after(rng.usize(..8));
     let fault = if !is_once && rng.u8(..12) == 0 { fault.always() } else { fault };
-    match somebody {
+    match any_session {
         Some(id) if operation == TERMINATE && !is_once && rng.bool() => {
             fault.after(0).for_session(&id).always()
         }

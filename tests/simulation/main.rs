@@ -42,7 +42,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// One day, and what is not true of it, as a line.
-fn play(seed: u64, narrates: bool) -> Result<Tally, String> {
+fn simulate(seed: u64, narrates: bool) -> Result<Tally, String> {
     let what = |panic: Box<dyn Any + Send>| match panic.downcast::<String>() {
         Ok(text) => format!("panicked: {text}"),
         Err(panic) => format!("panicked: {:?}", panic.downcast::<&str>()),
@@ -53,7 +53,7 @@ fn play(seed: u64, narrates: bool) -> Result<Tally, String> {
 #[test]
 fn whatever_happens_on_a_day_every_promise_is_kept() {
     if let Some(seed) = variable("REAPER_SIMULATION_SEED") {
-        play(seed, true).unwrap();
+        simulate(seed, true).unwrap();
         return;
     }
     let n_days = variable("REAPER_SIMULATION_DAYS").unwrap_or(DAYS);
@@ -65,7 +65,7 @@ fn whatever_happens_on_a_day_every_promise_is_kept() {
             if n_days <= seed {
                 break;
             }
-            match play(seed, false) {
+            match simulate(seed, false) {
                 Ok(tally) => *total.lock().unwrap() += tally,
                 Err(err) => drop(broken.lock().unwrap().get_or_insert((seed, err))),
             }
@@ -91,6 +91,6 @@ fn whatever_happens_on_a_day_every_promise_is_kept() {
 #[test]
 fn a_seed_is_a_day() {
     for seed in 0..8 {
-        assert_eq!(play(seed, false).unwrap(), play(seed, false).unwrap(), "seed {seed}");
+        assert_eq!(simulate(seed, false).unwrap(), simulate(seed, false).unwrap(), "seed {seed}");
     }
 }

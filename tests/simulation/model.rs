@@ -223,7 +223,7 @@ impl Test {
         }
     }
 
-    /// `None` where nobody knows.
+    /// `None` if it is not known.
     fn holds(&self, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         match self {
             Self::AccessType(name) => it.access_type.as_deref().map(|it| it == *name),
@@ -331,7 +331,7 @@ impl Requirement {
         self.yaml().split(':').next().unwrap_or_default().to_owned()
     }
 
-    /// `None` where nobody knows.
+    /// `None` if it is not known.
     fn is_fulfilled(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         match self {
             Self::Hours(hours) => Some(hours.contain(now_ms)),
@@ -358,7 +358,7 @@ impl Rule {
         }
     }
 
-    /// `None` where nobody knows.
+    /// `None` if it is not known.
     fn is_violated(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         let not = |truth: Option<bool>| truth.map(|it| !it);
         let unless = self.unless.as_ref().map_or(Some(false), |unless| unless.holds(it, tags));
@@ -441,7 +441,7 @@ impl Model {
     pub(crate) fn verdicts(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<Verdict> {
         let it = &self.assumed(it);
         if let Some(verdict) = self.verdict(now_ms, it, None) {
-            return BTreeSet::from([verdict]); // Nobody needs its tags.
+            return BTreeSet::from([verdict]); // Its tags are not needed.
         }
         let known = match tags {
             Tags::Known(tags) => Some(tags),
@@ -483,7 +483,7 @@ impl Model {
     }
 
     /// Whether the session is a violator in whatever way the unknown turns out.
-    pub(crate) fn condemns(&self, now_ms: i64, it: &Listed, tags: &Tags) -> bool {
+    pub(crate) fn is_violated_by(&self, now_ms: i64, it: &Listed, tags: &Tags) -> bool {
         self.outcomes(now_ms, &self.assumed(it), tags) == BTreeSet::from([Verdict::Violation])
     }
 
@@ -584,7 +584,7 @@ impl Model {
         all
     }
 
-    /// `None` where nobody knows.
+    /// `None` if it is not known.
     fn verdict(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<Verdict> {
         let is_violated = |rule: &Rule| rule.is_violated(now_ms, it, tags);
         let exempts = |exemption: &Exemption| {

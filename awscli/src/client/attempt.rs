@@ -1,4 +1,4 @@
-//! One attempt of one call. The SDK sends it; its raw answer is read here, for the SDK's types drop
+//! One attempt of one call. The SDK sends it; its raw answer is read here, because the SDK's types drop
 //! what botocore keeps.
 
 use std::{
@@ -40,7 +40,8 @@ struct Seen {
 
 #[derive(Clone, Debug, Default)]
 struct Witness {
-    /// Which attempt of its call this is: the SDK knows of one only, and says so in each request.
+    /// The number of this attempt. The SDK makes only one per call, and writes its number into each
+    /// request.
     n_attempts: u32,
     seen: Arc<Mutex<Seen>>,
 }
@@ -99,7 +100,7 @@ impl Intercept for Witness {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        let Some(body) = response.body().bytes() else { return Ok(()) }; // It broke off.
+        let Some(body) = response.body().bytes() else { return Ok(()) }; // It was cut off.
         let body = String::from_utf8_lossy(body);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.answer = Some((response.status().as_u16(), body.into_owned()));
@@ -132,7 +133,7 @@ fn unreadable(err: &json::Error) -> Answer {
     Answer::Unreached { message: err.to_string(), may_pass: false }
 }
 
-/// A body that is not JSON is the message; one that is nested too deeply is an error.
+/// Parses a body. One that is not JSON becomes the message; one that is nested too deeply is an error.
 fn body_of(text: &str) -> Result<Value, json::Error> {
     if text.is_empty() {
         return Ok(Value::Map(Map::default()));
@@ -160,7 +161,7 @@ fn refused(status: u16, body: &str) -> Result<Answer, json::Error> {
     Ok(Answer::Refused { status, code, message })
 }
 
-/// The phrases of the statuses that services use.
+/// The reason phrases of server errors.
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         500 => "Internal Server Error",
@@ -187,7 +188,7 @@ fn describe<E: Error + 'static, R: std::fmt::Debug + 'static>(error: &SdkError<E
 }
 
 impl Failure {
-    /// The message that botocore has for it.
+    /// Botocore's message for it.
     fn unreached(&self, url: &str) -> Answer {
         // The SDK ends every path with a slash.
         let url = url.strip_suffix('/').filter(|it| it.matches('/').count() > 2).unwrap_or(url);

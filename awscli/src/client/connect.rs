@@ -1,4 +1,4 @@
-//! Where to connect, as whom, and how long to wait.
+//! The endpoint, the credentials and the time-outs of a client.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use aws_smithy_types::error::display::DisplayErrorContext;
 
 use crate::{
     credentials::of_profile,
-    end::End,
     environment::{Settings, variable},
+    error::CommandError,
     host::Host,
 };
 
-/// What the command line says of the connection.
+/// The options that concern the connection.
 pub(crate) struct Options {
     pub(crate) region: String,
     pub(crate) endpoint_url: Option<String>,
@@ -63,7 +63,7 @@ pub(super) async fn config(
     Ok(loader.http_client(client).load().await)
 }
 
-/// Whether the endpoint is of http://: nothing is verified there.
+/// Whether the endpoint's URL starts with `http://`: then there is no certificate to verify.
 fn is_plain(options: &Options) -> bool {
     let variables = ["AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL"];
     let url = options.endpoint_url.clone();
@@ -71,13 +71,15 @@ fn is_plain(options: &Options) -> bool {
     url.is_some_and(|it| it.starts_with("http://"))
 }
 
-/// Refuses to go on without credentials.
-pub(super) async fn check_credentials(config: &SdkConfig) -> Result<(), End> {
+/// Fails if there are no credentials.
+pub(super) async fn check_credentials(config: &SdkConfig) -> Result<(), CommandError> {
     let Some(provider) = config.credentials_provider() else { return Ok(()) };
     match provider.provide_credentials().await {
         Ok(_) => Ok(()),
-        Err(CredentialsError::CredentialsNotLoaded(_)) => Err(End::Plain(NO_CREDENTIALS.into())),
-        Err(err) => Err(End::Failed(DisplayErrorContext(err).to_string())),
+        Err(CredentialsError::CredentialsNotLoaded(_)) => {
+            Err(CommandError::Plain(NO_CREDENTIALS.into()))
+        }
+        Err(err) => Err(CommandError::Failed(DisplayErrorContext(err).to_string())),
     }
 }
 

@@ -20,10 +20,10 @@ struct Signature {
     is_variadic: bool,
 }
 
-/// What a node picks from a value.
+/// The result of a node for a value.
 type Evaluate = fn(&Node, &Value) -> Result<Value, String>;
 
-/// Calls a function with what its arguments pick from a value.
+/// Calls a function with the results of its arguments.
 pub(super) fn call(
     name: &str,
     arguments: &[Node],
@@ -278,7 +278,7 @@ fn of_list(name: &str, items: Vec<Value>, other: Option<&Value>) -> Value {
     }
 }
 
-/// Whole as long as every number is.
+/// An integer if every number is one.
 fn sum(items: &[Value]) -> Value {
     items.iter().fold(Value::Int(0), |sum, it| match (&sum, it) {
         (Value::Int(a), Value::Int(b)) => Value::Int(a.saturating_add(*b)),

@@ -1,4 +1,4 @@
-//! What an expression picks.
+//! Evaluates expressions.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,7 @@ use crate::{
     value::{MAX_DEPTH, Map, TOO_DEEP, Value, unordered},
 };
 
-/// What `JMESPath` takes for false.
+/// Whether `JMESPath` treats it as false.
 fn is_false(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -25,7 +25,7 @@ fn is_number(value: &Value) -> bool {
     matches!(value, Value::Int(_) | Value::Float(_))
 }
 
-/// What a node picks from a value.
+/// The result of a node for a value.
 pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
     Ok(match node {
         Node::And(nodes) => {
@@ -38,7 +38,7 @@ pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
             compare(*operator, &evaluate(left, value)?, &evaluate(right, value)?)?
         }
         Node::Current => value.clone(),
-        Node::Expression(_) => Value::Null, // Only functions know what to do with it.
+        Node::Expression(_) => Value::Null, // Only functions use it.
         Node::Field(name) => value.get(name).cloned().unwrap_or(Value::Null),
         Node::Filter(nodes) => {
             let [list, each, condition] = nodes.as_ref();
@@ -110,12 +110,12 @@ pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
     })
 }
 
-/// Refuses what an expression has nested too deeply, before anything else walks through it.
+/// Refuses a result that is nested too deeply, before anything else recurses into it.
 fn not_too_deep(value: Value) -> Result<Value, String> {
     if MAX_DEPTH < value.depth() { Err(TOO_DEEP.into()) } else { Ok(value) }
 }
 
-/// What is made of each item; null is left out.
+/// The result for each item, without nulls.
 fn project(items: &[Value], each: &Node) -> Result<Value, String> {
     let items = items.iter().map(|it| evaluate(each, it));
     let items = items.filter(|it| !matches!(it, Ok(Value::Null)));
@@ -171,7 +171,7 @@ fn compare(operator: Operator, left: &Value, right: &Value) -> Result<Value, Str
     }))
 }
 
-/// Equal, but a truth never equals a number.
+/// Equality; booleans never equal numbers.
 fn equals(left: &Value, right: &Value) -> bool {
     let is_truth = |it: &Value| matches!(it, Value::Bool(_));
     let is_bit = |it: &Value| is_number(it) && matches!(it.number(), Some(0.0 | 1.0));

@@ -1,8 +1,8 @@
-//! The words of an expression.
+//! The tokens of an expression.
 
 use crate::{json, value::Value};
 
-/// A word, and the column where it starts. Kinds have Python's names, for its messages show them.
+/// A token, and the column where it starts. Kinds have Python's names, because messages show them.
 #[derive(Clone, Debug)]
 pub(super) struct Token {
     pub(super) kind: &'static str,
@@ -136,7 +136,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// What stands between two delimiters; a backslash keeps the character behind it.
+    /// The text between two delimiters; a backslash escapes the next character.
     fn until(&mut self, delimiter: char) -> Result<String, String> {
         let start = self.at;
         let mut text = String::new();

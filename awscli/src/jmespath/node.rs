@@ -1,4 +1,4 @@
-//! An expression that has been parsed.
+//! A parsed expression.
 
 use crate::value::Value;
 
@@ -9,17 +9,17 @@ pub(super) enum Node {
     /// `a.b.c`
     Chain(Vec<Node>),
     Comparison(Operator, Box<[Node; 2]>),
-    /// `@`, and what stands where nothing is written.
+    /// `@`, and where nothing is written.
     Current,
     /// `&expression`: the argument of a function.
     Expression(Box<Node>),
     Field(String),
-    /// A list, what is made of each item, and the condition.
+    /// A list, the expression for each item, and the condition.
     Filter(Box<[Node; 3]>),
     Flatten(Box<Node>),
     Function(String, Vec<Node>),
     Index(i128),
-    /// An index or slice behind something.
+    /// An index or slice of an expression.
     Indexed(Vec<Node>),
     Literal(Value),
     MultiHash(Vec<(String, Node)>),
@@ -34,8 +34,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// How many nodes stand in each other. Whatever walks through an expression calls itself for each
-    /// of them.
+    /// How deep nodes are nested. Functions recurse for each level.
     pub(super) fn height(&self) -> usize {
         let children: &[Self] = match self {
             Self::Current | Self::Field(_) | Self::Index(_) | Self::Literal(_) | Self::Slice(_) => {

@@ -1,4 +1,4 @@
-//! Words to an expression: Pratt's top-down operator precedence.
+//! Parses tokens by Pratt's top-down operator precedence.
 
 use crate::{
     jmespath::{
@@ -11,17 +11,17 @@ use crate::{
 /// Tokens that bind less strongly end a projection.
 const PROJECTION_STOP: u8 = 10;
 
-/// The deepest nesting of parentheses, brackets and the like: each calls the parser again.
+/// The deepest nesting of parentheses and brackets: the parser recurses for each.
 const MAX_NESTING: usize = 200;
 
-/// The most nodes that may stand in each other, such as those of `a || b || c`.
+/// The deepest nesting of nodes, such as those of `a || b || c`.
 const MAX_HEIGHT: usize = 400;
 
 struct Parser<'a> {
     expression: &'a str,
     tokens: Vec<Token>,
     at: usize,
-    /// Expressions that have begun and not ended.
+    /// Expressions that are open.
     nesting: usize,
 }
 
@@ -118,7 +118,7 @@ impl Parser<'_> {
         let mut left = self.prefix(&token)?;
         while power < binding_power(self.kind()) {
             left = self.infix(left)?;
-            // What is only longer than before is no taller than its parts.
+            // A longer list is not nested more deeply than its items.
             let is_longer = matches!(&left, Node::Chain(it) | Node::Indexed(it) if 2 < it.len());
             if !is_longer && MAX_HEIGHT < left.height() {
                 return Err(TOO_DEEP.into());
@@ -242,7 +242,7 @@ impl Parser<'_> {
         Ok(Node::Function(name, arguments))
     }
 
-    /// `[1]` or `[1:2]` behind something; a slice is a projection.
+    /// `[1]` or `[1:2]` after an expression; a slice is a projection.
     fn indexed(&mut self, left: Node) -> Result<Node, String> {
         let right = if self.kind() == "colon" || self.look(1).kind == "colon" {
             self.slice()?
@@ -253,7 +253,7 @@ impl Parser<'_> {
             Node::Index(index)
         };
         Ok(match (left, right) {
-            // A slice behind an index is no projection: so it is in Python.
+            // A slice after an index is not a projection, as in Python.
             (Node::Indexed(mut parts), right) => {
                 parts.push(right);
                 Node::Indexed(parts)
@@ -318,7 +318,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What is made of each item of a projection.
+    /// The expression for each item of a projection.
     fn projected(&mut self, kind: &str) -> Result<Node, String> {
         let token = self.look(0);
         match token.kind {

@@ -1,4 +1,4 @@
-//! Boxes to lines.
+//! Draws boxes as lines.
 
 use crate::table::section::{Section, width};
 
@@ -13,7 +13,7 @@ struct Canvas {
     is_coloured: bool,
 }
 
-/// Draws sections below each other; nothing without any.
+/// Draws sections below each other; draws nothing if there are none.
 pub(super) fn draw(sections: Vec<Section>, terminal: usize, is_coloured: bool) -> String {
     if sections.is_empty() {
         return String::new();

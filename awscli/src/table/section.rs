@@ -1,4 +1,4 @@
-//! A box of a table: a title, a header, rows; and how wide its columns are.
+//! A box of a table: a title, a header, rows, and the widths of its columns.
 
 use crate::table::wide::is_wide;
 
@@ -54,7 +54,7 @@ impl Section {
         }
     }
 
-    /// Columns that the section wants in all: four spaces for each cell, borders, and its bars.
+    /// The width of the section: four spaces for each cell, borders, and its bars.
     pub(super) fn total_width(&self) -> usize {
         let cells: usize = self.widths.iter().map(|it| it + 4).sum();
         cells.max(width(&self.title)) + 2 + 2 * self.indent
@@ -70,7 +70,7 @@ impl Section {
         let factor = to_float(table) / to_float(sum);
         let mut fitted: Vec<_> = padded.iter().map(|it| rounded(factor * to_float(*it))).collect();
         let last = fitted.len() - 1;
-        // What rounding gave too much is taken from the left, what it left over given to the right.
+        // Rounding errors are corrected: too much is taken from the left, the rest is given to the right.
         for i in 0.. {
             let total: usize = fitted.iter().sum();
             let at = if table < total { i % (last + 1) } else { last - i % (last + 1) };
@@ -83,7 +83,7 @@ impl Section {
         fitted
     }
 
-    /// The section with a line for each member, if it has one row.
+    /// The section with a line per member, if it has one row.
     pub(super) fn upright(self) -> Self {
         match self.rows.as_slice() {
             [row] if !self.header.is_empty() => {

@@ -1,5 +1,5 @@
-//! Which characters take two columns in the AWS CLI's eyes: those that Unicode calls wide, full or
-//! ambiguous. Ambiguous are also `é` and the letters of Greek and Cyrillic.
+//! Which characters take two columns for the AWS CLI: those that Unicode calls wide, full-width or
+//! ambiguous. `é` and the letters of Greek and Cyrillic are ambiguous too.
 
 /// Whether a character takes two columns.
 pub(super) fn is_wide(it: char) -> bool {

@@ -293,7 +293,7 @@ paused: "yes"
                 "line 7, column 25: `max_age` must be a duration above zero such as `90s`, `30m`, \
                  `8h`, `1d` or `1h30m`, not `8 hours`",
                 "line 9, column 28: `envv` is not in `tag_keys`; did you mean `env`?",
-                "line 9, column 50: `alice` does not say what it is; an owner is `role/NAME`, \
+                "line 9, column 50: `alice` has no known form; an owner is `role/NAME`, \
                  `permission-set/NAME`, `user/NAME`, `federated-user/NAME`, `root`, or a whole `arn:…`",
                 "line 10, column 23: `owner` is an empty list; fill it or leave it out",
                 "line 11, column 5: a rule needs `when`; `when: all` means every session",

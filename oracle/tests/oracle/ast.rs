@@ -1,4 +1,4 @@
-//! Policies as data, and how they are drawn.
+//! Policies as data, and their random generation.
 
 use fastrand::Rng;
 
@@ -11,7 +11,7 @@ use crate::world::{
 pub(crate) struct Policy {
     pub(crate) rules: Vec<Rule>,
     pub(crate) exemptions: Vec<Exemption>,
-    /// What is taken for what AWS does not return.
+    /// What is assumed of fields that AWS does not return.
     pub(crate) assume: Assume,
 }
 
@@ -37,7 +37,7 @@ pub(crate) type Condition = Vec<Test>;
 pub(crate) enum Test {
     AccessType(Vec<&'static str>),
     Document(Vec<&'static str>),
-    Owner(Vec<Whom>),
+    Owner(Vec<OwnerPattern>),
     /// Indices of `REASON_PATTERNS`.
     Reason(Vec<usize>),
     Status(Vec<&'static str>),
@@ -47,7 +47,7 @@ pub(crate) enum Test {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Whom {
+pub(crate) enum OwnerPattern {
     Arn(&'static str),
     Federated(&'static str),
     PermissionSet(&'static str, Option<&'static str>),
@@ -120,8 +120,8 @@ const ANY_TAG_GLOBS: [&str; 2] = ["*", "?*"];
 
 impl Policy {
     pub(crate) fn random(rng: &mut Rng) -> Self {
-        // Few keys for most policies, so that all completions of the tags can be tried; globs that
-        // match a part of a value for some.
+        // Few keys for most policies, so that all completions of the tags can be tried; for
+        // some, globs that match a part of a value.
         let mut draw =
             Draw { keys: pick(rng, &[1, 2, 2, 2, 3]), partial_globs: rng.u8(0..5) == 0, rng };
         let mut rules: Vec<Rule> = (0..draw.rng.u8(1..5)).map(|_| draw.rule()).collect();
@@ -150,7 +150,7 @@ impl Policy {
         rules.chain(self.exemptions.iter().flat_map(|it| &it.when))
     }
 
-    /// The globs on the values of each tag key; no glob, and the key is not asked for.
+    /// The globs on the values of each tag key; without a glob, the key is not used.
     pub(crate) fn tag_globs(&self) -> [Vec<&'static str>; 3] {
         let mut globs = [const { Vec::new() }; 3];
         for test in self.tests() {
@@ -164,7 +164,7 @@ impl Policy {
     }
 }
 
-/// Whether a glob of a tag or a document matches a part of a value: then no finite set of values stands for all.
+/// Whether a glob of a tag or a document matches a part of a value: then no finite set of values represents all.
 pub(crate) fn is_partial(glob: &str) -> bool {
     glob.contains(['*', '?']) && !ANY_TAG_GLOBS.contains(&glob)
 }
@@ -185,8 +185,8 @@ impl Draw<'_> {
         }
     }
 
-    /// Two rules that split the sessions between them, so that one is violated whatever is not
-    /// known; or, with globs that differ, nearly so.
+    /// Two rules of which one is always violated, whatever the unknown facts are; or, with different
+    /// globs, nearly always.
     fn complements(&mut self) -> [Rule; 2] {
         let kind = pick(self.rng, &[2, 2, 4]);
         let mut when = vec![self.test(kind)];
@@ -205,7 +205,7 @@ impl Draw<'_> {
             .then(|| pick(self.rng, &MONDAYS) + time_of_week(self.rng) * 60);
         let mut when = self.condition();
         if when.is_empty() && self.rng.u8(0..4) != 0 {
-            when.push(self.test(2)); // An exemption for all leaves little to evaluate.
+            when.push(self.test(2)); // With an exemption for all there is little to evaluate.
         }
         Exemption { when, until }
     }
@@ -214,7 +214,7 @@ impl Draw<'_> {
         if self.rng.u8(0..5) == 0 {
             return Vec::new();
         }
-        // `target_tags` more often than the others: it is what may be unknown.
+        // `target_tags` more often than the others, because tags may be unknown.
         let mut kinds = vec![2, 2, 2];
         for _ in 0..pick(self.rng, &[0, 0, 1, 2]) {
             kinds.push(pick(self.rng, &[0, 1, 3, 4, 4, 5, 6]));
@@ -247,7 +247,7 @@ impl Draw<'_> {
     fn test(&mut self, kind: u8) -> Test {
         let few = self.few();
         match kind {
-            0 => Test::Owner((0..few).map(|_| self.whom()).collect()),
+            0 => Test::Owner((0..few).map(|_| self.owner_pattern()).collect()),
             1 => Test::Target(self.some(&TARGET_GLOBS)),
             2 => self.target_tags(),
             3 => Test::Document(self.some(&DOCUMENT_GLOBS)),
@@ -261,19 +261,21 @@ impl Draw<'_> {
         }
     }
 
-    fn whom(&mut self) -> Whom {
+    fn owner_pattern(&mut self) -> OwnerPattern {
         let second = |draw: &mut Self| {
             let glob = pick(draw.rng, &PEOPLE_GLOBS);
             (draw.rng.u8(0..3) == 0).then_some(glob)
         };
         match self.rng.u8(0..10) {
-            0..4 => Whom::Role(pick(self.rng, &ROLE_GLOBS), second(self)),
-            4 | 5 => Whom::PermissionSet(pick(self.rng, &PERMISSION_SET_GLOBS), second(self)),
-            6 => Whom::User(pick(self.rng, &PEOPLE_GLOBS)),
-            7 => Whom::UserWithPath(pick(self.rng, &PATH_GLOBS)),
-            8 => Whom::Arn(pick(self.rng, &ARN_GLOBS)),
-            _ if self.rng.bool() => Whom::Root,
-            _ => Whom::Federated(pick(self.rng, &PEOPLE_GLOBS)),
+            0..4 => OwnerPattern::Role(pick(self.rng, &ROLE_GLOBS), second(self)),
+            4 | 5 => {
+                OwnerPattern::PermissionSet(pick(self.rng, &PERMISSION_SET_GLOBS), second(self))
+            }
+            6 => OwnerPattern::User(pick(self.rng, &PEOPLE_GLOBS)),
+            7 => OwnerPattern::UserWithPath(pick(self.rng, &PATH_GLOBS)),
+            8 => OwnerPattern::Arn(pick(self.rng, &ARN_GLOBS)),
+            _ if self.rng.bool() => OwnerPattern::Root,
+            _ => OwnerPattern::Federated(pick(self.rng, &PEOPLE_GLOBS)),
         }
     }
 

@@ -1,7 +1,8 @@
-//! Policies in Cedar, and what Cedar says: a rule is a `permit`, an exemption a `forbid`.
+//! Policies in Cedar, and Cedar's decisions: a rule is a `permit`, an exemption a `forbid`.
 //!
-//! The action `violates` knows no exemptions; of `end`, they outrank the rules. Requirements are
-//! `unless` clauses. Nothing here uses a pattern, an expression or a clock of `session-reaper`'s.
+//! Exemptions do not apply to the action `violates`; to `terminate` they do, and outrank the rules.
+//! Requirements are `unless` clauses. This uses none of session-reaper's patterns, expressions or
+//! clocks.
 
 use std::collections::BTreeSet;
 
@@ -11,28 +12,28 @@ use cedar_policy::{
 };
 
 use crate::{
-    ast::{Condition, Exemption, Hours, Policy, Requirement, Rule, Test, Whom, ZONES},
+    ast::{Condition, Exemption, Hours, OwnerPattern, Policy, Requirement, Rule, Test, ZONES},
     world::{
         DOCUMENTS, Facts, Owner, PATHS, PEOPLE, PERMISSION_SETS, REASON_PATTERNS, ROLES, TAG_KEYS,
         TAG_VALUES, TARGETS, TagMap,
     },
 };
 
-/// A policy set that answers for one policy.
+/// A policy in Cedar.
 pub(crate) struct Oracle {
     policies: PolicySet,
     violates: EntityUid,
-    end: EntityUid,
+    terminate: EntityUid,
     pub(crate) text: String,
 }
 
-/// What Cedar says.
+/// Cedar's decision.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) name: &'static str,
     /// The rules violated, whether the session is exempt or not.
     pub(crate) violated: BTreeSet<String>,
-    /// The exemptions that hold; none if no rule is violated.
+    /// The exemptions that apply; none if no rule is violated.
     pub(crate) exemptions: BTreeSet<String>,
 }
 
@@ -50,10 +51,10 @@ impl Oracle {
         let text: Vec<_> = all.iter().map(|(id, text)| format!("@id(\"{id}\")\n{text}")).collect();
         let text = text.join("\n");
         let action = |id| format!("Action::\"{id}\"").parse().expect("an action");
-        Self { policies, violates: action("violates"), end: action("end"), text }
+        Self { policies, violates: action("violates"), terminate: action("terminate"), text }
     }
 
-    /// Evaluates a session of which everything is known.
+    /// Evaluates a session whose facts are all known.
     pub(crate) fn evaluate(&self, facts: &Facts, tags: &TagMap) -> Answer {
         let context = context(facts, tags);
         let (decision, violated) = self.ask(&self.violates, context.clone());
@@ -61,7 +62,7 @@ impl Oracle {
             assert!(violated.is_empty());
             return Answer { name: "compliant", violated, exemptions: BTreeSet::new() };
         }
-        match self.ask(&self.end, context) {
+        match self.ask(&self.terminate, context) {
             (Decision::Allow, again) => {
                 assert_eq!(violated, again);
                 Answer { name: "violation", violated, exemptions: BTreeSet::new() }
@@ -71,7 +72,7 @@ impl Oracle {
     }
 
     fn ask(&self, action: &EntityUid, context: Context) -> (Decision, BTreeSet<String>) {
-        // Who asks for what does not matter: all there is to know is in the context.
+        // Principal and resource do not matter: all facts are in the context.
         let (someone, something) = (action.clone(), action.clone());
         let request = Request::new(someone, action.clone(), something, context, None)
             .expect("a request without a schema");
@@ -138,7 +139,7 @@ fn rule(Rule { when, unless, require }: &Rule) -> String {
 }
 
 fn exemption(Exemption { when, until }: &Exemption) -> String {
-    let head = "forbid(principal, action == Action::\"end\", resource)";
+    let head = "forbid(principal, action == Action::\"terminate\", resource)";
     let until = until.map_or(String::new(), |it| format!("\nwhen {{ context.now < {it} }}"));
     format!("{head}\nwhen {{ {} }}{until};", condition(when))
 }
@@ -166,7 +167,7 @@ fn test(test: &Test) -> String {
         Test::Document(globs) => {
             any(globs.iter().map(|it| like("context.document", it, &DOCUMENTS)))
         }
-        Test::Owner(all) => any(all.iter().map(whom)),
+        Test::Owner(all) => any(all.iter().map(owner_pattern)),
         Test::Reason(all) => {
             let patterns =
                 all.iter().map(|it| REASON_PATTERNS[*it].1.replace('R', "context.reason"));
@@ -186,7 +187,7 @@ fn test(test: &Test) -> String {
     }
 }
 
-fn whom(whom: &Whom) -> String {
+fn owner_pattern(pattern: &OwnerPattern) -> String {
     let field = |name: &str, glob: &str, values: &[&str]| {
         let value = format!("context.owner.{name}");
         format!("context.owner has {name} && {}", like(&value, glob, values))
@@ -194,16 +195,16 @@ fn whom(whom: &Whom) -> String {
     let session = |glob: Option<&str>| {
         glob.map_or(String::new(), |it| format!(" && {}", field("session", it, &PEOPLE)))
     };
-    match whom {
-        Whom::Arn(glob) => field("arn", glob, &[]),
-        Whom::Federated(glob) => field("federated", glob, &PEOPLE),
-        Whom::PermissionSet(glob, user) => {
+    match pattern {
+        OwnerPattern::Arn(glob) => field("arn", glob, &[]),
+        OwnerPattern::Federated(glob) => field("federated", glob, &PEOPLE),
+        OwnerPattern::PermissionSet(glob, user) => {
             field("permission_set", glob, &PERMISSION_SETS) + &session(*user)
         }
-        Whom::Role(glob, name) => field("role", glob, &ROLES) + &session(*name),
-        Whom::Root => "context.owner has root".into(),
-        Whom::User(glob) => field("user", glob, &PEOPLE),
-        Whom::UserWithPath(glob) => {
+        OwnerPattern::Role(glob, name) => field("role", glob, &ROLES) + &session(*name),
+        OwnerPattern::Root => "context.owner has root".into(),
+        OwnerPattern::User(glob) => field("user", glob, &PEOPLE),
+        OwnerPattern::UserWithPath(glob) => {
             let whole = PATHS.iter().flat_map(|path| PEOPLE.map(|name| format!("{path}{name}")));
             let whole: Vec<_> = whole.collect();
             field("user_with_path", glob, &whole.iter().map(String::as_str).collect::<Vec<_>>())
@@ -211,7 +212,7 @@ fn whom(whom: &Whom) -> String {
     }
 }
 
-/// Cedar knows `*`, and not `?`, which stands for all the values that it can mean.
+/// Cedar has `*`, but not `?`, which is replaced by all the values that it can match.
 fn like(value: &str, glob: &str, values: &[&str]) -> String {
     if !glob.contains('?') {
         return format!("{value} like \"{glob}\"");
@@ -235,7 +236,7 @@ fn matches(glob: &[char], text: &[char]) -> bool {
     }
 }
 
-/// In seconds of the week, day by day; what goes over Sunday's midnight starts the week anew.
+/// In seconds of the week, day by day; hours after Sunday's midnight are at the start of the week.
 fn hours(Hours { days, start, end, zone }: &Hours) -> String {
     const DAY: i64 = 24 * 60;
     assert!(*zone < ZONES.len());

@@ -1,7 +1,7 @@
-//! The evaluator against an independent oracle: generated policies, told to Cedar as well.
+//! The evaluator against an independent oracle: generated policies, also evaluated by Cedar.
 //!
-//! `REAPER_ORACLE_POLICIES` sets how many policies are drawn, `REAPER_ORACLE_SEED` from which seed:
-//! a failure names the seed of its policy, which alone brings it back.
+//! `REAPER_ORACLE_POLICIES` is the number of policies, `REAPER_ORACLE_SEED` the first seed. A failure
+//! names the seed of its policy, which reproduces it.
 
 mod ast;
 mod cedar;
@@ -27,7 +27,7 @@ use world::{Facts, TAG_KEYS, TAG_VALUES, TagMap};
 
 const POLICIES: u64 = 250;
 const SESSIONS: usize = 6;
-/// As many completions as `evaluate` is willing to try.
+/// The most completions that `evaluate` tries.
 const MAX_COMPLETIONS: usize = 256;
 
 #[test]
@@ -38,7 +38,7 @@ fn verdicts_are_cedars() {
     let first = variable("REAPER_ORACLE_SEED").unwrap_or(0);
     let mut counts = Counts::default();
     for seed in first..first + policies {
-        judge_one_policy(seed, &mut counts);
+        check_one_policy(seed, &mut counts);
     }
     println!("{policies} policies from seed {first}: {counts:#?}");
     if policies == POLICIES {
@@ -46,7 +46,7 @@ fn verdicts_are_cedars() {
     }
 }
 
-/// How often what was tried: a generator that draws only trivial policies proves nothing.
+/// How often each kind of case occurred: if all generated policies are trivial, nothing is proved.
 #[derive(Debug, Default)]
 struct Counts {
     known: BTreeMap<&'static str, usize>,
@@ -70,8 +70,8 @@ impl Counts {
     }
 }
 
-/// One policy on some sessions, for each of them with all tags that make a difference.
-fn judge_one_policy(seed: u64, counts: &mut Counts) {
+/// One policy and some sessions, each with all tags that make a difference.
+fn check_one_policy(seed: u64, counts: &mut Counts) {
     let rng = &mut Rng::with_seed(seed);
     let ast = ast::Policy::random(rng);
     let yaml = yaml::policy(&ast);
@@ -148,7 +148,7 @@ fn judge_one_policy(seed: u64, counts: &mut Counts) {
     }
 }
 
-/// All that the tags can be, as far as the policy can tell: each key absent, empty, of each value
+/// All tags that the policy can distinguish: each key absent, empty, of each value
 /// that the policy names, and of a value that it does not name; with globs on parts of values, of
 /// every value that there is.
 fn tag_worlds(policy: &ast::Policy) -> Vec<TagMap> {
@@ -186,7 +186,7 @@ impl Case<'_> {
         evaluate(self.policy, self.now, self.session, &Tags::Known(Arc::new(tags.collect())))
     }
 
-    /// As a sweep does it: tags are looked up only if the verdict depends on them.
+    /// As in a sweep: tags are looked up only if the verdict depends on them.
     fn in_two_passes(&self, tags: &TagMap) -> Verdict {
         let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
         let verdict = evaluate(self.policy, self.now, self.session, &not_looked_up);
@@ -201,12 +201,12 @@ fn ids(verdict: &Verdict) -> Vec<&str> {
     verdict.rules().iter().map(|it| &**it).collect()
 }
 
-/// Everything is known: the same verdict, the same rules, in policy order.
+/// All facts are known: the verdict and the rules are the same, in policy order.
 fn agrees(verdict: &Verdict, answer: &Answer) -> Result<(), String> {
     let expected: Vec<&str> = match answer.name {
         "compliant" => Vec::new(),
         "exempt" => answer.exemptions.iter().take(1).map(String::as_str).collect(),
-        // Ids are drawn so that their order is that of their letters.
+        // The order of ids is alphabetical.
         _ => answer.violated.iter().map(String::as_str).collect(),
     };
     if (verdict.name(), ids(verdict)) == (answer.name, expected) {
@@ -223,10 +223,10 @@ enum Splits {
     Surely,
 }
 
-/// Something is not known: the verdict must be true of all that it can be.
+/// Some facts are unknown: the verdict must be right for all their possible values.
 ///
-/// Returns whether an undetermined verdict has two completions that differ, and fails if that is
-/// owed.
+/// Returns whether an undetermined verdict has two completions with different verdicts, and fails if it
+/// must have.
 fn is_justified(verdict: &Verdict, answers: &[&Answer], splits: Splits) -> Result<bool, String> {
     let named: BTreeSet<String> = ids(verdict).into_iter().map(ToOwned::to_owned).collect();
     let are_all = |names: &[&str]| answers.iter().all(|it| names.contains(&it.name));
@@ -235,6 +235,7 @@ fn is_justified(verdict: &Verdict, answers: &[&Answer], splits: Splits) -> Resul
         answers.iter().flat_map(|it| it.violated.iter().cloned()).collect();
     match verdict {
         Verdict::Compliant => check(are_all(&["compliant"]), "not always compliant"),
+        Verdict::Warning { .. } => Err("no rule only warns".into()),
         Verdict::Exempt { by } => {
             check(are_all(&["compliant", "exempt"]), "not always exempt")?;
             let holds = |it: &&&Answer| it.name != "exempt" || it.exemptions.contains(&**by);

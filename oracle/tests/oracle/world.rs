@@ -1,4 +1,4 @@
-//! Sessions as facts, not as the strings that AWS makes of them; each is told to both sides.
+//! Sessions as facts, from which both sides get their inputs.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::session::{Reading, Record, Session};
 
-/// Regular expressions, and Cedar's words for them on the reasons that sessions have.
+/// Regular expressions, and what they are in Cedar for the reasons that sessions have.
 pub(crate) const REASON_PATTERNS: [(&str, &str); 8] = [
     ("^INC", r#"R like "INC*""#),
     ("^(INC|CHG)-[0-9]+", r#"(R like "INC-1*" || R like "CHG-4*")"#),
@@ -32,7 +32,7 @@ pub(crate) enum Owner {
     Federated {
         name: &'static str,
     },
-    /// A role that IAM Identity Center made of a permission set.
+    /// A role that IAM Identity Center created for a permission set.
     PermissionSet {
         name: &'static str,
         user: &'static str,
@@ -42,7 +42,7 @@ pub(crate) enum Owner {
         session: &'static str,
     },
     Root,
-    /// No principal of a kind that a policy has a word for.
+    /// A principal for which policies have no short form.
     Service,
     /// The path is empty, or ends in `/`.
     User {
@@ -51,11 +51,11 @@ pub(crate) enum Owner {
     },
 }
 
-/// Everything about a session but its target's tags.
+/// Everything about a session except its target's tags.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) owner: Owner,
-    /// All that stands before the account: the partition matters to `arn:` globs.
+    /// Everything before the account; the partition matters to `arn:` globs.
     arn_start: &'static str,
     pub(crate) target: &'static str,
     /// Seconds since 1970.
@@ -91,7 +91,7 @@ pub(crate) const STATUSES: [&str; 6] =
 pub(crate) const UNHEARD_OF: &str = "Hibernating";
 
 pub(crate) const TAG_KEYS: [&str; 3] = ["env", "team", "reaper:exempt"];
-/// No policy names the last; the others are there to be named or to match a glob.
+/// No policy names the last; policies may name the others, or match them by a glob.
 pub(crate) const TAG_VALUES: [&[&str]; 3] = [
     &["", "prod", "dev", "production", "prod-1", "elsewhere"],
     &["", "pay", "web", "payments", "other"],
@@ -108,11 +108,11 @@ pub(crate) const TIMES_OF_DAY: [i64; 5] = [0, 390, 480, 1_110, 1_320];
 const ACCOUNT: &str = "123456789012";
 const SSO_SUFFIX: &str = "2b03e7d876722882";
 
-/// Limits of age in seconds: ages are drawn around them.
+/// Limits of age in seconds. Ages are near them.
 pub(crate) const AGES: [i64; 5] = [90, 1_800, 5_400, 28_800, 86_400];
 
 impl Facts {
-    /// Not seldom at one of these instants, or a second beside it.
+    /// Often at one of these instants, or a second before or after.
     pub(crate) fn random(rng: &mut Rng, instants: &[i64]) -> Self {
         let person = pick(rng, &PEOPLE);
         let owner = match rng.u8(0..20) {
@@ -125,11 +125,11 @@ impl Facts {
         };
         let around = [-1_000, -1, 0, 1, 1_000];
         let age_ms = match rng.u8(0..10) {
-            0 => -300_000, // A clock ahead of ours, as far as is tolerated.
+            0 => -300_000, // AWS's clock is ahead, as far as is tolerated.
             1 => rng.i64(0..100_000_000),
             _ => pick(rng, &AGES) * 1_000 + pick(rng, &around),
         };
-        // When hours may begin or end by some zone's clock, or a second beside it.
+        // Often when hours begin or end in one of the zones, or a second before or after.
         let offset = pick(rng, &[0, 0, HOUR, 2 * HOUR, 5 * HOUR + HOUR / 2]);
         let now = match instants {
             [_, ..] if rng.bool() => pick(rng, instants),
@@ -137,7 +137,7 @@ impl Facts {
         } + rng.i64(-1..2);
         Self {
             owner,
-            // One of AWS's own examples lacks the `arn:`.
+            // One of AWS's examples lacks the `arn:`.
             arn_start: pick(rng, &["arn:aws", "arn:aws", "arn:aws-cn", "aws"]),
             target: pick(rng, &TARGETS),
             now,
@@ -156,7 +156,7 @@ impl Facts {
         }
     }
 
-    /// The facts, with what the policy takes for what AWS does not return.
+    /// The facts, with what the policy assumes of those that AWS does not return.
     pub(crate) fn assumed(&self, assume: Assume) -> Self {
         Self {
             document: self.document.or(assume.document),
@@ -170,8 +170,8 @@ impl Facts {
         self.reason.is_none() && !assume.no_reason
     }
 
-    /// Every way in which what is not known may turn out, but for the tags: what no policy can tell
-    /// apart stands for all else.
+    /// All possible values of the unknown facts except tags; one value that no policy names represents
+    /// all others.
     pub(crate) fn completions(&self, assume: Assume) -> Vec<Self> {
         let either = |known: Option<&'static str>, all: &[&'static str], other| match known {
             Some(known) => vec![known],
@@ -225,7 +225,7 @@ impl Facts {
         }
     }
 
-    /// As the API would return it, and the edge would read it.
+    /// The session as the API returns it.
     pub(crate) fn session(&self) -> (Timestamp, Session) {
         let now = Timestamp::from_second(self.now).expect("an instant");
         let text = |it: Option<&str>| it.map(Into::into);
@@ -249,13 +249,13 @@ impl Facts {
     /// Seconds since Monday 00:00, by the clock of each zone: UTC, India, Berlin.
     pub(crate) fn week_seconds(&self) -> [i64; 3] {
         const WEEK: i64 = 7 * 24 * HOUR;
-        // The sessions' two weeks are far from the days on which Berlin changes its clocks.
+        // Berlin does not change its clocks in these two weeks.
         let berlin = if self.now < MONDAYS[1] - WEEK { HOUR } else { 2 * HOUR };
         [0, 5 * HOUR + HOUR / 2, berlin].map(|it| (self.now + it - MONDAYS[0]).rem_euclid(WEEK))
     }
 }
 
-/// In minutes; few, so that they meet.
+/// In minutes; only a few, so that equal ones occur.
 pub(crate) fn time_of_week(rng: &mut Rng) -> i64 {
     rng.i64(0..7) * 24 * 60 + pick(rng, &TIMES_OF_DAY)
 }

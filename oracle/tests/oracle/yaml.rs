@@ -1,7 +1,7 @@
 //! Policies in the language of `session-reaper`.
 
 use crate::{
-    ast::{Condition, Exemption, Hours, Policy, Requirement, Rule, Test, Whom, ZONES},
+    ast::{Condition, Exemption, Hours, OwnerPattern, Policy, Requirement, Rule, Test, ZONES},
     world::{REASON_PATTERNS, TAG_KEYS},
 };
 
@@ -58,7 +58,9 @@ fn test(test: &Test) -> String {
     match test {
         Test::AccessType(values) => list("access_type", values),
         Test::Document(globs) => list("document", globs),
-        Test::Owner(all) => format!("owner: {}", any(all.iter().map(|it| quoted(&whom(it))))),
+        Test::Owner(all) => {
+            format!("owner: {}", any(all.iter().map(|it| quoted(&owner_pattern(it)))))
+        }
         Test::Reason(all) => {
             format!("reason: {}", any(all.iter().map(|it| quoted(REASON_PATTERNS[*it].0))))
         }
@@ -72,18 +74,18 @@ fn test(test: &Test) -> String {
     }
 }
 
-fn whom(whom: &Whom) -> String {
+fn owner_pattern(pattern: &OwnerPattern) -> String {
     let pair = |kind: &str, name: &str, second: Option<&str>| match second {
         Some(second) => format!("{kind}/{name}/{second}"),
         None => format!("{kind}/{name}"),
     };
-    match whom {
-        Whom::Arn(glob) => (*glob).into(),
-        Whom::Federated(name) => format!("federated-user/{name}"),
-        Whom::PermissionSet(name, user) => pair("permission-set", name, *user),
-        Whom::Role(name, session) => pair("role", name, *session),
-        Whom::Root => "root".into(),
-        Whom::User(name) | Whom::UserWithPath(name) => format!("user/{name}"),
+    match pattern {
+        OwnerPattern::Arn(glob) => (*glob).into(),
+        OwnerPattern::Federated(name) => format!("federated-user/{name}"),
+        OwnerPattern::PermissionSet(name, user) => pair("permission-set", name, *user),
+        OwnerPattern::Role(name, session) => pair("role", name, *session),
+        OwnerPattern::Root => "root".into(),
+        OwnerPattern::User(name) | OwnerPattern::UserWithPath(name) => format!("user/{name}"),
     }
 }
 

@@ -14,7 +14,7 @@ use session_reaper::aws::{remediation, sources};
 
 use crate::debug::root_cause;
 
-/// An error in one line, with the way out.
+/// The error in one line, with what to do.
 pub(super) fn translated(
     err: &SdkError<GetCallerIdentityError>,
     config: &SdkConfig,
@@ -38,7 +38,7 @@ pub(super) fn translated(
         return anyhow!("cannot assume {role}: {refused}");
     }
     if let Some(err) = sources(err).filter_map(|it| it.downcast_ref::<CredentialsError>()).last() {
-        // Whoever gives them, such as STS, may be out of reach.
+        // The provider of credentials, such as STS, may be unreachable.
         if sources(err).any(<dyn Error>::is::<ConnectorError>) {
             return unreached(&root_cause(err), config);
         }
@@ -47,20 +47,20 @@ pub(super) fn translated(
     match err.code() {
         Some(_) => {
             let refused = refused(err, "sts:GetCallerIdentity", config, &profile, &renewal);
-            anyhow!("cannot tell the account: {refused}")
+            anyhow!("cannot find out the account: {refused}")
         }
         None => match err.raw_response().map(|it| it.status().as_u16()) {
             Some(status) => {
-                unreached(&format!("HTTP status {status}, and no answer of AWS's"), config)
+                unreached(&format!("HTTP status {status}, and the answer is not AWS's"), config)
             }
             None => unreached(&root_cause(err), config),
         },
     }
 }
 
-/// Whether no other call would come to anything: for want of credentials that hold, or of an answer
-/// from the one endpoint of them all. Otherwise STS alone is denied, or out of reach, as it is in a
-/// network that has an endpoint of Systems Manager's only.
+/// Whether every other call would fail too, because there are no valid credentials, or because the one
+/// endpoint for all services does not answer. Otherwise only STS is denied or unreachable, as in a
+/// network that has only an endpoint of Systems Manager.
 pub(super) fn fails_everywhere(err: &SdkError<GetCallerIdentityError>, config: &SdkConfig) -> bool {
     let is_without_credentials =
         sources(err).any(|it| it.is::<AssumeRoleError>() || it.is::<CredentialsError>());
@@ -72,7 +72,7 @@ pub(super) fn fails_everywhere(err: &SdkError<GetCallerIdentityError>, config: &
     is_without_credentials || is_refused || is_unreached
 }
 
-/// What AWS said, and the way out.
+/// AWS's error, and what to do.
 fn refused(
     err: &impl ProvideErrorMetadata,
     action: &str,
@@ -84,7 +84,7 @@ fn refused(
     let region = config.region().map(ToString::to_string).unwrap_or_default();
     let remediation = match code {
         "ExpiredToken" | "ExpiredTokenException" => {
-            format!("the credentials have expired; renew them, as `{renewal}` does")
+            format!("the credentials have expired; renew them, for example with `{renewal}`")
         }
         "InvalidClientTokenId" | "UnrecognizedClientException" => format!(
             "AWS does not know the credentials, or the Region `{region}` is not enabled for the \
@@ -96,13 +96,14 @@ fn refused(
     parts.collect::<Vec<_>>().join(": ")
 }
 
-/// Nobody answered, or nobody who speaks as AWS does.
+/// There was no answer, or it was not AWS's.
 fn unreached(cause: &str, config: &SdkConfig) -> anyhow::Error {
     let region = config.region().map(ToString::to_string).unwrap_or_default();
     let remediation = if cause.contains("certificate expired") {
         "renew the endpoint's certificate, or set this machine's clock".into()
     } else if cause.contains("UnknownIssuer") {
-        "name the file of the authority in AWS_CA_BUNDLE, if it is to be trusted".into()
+        "if its authority is to be trusted, set AWS_CA_BUNDLE to the authority's certificate file"
+            .into()
     } else {
         match config.endpoint_url() {
             Some(url) => format!("is `{url}` right? See `--endpoint-url` and AWS_ENDPOINT_URL"),
@@ -120,7 +121,9 @@ fn without_credentials(
     let cause = root_cause(err).split_whitespace().collect::<Vec<_>>().join(" "); // In one line.
     if let Some((name, login)) = settings.login() {
         let command = login.command();
-        return anyhow!("not logged in, or no longer ({cause}); run `{command} --profile {name}`");
+        return anyhow!(
+            "not logged in, or the login has expired ({cause}); run `{command} --profile {name}`"
+        );
     }
     match (err, &settings.profile) {
         (CredentialsError::CredentialsNotLoaded(_), None) => anyhow!(
@@ -130,6 +133,6 @@ fn without_credentials(
         (_, Some(name)) => anyhow!(
             "the profile `{name}` gives no credentials ({cause}); see `aws configure list{profile}`"
         ),
-        (_, None) => anyhow!("no credentials are to be had ({cause}); see `aws configure list`"),
+        (_, None) => anyhow!("no credentials can be obtained ({cause}); see `aws configure list`"),
     }
 }

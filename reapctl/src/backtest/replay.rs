@@ -1,4 +1,4 @@
-//! The sessions of the history, each evaluated at every sweep of its life.
+//! Replays the sessions of the history: each is evaluated at every sweep while it was active.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,28 +19,28 @@ use tokio::time::Instant;
 
 use crate::{
     aws::{Aws, budget},
-    backtest::result::Fate,
+    backtest::result::Replay,
     stdio::warn,
 };
 
 /// How far back the history goes.
 pub(super) const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// A session of the past, and how long it was.
-pub(super) struct Life {
+/// A session of the history, or an active one.
+pub(super) struct PastSession {
     session: Session,
-    /// `None`: it lives.
+    /// `None`: it is active.
     ended_at: Option<Timestamp>,
     tags: Tags,
 }
 
 /// Every session of the last 30 days that can be evaluated, oldest first, and how many cannot.
-pub(super) async fn lives(
+pub(super) async fn past_sessions(
     aws: &Aws,
     policy: &Policy,
     now: Timestamp,
-) -> anyhow::Result<(Vec<Life>, usize)> {
-    let read_at = Instant::now(); // As `now`, just now.
+) -> anyhow::Result<(Vec<PastSession>, usize)> {
+    let read_at = Instant::now(); // At the same time as `now`.
     let mut found = Vec::new();
     let mut n_not_evaluated = 0;
     let mut seen = HashSet::new();
@@ -54,7 +54,7 @@ pub(super) async fn lives(
         for mut record in pages.into_iter().flatten() {
             let ended_at = record.ended_at;
             let is_known = state == State::Active || ended_at.is_some();
-            record.status = None; // It is that of the end.
+            record.status = None; // It is the status at the end of the session.
             if record.id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
                 continue;
             }
@@ -71,25 +71,25 @@ pub(super) async fn lives(
     let (tags, problems) = look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
     warn(problems.iter().map(ToString::to_string));
     warn(aws.tag_problem(policy));
-    let life = |(session, ended_at): (Session, _)| {
+    let past_session = |(session, ended_at): (Session, _)| {
         let unknown = Tags::Unknown(Unknown::TagsNotReturned);
         let tags = tags.get(&*session.target).cloned().unwrap_or(unknown);
-        Life { session, ended_at, tags }
+        PastSession { session, ended_at, tags }
     };
-    let mut lives: Vec<Life> = found.into_iter().map(life).collect();
-    lives.sort_by_key(|it| it.session.started_at);
-    Ok((lives, n_not_evaluated))
+    let mut sessions: Vec<PastSession> = found.into_iter().map(past_session).collect();
+    sessions.sort_by_key(|it| it.session.started_at);
+    Ok((sessions, n_not_evaluated))
 }
 
-/// The first sweep of a session's life within the history, and the first after each instant at which its
+/// The first sweep of the history in which a session was active, and the first after each instant at which its
 /// verdict may change. Sweeps take place at whole multiples of the period.
 fn sweeps(
     policy: &Policy,
     every: SignedDuration,
     now: Timestamp,
-    life: &Life,
+    past: &PastSession,
 ) -> impl Iterator<Item = Timestamp> {
-    let Life { session, ended_at, .. } = life;
+    let PastSession { session, ended_at, .. } = past;
     let last = ended_at.unwrap_or(now);
     let every_s = every.as_secs().max(60);
     let sweep_after = move |second: i64| {
@@ -99,50 +99,55 @@ fn sweeps(
     let first = session.started_at.max(now - HISTORY).as_second();
     std::iter::successors(sweep_after(first), move |at| {
         let change = policy.next_change(*at, session)?;
-        // A change within a second is seen by the next.
+        // A change within a second takes effect at the next second.
         let second = change.as_second() + i64::from(change.subsec_nanosecond() != 0);
         sweep_after(second - 1)
     })
 }
 
-/// What the sweeps of a session's life come to.
-pub(super) fn fate(policy: &Policy, every: SignedDuration, now: Timestamp, life: &Life) -> Fate {
-    replay(policy, every, now, life, |at| evaluate(policy, at, &life.session, &life.tags))
-}
-
-/// The same, where the verdict at an instant is this.
-fn replay(
+/// Evaluates one session at every sweep of the history in which it was active.
+pub(super) fn replay(
     policy: &Policy,
     every: SignedDuration,
     now: Timestamp,
-    life: &Life,
+    past: &PastSession,
+) -> Replay {
+    replay_by(policy, every, now, past, |at| evaluate(policy, at, &past.session, &past.tags))
+}
+
+/// The same, where the verdict at an instant is this.
+fn replay_by(
+    policy: &Policy,
+    every: SignedDuration,
+    now: Timestamp,
+    past: &PastSession,
     mut verdict_at: impl FnMut(Timestamp) -> Verdict,
-) -> Fate {
-    let Life { session, ended_at, .. } = life;
-    let mut fate = Fate {
+) -> Replay {
+    let PastSession { session, ended_at, .. } = past;
+    let mut replay = Replay {
         session_id: session.id.clone(),
         owner: session.owner.clone(),
         target: session.target.clone(),
         started_at: session.started_at,
         ended_at: *ended_at,
-        would_end_at: None,
+        would_terminate_at: None,
         rules: Box::default(),
         minutes: 0,
         unknown: None,
     };
     // The same answers of the tests of time give the same verdict.
     let mut verdicts = BTreeMap::new();
-    for at in sweeps(policy, every, now, life) {
+    for at in sweeps(policy, every, now, past) {
         let verdict =
             verdicts.entry(policy.time_tests(at, session)).or_insert_with(|| verdict_at(at));
         match verdict.clone() {
             Verdict::Violation { rules, unknown } => {
                 let minutes = ended_at.unwrap_or(now).duration_since(at).as_mins();
-                return Fate { would_end_at: Some(at), rules, minutes, unknown, ..fate };
+                return Replay { would_terminate_at: Some(at), rules, minutes, unknown, ..replay };
             }
-            Verdict::Undetermined { rules, unknown } if fate.unknown.is_none() => {
-                fate.rules = rules;
-                fate.unknown = Some(unknown);
+            Verdict::Undetermined { rules, unknown } if replay.unknown.is_none() => {
+                replay.rules = rules;
+                replay.unknown = Some(unknown);
             }
             Verdict::Compliant
             | Verdict::Exempt { .. }
@@ -150,14 +155,14 @@ fn replay(
             | Verdict::Warning { .. } => {}
         }
     }
-    fate
+    replay
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn life(owner: usize, started_at: Timestamp) -> Life {
+    fn past(owner: usize, started_at: Timestamp) -> PastSession {
         let session = Session {
             id: format!("x-{owner}").into(),
             owner: format!("arn:aws:sts::123456789012:assumed-role/dev/{owner}").into(),
@@ -168,7 +173,7 @@ mod tests {
             reason: None,
             access_type: None,
         };
-        Life { session, ended_at: None, tags: Tags::Unknown(Unknown::TagsNotReturned) }
+        PastSession { session, ended_at: None, tags: Tags::Unknown(Unknown::TagsNotReturned) }
     }
 
     /// A session of 30 days under office hours that four rules name, whose verdict takes 256 completions:
@@ -185,16 +190,16 @@ mod tests {
         let text = format!("version: 1\ntag_keys: [a, b, c, d]\nrules:\n{}", lines.concat());
         let policy = Policy::parse(&text).expect("a valid policy");
         let now: Timestamp = "2026-06-01T00:00:00Z".parse().expect("an instant");
-        let (every, life) = (SignedDuration::from_mins(5), life(0, now - HISTORY));
-        let n_sweeps = sweeps(&policy, every, now, &life).count();
+        let (every, past) = (SignedDuration::from_mins(5), past(0, now - HISTORY));
+        let n_sweeps = sweeps(&policy, every, now, &past).count();
         // Each day has two edges and midnight.
         assert!((60..=30 * 3 + 2).contains(&n_sweeps), "{n_sweeps}");
         let mut n_evaluated = 0;
-        let fate = replay(&policy, every, now, &life, |at| {
+        let replay = replay_by(&policy, every, now, &past, |at| {
             n_evaluated += 1;
-            evaluate(&policy, at, &life.session, &life.tags)
+            evaluate(&policy, at, &past.session, &past.tags)
         });
-        assert!(fate.is_open());
+        assert!(replay.is_open());
         assert!((2..=4).contains(&n_evaluated), "{n_evaluated}");
     }
 
@@ -223,18 +228,18 @@ mod tests {
                 (3_600, now - SignedDuration::from_hours(24 * 40)),
                 (7 * 60, now - SignedDuration::from_mins(20)),
             ] {
-                let life = life(0, started_at);
+                let past = past(0, started_at);
                 let from = started_at.max(now - HISTORY).as_second();
                 let first = (from / every + 1) * every;
                 let mut sweeps =
                     (first..now.as_second()).step_by(usize::try_from(every).expect("seconds"));
                 let expected = sweeps.find(|it| {
                     let at = Timestamp::from_second(*it).expect("an instant");
-                    let verdict = evaluate(&policy, at, &life.session, &life.tags);
+                    let verdict = evaluate(&policy, at, &past.session, &past.tags);
                     matches!(verdict, Verdict::Violation { .. })
                 });
                 let every = SignedDuration::from_secs(every);
-                let found = fate(&policy, every, now, &life).would_end_at;
+                let found = replay(&policy, every, now, &past).would_terminate_at;
                 assert_eq!(found.map(Timestamp::as_second), expected, "{text} {every:#}");
             }
         }

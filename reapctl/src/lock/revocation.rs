@@ -1,4 +1,4 @@
-//! How to take owners' credentials away, as commands of the AWS CLI.
+//! Commands of the AWS CLI that revoke owners' credentials.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,8 +10,8 @@ use reaper_core::{
 };
 use serde_json::{Value, json};
 
-/// The commands for these patterns, and what cannot be printed: IAM takes names only, so a pattern
-/// stands for the owners that were seen, given by their ARNs.
+/// The commands for these patterns, and notes on what they leave out. IAM takes names only, so a
+/// pattern is replaced by the ARNs of the owners that were seen.
 pub(super) fn revocations(
     patterns: &[OwnerPattern],
     seen: &BTreeSet<Arc<str>>,
@@ -29,11 +29,11 @@ pub(super) fn revocations(
         let owners = seen.iter().filter(|it| pattern.is_match(it)).map(|it| short_owner(it));
         commands.extend(owners.map(|owner| {
             let (kind, name, own) = parts(&owner);
-            // Of a role, all sessions that the pattern means, and not only those seen.
+            // Of a role, all sessions that the pattern matches, not only those that were seen.
             revocation(kind, name, if is_arn { own } else { session }, now)
         }));
         commands.push(format!(
-            "# `{}` means other owners too, of whom no session was seen: no command can be printed \
+            "# `{}` also matches owners of which no session was seen: no command can be printed \
              for them.",
             printable(&text)
         ));
@@ -67,7 +67,7 @@ fn revocation(kind: &str, name: &str, session: &str, now: Timestamp) -> String {
         })))
     };
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    // Of two denials of one role, none may replace the other.
+    // Two denials of one role must not replace each other.
     let put = |kind: &str, name: &str, policy: Value| {
         let document = printable_json(policy.to_string());
         let hash = sha256(&document);
@@ -105,8 +105,8 @@ fn revocation(kind: &str, name: &str, session: &str, now: Timestamp) -> String {
 mod tests {
     use super::*;
 
-    /// A pattern never stands in a command: it is replaced by the owners seen, and what is left out
-    /// is said. The session part of a role is a pattern in IAM's condition as well.
+    /// A command contains no pattern: it is replaced by the owners that were seen, and a note says what
+    /// is left out. Only the session part of a role is a pattern, in IAM's condition.
     #[test]
     fn patterns_become_owners_seen() {
         let arn = |it: &str| -> Arc<str> { format!("arn:aws:{it}").into() };

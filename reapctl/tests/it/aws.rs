@@ -88,8 +88,9 @@ fn asked(calls: &[Call]) -> Vec<(&str, &str)> {
     calls.iter().map(|it| (it.operation.as_str(), &it.caller[caller(it)..])).collect()
 }
 
+/// A role is assumed once, and makes every further call.
 #[tokio::test]
-async fn a_role_is_assumed_once_and_makes_every_further_call() {
+async fn role_is_assumed_once() {
     let role =
         ["--role-arn", ROLE, "--external-id", "x:1/2", "--role-session-name", "jo@example.com"];
     for words in [
@@ -121,7 +122,7 @@ async fn a_role_is_assumed_once_and_makes_every_further_call() {
 
 /// As with the AWS CLI: `--profile` outranks the environment's credentials, `AWS_PROFILE` does not.
 #[tokio::test]
-async fn whose_credentials_are_used() {
+async fn precedence_of_credentials() {
     const AUDITOR: &str = "assumed-role/Auditor/reapctl";
     let no_keys = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     let with = |name: &'static str| [&no_keys[..], &[("AWS_PROFILE", name)]].concat();
@@ -198,7 +199,7 @@ async fn aws_login_is_used() {
 
 /// A file that the AWS CLI refuses is named, with the reason, and not the profile in it.
 #[tokio::test]
-async fn a_configuration_file_that_is_refused_is_named() {
+async fn refused_configuration_file() {
     let bom = write("bom.config", "\u{feff}[profile keys]\nregion = eu-central-1\n");
     let twice = write("twice.config", "[profile keys]\n[profile keys]\n");
     let folder = "/login-nowhere";
@@ -225,7 +226,7 @@ const PLAN: [&str; 3] = ["plan", "--policy", STARTER];
 /// Each row: an operation, what is played to it, a command, and the way out that it tells.
 async fn check_refusals(table: &[(&str, &str, &[&str], &str)]) {
     for (operation, fault, words, remediation) in table {
-        let faults = format!("faults: [{{ operation: {operation}, play: {fault} }}]");
+        let faults = format!("faults: [{{ operation: {operation}, kind: {fault} }}]");
         let (Output { status, stderr, .. }, _) = run(&faults, words, &[]).await;
         assert!(stderr.contains(remediation), "{operation} {fault}: {stderr}");
         let is_warning = *operation == "GetResources"; // What needs tags is undetermined then.
@@ -241,8 +242,9 @@ fn error(code: &str, message: &str) -> String {
     format!("{{ error: {{ status: 400, code: {code}, message: \"{message}\" }} }}")
 }
 
+/// If a call is denied, the error names the action in one line.
 #[tokio::test]
-async fn whoever_is_denied_is_told_the_action_in_one_line() {
+async fn denied_action_is_named() {
     let parameter = ["plan", "--policy-parameter", "/policy"];
     let sweep = ["sweep", "--policy", STARTER, "--enforce", "--yes"];
     let role = [&PLAN[..], &["--role-arn", ROLE]].concat();
@@ -272,8 +274,9 @@ async fn whoever_is_denied_is_told_the_action_in_one_line() {
     .await;
 }
 
+/// For every other refusal, the error says in one line what to do.
 #[tokio::test]
-async fn every_other_refusal_is_told_in_one_line_with_the_way_out() {
+async fn refusals() {
     let role = [&PLAN[..], &["--role-arn", ROLE]].concat();
     let profile = [&PLAN[..], &["--profile", "keys"]].concat();
     let late = "Signature expired: 20261123T010000Z is now earlier than 20261123T013000Z";
@@ -284,9 +287,14 @@ async fn every_other_refusal_is_told_in_one_line_with_the_way_out() {
     let region =
         "the Region `eu-central-1` is not enabled for the account; see `aws configure list`";
     check_refusals(&[
-        ("GetCallerIdentity", &error("ExpiredToken", "x"), &PLAN, "as `aws sso login` does"),
+        ("GetCallerIdentity", &error("ExpiredToken", "x"), &PLAN, "`aws sso login`"),
         ("GetCallerIdentity", &error("ExpiredToken", "x"), &profile, "sso login --profile keys`"),
-        ("AssumeRole", &error("ExpiredToken", "x"), &role, "renew them, as `aws sso login` does"),
+        (
+            "AssumeRole",
+            &error("ExpiredToken", "x"),
+            &role,
+            "renew them, for example with `aws sso login`",
+        ),
         ("DescribeSessions", &error("ExpiredTokenException", "x"), &PLAN, "expired: renew them)"),
         ("GetCallerIdentity", &error("InvalidClientTokenId", "x"), &PLAN, region),
         (
@@ -309,9 +317,10 @@ async fn every_other_refusal_is_told_in_one_line_with_the_way_out() {
 /// STS is denied, out of order or out of reach: without tags every command does what it is for, and
 /// with tags it says once why they are unknown.
 #[tokio::test]
-async fn sts_is_not_needed() {
-    let policy = write("no-tags.yaml", "version: 1\nrules: [{ id: r, when: all, forbid: true }]\n");
-    let denied = "faults: [{ operation: GetCallerIdentity, play: deny }]";
+async fn without_sts() {
+    let policy =
+        write("without-sts.yaml", "version: 1\nrules: [{ id: r, when: all, forbid: true }]\n");
+    let denied = "faults: [{ operation: GetCallerIdentity, kind: deny }]";
     let log = concat!(env!("CARGO_TARGET_TMPDIR"), "/no-sts.jsonl");
     for (words, status) in [
         (&["sweep", "--policy", &policy, "--enforce", "--yes"][..], 0),
@@ -330,14 +339,14 @@ async fn sts_is_not_needed() {
         (&["backtest", STARTER], "deny", &[], "allow `sts:GetCallerIdentity`"),
         (&["lock", "user/a", "--policy", STARTER], "deny", &[], "allow `sts:GetCallerIdentity`"),
         (&["explain", "--policy", STARTER, "a-1"], "deny", &[], "allow `sts:GetCallerIdentity`"),
-        (&PLAN, "unavailable", &[], "HTTP status 503, and no answer of AWS's"),
+        (&PLAN, "unavailable", &[], "HTTP status 503, and the answer is not AWS's"),
         (&PLAN, &odd, &[], r"Odd: a\u{a}b\u{9b}\u{202e}c"),
         (&PLAN, "deny", &refused, "Connection refused"),
     ] {
-        let faults = format!("faults: [{{ operation: GetCallerIdentity, play: {fault} }}]");
+        let faults = format!("faults: [{{ operation: GetCallerIdentity, kind: {fault} }}]");
         let (output, calls) = run_apart(&faults, words, variables).await;
         assert!(output.status.is_some_and(|it| it == 0 || it == 3), "{}", output.stderr);
-        let warning = "warning: the account is not known, and so no target's tags are: ";
+        let warning = "warning: the account is not known, so no tags are known: ";
         assert_eq!(output.stderr.matches(warning).count(), 1, "{words:?}: {}", output.stderr);
         assert!(output.stderr.contains(reason), "{words:?}: {}", output.stderr);
         assert!(calls.iter().all(|it| it.operation != "GetResources"), "{words:?}");
@@ -360,8 +369,9 @@ async fn run_apart(fleet: &str, words: &[&str], variables: &[(&str, &str)]) -> (
     (output, emulator.calls())
 }
 
+/// If AWS cannot be reached, the error says in one line what to do.
 #[tokio::test]
-async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
+async fn unreachable() {
     let no_keys = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     let at = |url| [("AWS_ENDPOINT_URL", url)];
     for (words, variables, message) in [
@@ -406,8 +416,9 @@ async fn who_cannot_reach_aws_is_told_the_way_in_one_line() {
     assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
 }
 
+/// If a certificate is refused, the error says in one line why.
 #[tokio::test]
-async fn whom_tls_keeps_from_aws_is_told_why_in_one_line() {
+async fn untrusted_certificates() {
     let emulator = Emulator::new(Fleet::parse(FLEET).expect("a fleet"));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let plain = format!("http://{}", listener.local_addr().expect("an address"));
@@ -418,7 +429,7 @@ async fn whom_tls_keeps_from_aws_is_told_why_in_one_line() {
     let not_tls = plain.replace("http://", "https://");
     let trusted = ("AWS_CA_BUNDLE", AUTHORITY);
     for (url, variables, said, remediation) in [
-        (&valid, &[][..], "UnknownIssuer", "name the file of the authority in AWS_CA_BUNDLE"),
+        (&valid, &[][..], "UnknownIssuer", "set AWS_CA_BUNDLE to the authority's certificate file"),
         (&expired, &[trusted], "expired", "renew the endpoint's certificate, or set this"),
         (&elsewhere, &[trusted], "not valid for name", &format!("is `{elsewhere}` right?")),
         (&not_tls, &[], "InvalidContentType", &format!("is `{not_tls}` right?")),
@@ -433,15 +444,16 @@ async fn whom_tls_keeps_from_aws_is_told_why_in_one_line() {
     assert_eq!(output.status, Some(3), "{}", output.stderr);
 }
 
+/// `--debug` shows each call, and no secret.
 #[tokio::test]
-async fn debug_shows_each_call_and_nothing_secret() {
+async fn debug_shows_no_secret() {
     let faults = r#"
 faults:
-  - { operation: GetCallerIdentity, times: 1, play: internal_error }
-  - { operation: DescribeSessions, times: 1, play: throttle }
-  - { operation: DescribeSessions, times: 1, skip: 1, play: { slow: 6s } }
-  - { operation: DescribeSessions, times: 1, skip: 2, play: reset_before }
-  - { operation: GetResources, play: { error: { status: 400, code: "Odd\e\nError", message: x } } }
+  - { operation: GetCallerIdentity, times: 1, kind: internal_error }
+  - { operation: DescribeSessions, times: 1, kind: throttle }
+  - { operation: DescribeSessions, times: 1, skip: 1, kind: { slow: 6s } }
+  - { operation: DescribeSessions, times: 1, skip: 2, kind: reset_before }
+  - { operation: GetResources, kind: { error: { status: 400, code: "Odd\e\nError", message: x } } }
 "#;
     let words = ["plan", "--policy", STARTER, "--debug", "--role-arn", ROLE, "--output", "json"];
     let token = [("AWS_SESSION_TOKEN", "token-of-the-environment")];
@@ -472,7 +484,7 @@ faults:
     }
 
     let listing = ["describe-sessions", "--state", "Active", "--debug"];
-    let throttled = "faults: [{ operation: DescribeSessions, times: 1, play: throttle }]";
+    let throttled = "faults: [{ operation: DescribeSessions, times: 1, kind: throttle }]";
     let (output, _) = run(throttled, &listing, &[]).await;
     assert!(output.stderr.contains("attempt 1: 400 Throttl"), "{}", output.stderr);
     assert!(output.stderr.contains("attempt 2: 200"), "{}", output.stderr);
@@ -480,8 +492,9 @@ faults:
     assert_eq!(quiet.stderr, "");
 }
 
+/// An endless answer is not read to its end.
 #[tokio::test]
-async fn an_answer_without_end_is_not_read_to_its_end() {
+async fn endless_answer() {
     const LONG: usize = 64 << 20;
     const LIST: [&str; 3] = ["describe-sessions", "--state", "Active"];
     let debug = &[&PLAN[..], &["--debug"]].concat();

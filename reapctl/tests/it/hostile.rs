@@ -43,7 +43,7 @@ fn is_unsafe(it: char) -> bool {
     ranges.iter().any(|(first, last)| (*first..=*last).contains(&it))
 }
 
-const VIOLATED_BY_ALL: &str = "{version: 1, rules: [{id: everybody, when: all, require: {max_age: 1h}}], \
+const VIOLATED_BY_ALL: &str = "{version: 1, rules: [{id: everything, when: all, require: {max_age: 1h}}], \
                                limits: {circuit_breaker: {max_percent: 100}}}";
 
 #[track_caller]
@@ -145,8 +145,9 @@ fn assert_aligned(text: &str) {
     }
 }
 
+/// Texts from users are shown safely in everything that `reapctl` prints.
 #[tokio::test]
-async fn nobody_deceives_by_what_he_typed() {
+async fn typed_texts_are_shown_safely() {
     let url = served(fleet("")).await;
     let n = TEXTS.len() + 1;
 
@@ -197,8 +198,9 @@ async fn nobody_deceives_by_what_he_typed() {
     shown(&run(&url, &["lock", "arn:*", "--policy", STARTER]).await);
 }
 
+/// Texts from users shift no column, and forge no log line.
 #[tokio::test]
-async fn no_column_is_shifted_by_what_somebody_typed_and_no_log_line_forged() {
+async fn columns_and_log_lines() {
     // `lock` takes owners that are ARNs.
     let owners = "arn:aws:iam::123456789012:user/";
     let log = write("hostile.jsonl", "");
@@ -222,8 +224,9 @@ async fn no_column_is_shifted_by_what_somebody_typed_and_no_log_line_forged() {
     assert_eq!(evaluated.collect::<BTreeSet<_>>().len(), TEXTS.len() + 1);
 }
 
+/// Texts from users shift no column on a terminal.
 #[tokio::test]
-async fn on_a_terminal_everything_stays_in_its_column_too() {
+async fn columns_on_a_terminal() {
     let url = &served(fleet("arn:aws:iam::123456789012:user/")).await;
     let policy = &write("hostile-3.policy.yaml", VIOLATED_BY_ALL);
     let errors = &write("hostile.errors", "");
@@ -250,8 +253,9 @@ async fn on_a_terminal_everything_stays_in_its_column_too() {
     assert_eq!(widths.len(), 1, "{widths:?}: {screen}");
 }
 
+/// Half a UTF-16 character hides no session.
 #[tokio::test]
-async fn half_a_character_hides_nobody_from_an_operator() {
+async fn half_a_character() {
     let row = |id: &str| {
         format!(
             r#"{{"SessionId": "{id}", "Owner": "arn:aws:iam::123456789012:user/x", "Target": "i-0123456789abcdef0", "StartDate": 1772430000.0, "Reason": "\ud800 \\ud800 \uD83d\uDe00"}}"#

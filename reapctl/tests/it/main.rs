@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
-mod ending;
+mod terminating;
 mod hostile;
 mod privilege;
 
@@ -68,15 +68,17 @@ fn check_golden(name: &str, actual: &str) {
     assert_eq!(actual.lines().count(), expected.lines().count(), "{name}");
 }
 
+/// The demo shows the fleet, the verdicts and the outcomes.
 #[tokio::test]
-async fn the_demo_shows_the_fleet_the_verdicts_and_what_became_of_them() {
+async fn demo() {
     let Output { status, stdout, stderr } = reapctl(&["demo"], &[]).await;
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
     check_golden("demo.txt", &without_seconds(&stdout));
 }
 
+/// Colour is used on terminals, or on request.
 #[tokio::test]
-async fn colour_is_for_terminals_or_on_request() {
+async fn colour() {
     for (variables, is_coloured) in [
         (vec![], false),
         (vec![("CLICOLOR_FORCE", "1")], true),
@@ -101,8 +103,9 @@ async fn emulate(fleet: &str) -> (Child, String) {
     (child, address.split_once(". ").expect("a sentence").0.to_owned())
 }
 
+/// The emulator serves the SDK until it is interrupted.
 #[tokio::test]
-async fn the_emulator_serves_the_sdk_until_it_is_ended() {
+async fn emulator_serves_the_sdk() {
     let fleet = &write("fleet.yaml", "sessions: [{ id: a-1, age: 2h }, { id: b-1, age: 1h }]");
     let (_child, address) = emulate(fleet).await;
     let config = aws_sdk_ssm::Config::builder()
@@ -120,7 +123,7 @@ async fn the_emulator_serves_the_sdk_until_it_is_ended() {
 
 /// Most of the lines stand in `tests/smoke/command_lines.txt` too, where the AWS CLI says the same.
 #[tokio::test]
-async fn sessions_are_listed_and_ended_as_the_aws_cli_does() {
+async fn aws_cli_commands() {
     let smoke = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/smoke");
     let (_child, address) = emulate(&format!("{smoke}/fleets/mixed.yaml")).await;
     let url = format!("http://{address}");
@@ -161,8 +164,9 @@ async fn sessions_are_listed_and_ended_as_the_aws_cli_does() {
     assert!(!reapctl(&listed, &variables).await.stdout.contains(id));
 }
 
+/// `check` shows every error in its line.
 #[tokio::test]
-async fn check_shows_every_error_in_its_line() {
+async fn check_errors() {
     let policy = write(
         "policy.yaml",
         "version: 1\ntag_keys: [env]\nrules:\n  - id: a\n    when: { target_tag: { env: prod } }\n    \
@@ -180,8 +184,9 @@ async fn check_shows_every_error_in_its_line() {
     assert_eq!((&places[0]["line"], &places[0]["column"]), (&5.into(), &13.into()));
 }
 
+/// `check` shows where YAML is invalid, and warns of probable mistakes.
 #[tokio::test]
-async fn check_shows_where_yaml_ends_and_warns_of_what_is_probably_not_meant() {
+async fn check_yaml_and_warnings() {
     let broken = write("broken.yaml", "version: 1\nrules: [\n");
     let output = reapctl(&["check", &broken], &[]).await;
     assert!(output.stdout.contains("2 | rules: ["), "{}", output.stdout);
@@ -195,7 +200,7 @@ async fn check_shows_where_yaml_ends_and_warns_of_what_is_probably_not_meant() {
 
 /// Each section is a policy, after `=== NAME`, and what `reapctl check` says of it.
 #[tokio::test]
-async fn every_diagnostic_reads_as_it_should() {
+async fn diagnostics() {
     let expected = include_str!("diagnostics.txt");
     let mut actual = String::new();
     for section in expected.split("=== ").skip(1) {
@@ -212,7 +217,7 @@ async fn every_diagnostic_reads_as_it_should() {
 
 /// Of the example policies, and of the corpus: `NAME.policy.yaml` with `NAME.cases.yaml`.
 #[tokio::test]
-async fn policies_say_of_their_cases_what_they_must() {
+async fn shipped_policies() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let yaml = |folder: &Path| -> Vec<PathBuf> {
         let files = fs::read_dir(folder).expect("a folder").map(|it| it.expect("a file").path());
@@ -242,8 +247,9 @@ async fn policies_say_of_their_cases_what_they_must() {
     }
 }
 
+/// The cases in the reference pass.
 #[tokio::test]
-async fn the_cases_in_the_reference_are_met() {
+async fn cases_of_the_reference() {
     let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md");
     let reference = fs::read_to_string(reference).expect("text");
     let (_, rest) = reference.split_once("<!-- cases -->\n```yaml\n").expect("cases");
@@ -253,8 +259,9 @@ async fn the_cases_in_the_reference_are_met() {
     assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
 }
 
+/// The output says why a case fails.
 #[tokio::test]
-async fn a_case_that_is_not_met_says_why() {
+async fn failed_case() {
     let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
     let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/unmet.yaml");
     let junit = concat!(env!("CARGO_TARGET_TMPDIR"), "/junit.xml");
@@ -267,8 +274,9 @@ async fn a_case_that_is_not_met_says_why() {
     assert!(xml.contains(r#"<failure message="expected compliant, but it is"#), "{xml}");
 }
 
+/// `explain` shows the value that every condition saw, and which conditions decided.
 #[tokio::test]
-async fn explain_shows_what_every_condition_saw_and_which_decided() {
+async fn explain_trace() {
     let sessions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/sessions.json");
     let mut actual = String::new();
     for (policy, arguments) in [
@@ -305,8 +313,9 @@ async fn explain_shows_what_every_condition_saw_and_which_decided() {
     }
 }
 
+/// `explain` finds a session and its tags by its id.
 #[tokio::test]
-async fn explain_finds_the_session_and_its_tags_by_its_id() {
+async fn explain_by_id() {
     let fleet = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/fleet.yaml");
     let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
     let (_child, address) = emulate(fleet).await;
@@ -385,8 +394,9 @@ impl Account {
 
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
 
+/// A plan shows the most important sessions first, and terminates no session.
 #[tokio::test]
-async fn a_plan_shows_what_matters_first_and_ends_nobody() {
+async fn plan() {
     let account = Account::new().await;
     let plan = ["plan", "--policy", STARTER];
     let Output { status, stdout, stderr } = account.reapctl(&plan).await;
@@ -426,14 +436,15 @@ async fn a_plan_shows_what_matters_first_and_ends_nobody() {
     assert!(output.stdout.starts_with("verdict,age_s,owner,"), "{}", output.stdout);
 }
 
+/// A sweep is a dry run unless it has `--enforce` and is confirmed.
 #[tokio::test]
-async fn a_sweep_is_dry_unless_it_is_told_and_confirmed() {
+async fn sweep_is_dry_by_default() {
     let account = Account::new().await;
     let sweep = ["sweep", "--policy", STARTER];
     let output = account.reapctl(&sweep).await;
     assert_eq!(output.status, Some(3), "{}", output.stderr);
     assert!(output.stdout.contains("8 would be terminated"), "{}", output.stdout);
-    assert!(output.stdout.ends_with("Add `--enforce` to end the violators.\n"));
+    assert!(output.stdout.ends_with("Add `--enforce` to terminate violating sessions.\n"));
 
     let output = account.reapctl(&[&sweep[..], &["--enforce"]].concat()).await;
     assert_eq!((output.status, output.stdout.as_str()), (Some(2), ""));
@@ -487,14 +498,18 @@ fn assert_exited(status: WaitStatus, code: i32, screen: &str) {
     assert!(matches!(status, WaitStatus::Exited(_, it) if it == code), "{status:?}: {screen}");
 }
 
+/// On a terminal, a sweep shows its plan and asks for confirmation.
 #[tokio::test]
-async fn on_a_terminal_a_sweep_shows_its_plan_and_asks() {
+async fn sweep_asks() {
     let account = Account::new().await;
     let sweep = format!("sweep --policy {STARTER} --enforce --calls-per-second 100");
-    let question = "End 8 sessions? [y/N]";
+    let question = "Terminate 8 sessions? [y/N]";
     let (screen, status) = on_a_terminal(&account, &sweep, question, "n\n");
     assert_exited(status, 1, &screen);
-    assert!(screen.contains("amara-") && screen.contains("error: nobody was ended"), "{screen}");
+    assert!(
+        screen.contains("amara-") && screen.contains("error: no session was terminated"),
+        "{screen}"
+    );
 
     let (screen, status) = on_a_terminal(&account, &sweep, question, "y\n");
     assert_exited(status, 3, &screen);
@@ -502,8 +517,9 @@ async fn on_a_terminal_a_sweep_shows_its_plan_and_asks() {
     assert!(screen.contains("listing: "), "progress: {screen}");
 }
 
+/// A narrow terminal has fewer columns, and the output names those that are left out.
 #[tokio::test]
-async fn a_narrow_terminal_gets_fewer_columns_and_is_told_which() {
+async fn narrow_terminal_table() {
     let account = Account::new().await;
     let plan = format!("{} plan --policy {STARTER}", env!("CARGO_BIN_EXE_reapctl"));
     for (width, left_out) in [
@@ -528,7 +544,7 @@ async fn a_narrow_terminal_gets_fewer_columns_and_is_told_which() {
 
 /// Its narration stands between the lines of a table, which must not be broken.
 #[tokio::test]
-async fn a_narrow_terminal_does_not_change_an_explanation() {
+async fn narrow_terminal_explain() {
     let account = Account::new().await;
     let id = "ravi@example.com-0m1r4t6y9w2zaq7d3n8hfx2k5v";
     let words = ["explain", "--policy", STARTER, "--at", "2027-03-02T12:00:00Z", id];
@@ -542,8 +558,9 @@ async fn a_narrow_terminal_does_not_change_an_explanation() {
     assert_eq!(screen.replace("\r\n", "\n"), piped);
 }
 
+/// After Ctrl-C no further termination starts, and those that started are reported.
 #[tokio::test]
-async fn ctrl_c_starts_no_further_termination_and_reports_what_was_begun() {
+async fn ctrl_c_sweep() {
     let account = Account::new().await;
     let sweep = format!("sweep --policy {STARTER} --enforce --yes --calls-per-second 1");
     let prompt = "1 terminations accepted";
@@ -559,15 +576,16 @@ async fn ctrl_c_starts_no_further_termination_and_reports_what_was_begun() {
     assert!((5..8).contains(&n_violations), "most of them live: {n_violations}");
 }
 
+/// A lock terminates every session of an owner that is not exempt.
 #[tokio::test]
-async fn a_lock_ends_every_session_of_an_owner_but_the_exempt() {
+async fn lock() {
     let account = Account::new().await;
     let log = write("lock.jsonl", "");
     let lock = ["lock", "role/developer/jonas", "--policy", STARTER];
     let output = account.reapctl(&lock).await;
     assert_eq!(output.status, Some(3), "{}", output.stderr);
     assert!(
-        output.stdout.starts_with("4 sessions would be ended: add `--enforce`."),
+        output.stdout.starts_with("4 sessions would be terminated: add `--enforce`."),
         "{}",
         output.stdout
     );
@@ -586,15 +604,15 @@ async fn a_lock_ends_every_session_of_an_owner_but_the_exempt() {
     let enforce = ["--enforce", "--yes", "--reason", "INC-7", "--log", &log, "--for", "30s"];
     let output = account.reapctl(&[&lock[..], &enforce].concat()).await;
     assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
-    let why = "1 of theirs, or of an unknown owner, is still listed.";
+    let why = "1 session of these owners, or of an unknown owner, is still listed.";
     assert!(output.stdout.contains(why), "{}", output.stdout);
     assert_eq!(output.stdout.matches(" terminated ").count(), 4, "{}", output.stdout);
     let lines = fs::read_to_string(&log).expect("a log");
     let lines: Vec<serde_json::Value> =
         lines.lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
     assert!(lines.iter().all(|it| it["reason"] == "INC-7"), "{lines:?}");
-    let ended = lines.iter().filter(|it| it["message"] == "session terminated");
-    assert_eq!(ended.count(), 4);
+    let terminated = lines.iter().filter(|it| it["message"] == "session terminated");
+    assert_eq!(terminated.count(), 4);
 
     let enforce = ["--enforce", "--yes", "--log", &log, "--override-exemptions"];
     let output = account.reapctl(&[&lock[..], &enforce].concat()).await;
@@ -615,8 +633,9 @@ async fn devs(file: &str, sessions: &[&str], others: &str) -> Account {
 
 const TARGET: &str = "target: i-0aa00000000000de1";
 
+/// A lock reports sessions of the owners that cannot be evaluated.
 #[tokio::test]
-async fn a_lock_does_not_pass_over_what_it_cannot_end() {
+async fn lock_not_evaluated() {
     let hangs = format!("jo {TARGET}, status: Terminating, on_terminate: lingers");
     let account = devs("listed.yaml", &["jo", &hangs, &format!("an {TARGET}")], "").await;
     let policy = &write("listed.policy.yaml", "version: 1\n");
@@ -624,33 +643,38 @@ async fn a_lock_does_not_pass_over_what_it_cannot_end() {
     let lock = ["lock", "--policy", policy, "--enforce", "--yes", "--log", log, "--for", "6s"];
     let output = account.reapctl(&[&lock[..], &["role/dev/jo"]].concat()).await;
     assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
-    assert!(output.stdout.contains("1 of theirs, or of an unknown owner, is still listed."));
-    assert!(output.stderr.contains("some sessions are still there"), "{}", output.stderr);
+    assert!(
+        output
+            .stdout
+            .contains("1 session of these owners, or of an unknown owner, is still listed.")
+    );
+    assert!(output.stderr.contains("some sessions are still listed"), "{}", output.stderr);
     assert!(output.stdout.contains("unconfirmed"), "{}", output.stdout);
     assert!(!output.stdout.contains("None of"), "{}", output.stdout);
     assert!(output.stderr.contains("Terminating"), "{}", output.stderr);
 
     let output = account.reapctl(&[&lock[..], &["role/dev/an"]].concat()).await;
     assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
-    assert!(output.stdout.contains("None of their sessions is left"), "{}", output.stdout);
+    assert!(output.stdout.contains("None of these owners' sessions is left"), "{}", output.stdout);
 
     let output = account.reapctl(&["lock", "role/dev/joe", "--policy", policy]).await;
     assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
-    let said = "None of the 2 sessions listed is theirs.\n\
+    let said = "None of the 2 sessions listed belongs to these owners.\n\
                 Instead of `role/dev/joe`, did you mean `role/dev/jo`?\n";
     assert!(output.stdout.starts_with(said), "{}", output.stdout);
 }
 
+/// A lock reports the sessions that are left.
 #[tokio::test]
-async fn a_lock_tells_of_those_who_stay() {
+async fn lock_remaining_sessions() {
     let stays = format!("st {TARGET}, on_terminate: stays");
-    let faults = "faults: [{ operation: TerminateSession, session: de-1, play: deny }]";
+    let faults = "faults: [{ operation: TerminateSession, session: de-1, kind: deny }]";
     let account = devs("stays.yaml", &[&stays, &format!("de {TARGET}")], faults).await;
     let policy = &write("stays.policy.yaml", "version: 1\n");
     let log = &write("stays.jsonl", "");
     let lock = ["lock", "--policy", policy, "--enforce", "--yes", "--log", log, "--for", "4s"];
     for (owner, status, message) in [
-        ("role/dev/st", 3, "error: after 4s some sessions are still there, or not proved"),
+        ("role/dev/st", 3, "error: after 4s some sessions are still listed, or not confirmed"),
         (
             "role/dev/de",
             1,
@@ -663,8 +687,9 @@ async fn a_lock_tells_of_those_who_stay() {
     }
 }
 
+/// A lock ignores limits.
 #[tokio::test]
-async fn a_lock_is_not_held_back_by_limits() {
+async fn lock_ignores_limits() {
     let sessions: Vec<String> = (0..3).map(|_| format!("jo {TARGET}")).collect();
     let sessions: Vec<&str> = sessions.iter().map(String::as_str).collect();
     let account = devs("limits.yaml", &sessions, "").await;
@@ -681,14 +706,15 @@ async fn a_lock_is_not_held_back_by_limits() {
     assert!(output.stderr.contains("warning: the policy has no rules"), "{}", output.stderr);
 }
 
+/// Ctrl-C ends a lock at every stage.
 #[tokio::test]
-async fn ctrl_c_ends_a_lock_wherever_it_is() {
+async fn ctrl_c_lock() {
     let stays = format!("st {TARGET}, on_terminate: stays");
     let account = devs("interrupted.yaml", &[&stays], "").await;
     let policy = write("interrupted.policy.yaml", "version: 1\n");
     let log = write("interrupted.jsonl", "");
     let lock = format!("lock role/dev --policy {policy} --enforce --log {log} --for 60s");
-    let (screen, status) = on_a_terminal(&account, &lock, "End 1 session? [y/N]", "\x03");
+    let (screen, status) = on_a_terminal(&account, &lock, "Terminate 1 session? [y/N]", "\x03");
     assert_exited(status, 130, &screen);
 
     let lock = format!("{lock} --yes --calls-per-second 100");
@@ -697,8 +723,9 @@ async fn ctrl_c_ends_a_lock_wherever_it_is() {
     assert!(screen.contains("error: interrupted"), "{screen}");
 }
 
+/// A lock continues if standard output cannot be written.
 #[tokio::test]
-async fn a_full_standard_output_ends_no_lock_midway() {
+async fn full_standard_output() {
     let account = devs("full.yaml", &[&format!("jo {TARGET}")], "").await;
     let policy = &write("full.policy.yaml", "version: 1\n");
     let log = &write("full.jsonl", "");
@@ -719,8 +746,9 @@ async fn a_full_standard_output_ends_no_lock_midway() {
     assert!(log.contains(r#""session terminated""#), "{log}");
 }
 
+/// Errors of a policy from Parameter Store are shown like those of a file.
 #[tokio::test]
-async fn a_policy_from_parameter_store_is_shown_and_told_of_as_a_file_is() {
+async fn policy_from_parameter_store() {
     let parameters = r#"parameters: { /bad: "version: 1\nrulez: []\n", /good: "version: 1\n" }"#;
     let account = devs("parameters.yaml", &[&format!("jo {TARGET}")], parameters).await;
     for command in ["plan", "sweep", "lock"] {
@@ -740,9 +768,10 @@ async fn a_policy_from_parameter_store_is_shown_and_told_of_as_a_file_is() {
     assert_eq!(report["policy"]["version"], 1);
 }
 
+/// A look-up of tags that fails is reported.
 #[tokio::test]
-async fn a_tag_look_up_that_fails_is_told_of() {
-    let faults = "faults: [{ operation: GetResources, play: deny }]";
+async fn failed_tag_lookup() {
+    let faults = "faults: [{ operation: GetResources, kind: deny }]";
     let account = devs("untold.yaml", &[&format!("jo {TARGET}")], faults).await;
     let policy = "version: 1\ntag_keys: [env]\nassume: { tags: unknown }\n\
                   rules: [{ id: r, when: { target_tags: { env: prod } }, forbid: true }]\n";
@@ -755,8 +784,9 @@ async fn a_tag_look_up_that_fails_is_told_of() {
     }
 }
 
+/// If AWS refuses a call, the error says in one line what to do.
 #[tokio::test]
-async fn what_aws_refuses_is_told_with_the_way_out_in_one_line() {
+async fn refusals() {
     for (code, advice) in [
         ("AccessDeniedException", "(allow `ssm:DescribeSessions`)"),
         ("ExpiredTokenException", "(the credentials have expired: renew them"),
@@ -764,7 +794,7 @@ async fn what_aws_refuses_is_told_with_the_way_out_in_one_line() {
         ("UnrecognizedClientException", "enable the Region for the account"),
     ] {
         let error = format!("error: {{ status: 400, code: {code}, message: \"a\\nb\\e[31m\" }}");
-        let fault = format!("{{ operation: DescribeSessions, play: {{ {error} }} }}");
+        let fault = format!("{{ operation: DescribeSessions, kind: {{ {error} }} }}");
         let account = Account::with(&write("refused.yaml", &format!("faults: [{fault}]"))).await;
         let output = account.reapctl(&["plan", "--policy", STARTER]).await;
         assert_eq!(output.status, Some(1), "{code}");
@@ -774,8 +804,9 @@ async fn what_aws_refuses_is_told_with_the_way_out_in_one_line() {
     }
 }
 
+/// No control character of an input reaches the terminal.
 #[tokio::test]
-async fn nothing_that_a_terminal_obeys_reaches_it() {
+async fn control_characters() {
     let rule = r#""a\u001b[31m\u009b\u202e""#;
     let valid = &write(
         "hostile.yaml",
@@ -825,18 +856,24 @@ async fn nothing_that_a_terminal_obeys_reaches_it() {
     assert_eq!(json["session_id"], "a\u{9b}\u{202e}");
 }
 
+/// Revocation commands are quoted for the shell.
 #[tokio::test]
-async fn revocation_commands_are_quoted_for_the_shell() {
+async fn revocation_commands_are_quoted() {
     let account = devs("quoted.yaml", &["jo"], "").await;
     let policy = &write("quoted.policy.yaml", "version: 1\n");
     let lock = ["lock", "user/o=neil", "--policy", policy, "--enforce", "--yes"];
     let output = account.reapctl(&lock).await;
     assert!(output.stdout.contains("'o=neil'"), "{}", output.stdout);
-    assert!(!output.stderr.contains("The log is"), "nobody is to be ended: {}", output.stderr);
+    assert!(
+        !output.stderr.contains("The log is"),
+        "no session is to be terminated: {}",
+        output.stderr
+    );
 }
 
+/// `explain` marks only the unknown conditions that decide.
 #[tokio::test]
-async fn explain_marks_only_the_unknown_that_decides() {
+async fn explain_marks_the_deciding_unknown() {
     let policy = &write(
         "unknown.yaml",
         "version: 1\ntag_keys: [env, team]\nrules:\n  - id: a\n    when: { owner: user/x }\n    \
@@ -854,8 +891,9 @@ async fn explain_marks_only_the_unknown_that_decides() {
     assert!(marked[0].contains("require"), "{}", output.stdout);
 }
 
+/// Standard input may be a policy.
 #[tokio::test]
-async fn standard_input_may_be_a_policy() {
+async fn policy_from_standard_input() {
     let piped = async |arguments: &[&str], text: &str| {
         let input = write(&format!("input-{}.txt", arguments[0]), text);
         let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
@@ -879,8 +917,9 @@ async fn standard_input_may_be_a_policy() {
     assert_eq!(stdout, "<standard input>: 1 case, 1 met, 0 failed\n");
 }
 
+/// A backtest shows which sessions a policy would have terminated, and when.
 #[tokio::test]
-async fn a_backtest_says_whom_a_policy_would_have_ended_and_when() {
+async fn backtest() {
     let account = Account::new().await;
     let zombies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/zombies.yaml");
     let page = concat!(env!("CARGO_TARGET_TMPDIR"), "/backtest.html");
@@ -901,11 +940,11 @@ async fn a_backtest_says_whom_a_policy_would_have_ended_and_when() {
     ] {
         let session = sessions.iter().find(|it| it["session_id"] == id).expect(id);
         let Some(rule) = rule else {
-            assert!(session["would_end_at"].is_null(), "{session}");
+            assert!(session["would_terminate_at"].is_null(), "{session}");
             continue;
         };
         assert_eq!(session["rules"][0], rule, "{id}");
-        let end = at(&session["would_end_at"]);
+        let end = at(&session["would_terminate_at"]);
         assert_eq!(end.as_second() % 300, 0, "{id}");
         let lived = end.duration_since(at(&session["started_at"])).as_mins();
         assert!((after..=after + 5).contains(&lived), "{id}: {lived}");
@@ -916,7 +955,7 @@ async fn a_backtest_says_whom_a_policy_would_have_ended_and_when() {
         let sums = sums.as_object().expect("sums").values();
         sums.map(|it| it["sessions"].as_u64().expect("a number")).sum()
     };
-    let n = sessions.iter().filter(|it| !it["would_end_at"].is_null()).count();
+    let n = sessions.iter().filter(|it| !it["would_terminate_at"].is_null()).count();
     for name in ["rules", "owners", "days"] {
         assert_eq!(total(&json[name]), u64::try_from(n).expect("few"), "{name}");
     }
@@ -934,10 +973,11 @@ async fn a_backtest_says_whom_a_policy_would_have_ended_and_when() {
     assert!(output.stdout.ends_with("Nothing changes.\n"), "{}", output.stdout);
 }
 
+/// A session of the history without an end date is not evaluated.
 #[tokio::test]
-async fn a_backtest_does_not_invent_the_end_of_a_session() {
+async fn backtest_unknown_end() {
     let ended = format!("jo {TARGET}, ended: 1h");
-    let faults = "faults: [{ operation: DescribeSessions, play: { drop_field: EndDate } }]";
+    let faults = "faults: [{ operation: DescribeSessions, kind: { drop_field: EndDate } }]";
     let account = devs("endless.yaml", &[&format!("jo {TARGET}"), &ended], faults).await;
     let policy = &write("endless.policy.yaml", "version: 1\n");
     let output = account.reapctl(&["backtest", policy, "--output", "json"]).await;
@@ -947,8 +987,9 @@ async fn a_backtest_does_not_invent_the_end_of_a_session() {
     assert_eq!(json["sessions"].as_array().map(Vec::len), Some(1), "{json}");
 }
 
+/// A backtest lists the rules of an undetermined verdict as possible only.
 #[tokio::test]
-async fn a_backtest_blames_no_rule_of_which_nobody_knows_whether_it_is_violated() {
+async fn backtest_unknown_rule() {
     let account = devs("either.yaml", &[&format!("jo {TARGET}")], "").await;
     let policy = "version: 1\ntag_keys: [env]\nassume: { tags: unknown }\nrules:\n\
                   - { id: a, when: { target_tags: { env: prod } }, forbid: true }\n\
@@ -960,7 +1001,7 @@ async fn a_backtest_blames_no_rule_of_which_nobody_knows_whether_it_is_violated(
     let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert_eq!(json["rules"]["a or b"]["sessions"], 1, "{json}");
     let session = &json["sessions"][0];
-    assert!(session["would_end_at"].is_string() && session["unknown"] == "tags_not_returned");
+    assert!(session["would_terminate_at"].is_string() && session["unknown"] == "tags_not_returned");
     let html = fs::read_to_string(page).expect("a page");
     assert!(html.contains(" by a or b</title>"), "{html}");
     let text = account.reapctl(&backtest).await.stdout;
@@ -973,8 +1014,9 @@ async fn a_backtest_blames_no_rule_of_which_nobody_knows_whether_it_is_violated(
     assert!(output.stdout.ends_with("Nothing changes.\n"), "{}", output.stdout);
 }
 
+/// A timeline says how many sessions of each kind it leaves out.
 #[tokio::test]
-async fn a_timeline_says_of_which_kinds_it_leaves_out_sessions() {
+async fn timeline_leaves_out() {
     let ended = format!("jo {TARGET}, document: Z");
     let unknown = format!("an {TARGET}, document: X");
     let lived = format!("al {TARGET}, document: Y");
@@ -994,8 +1036,9 @@ async fn a_timeline_says_of_which_kinds_it_leaves_out_sessions() {
     assert!(html.contains(note), "{:?}", html.lines().find(|it| it.contains("shown")));
 }
 
+/// The committed schema is the one that `schema` prints.
 #[tokio::test]
-async fn the_committed_schema_is_the_one_that_is_printed() {
+async fn committed_schema() {
     let output = reapctl(&["schema"], &[]).await;
     assert_eq!(output.status, Some(0));
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/policy.schema.json");
@@ -1003,8 +1046,9 @@ async fn the_committed_schema_is_the_one_that_is_printed() {
     assert_eq!(output.stdout, committed, "cargo reapctl schema > policies/policy.schema.json");
 }
 
+/// Every example in the help is a valid command line.
 #[tokio::test]
-async fn every_example_of_the_help_is_a_command_line() {
+async fn help_examples() {
     let mut n_examples = 0;
     for command in ["backtest", "check", "emulate", "explain", "lock", "plan", "sweep", "test"] {
         let help = reapctl(&[command, "--help"], &[]).await.stdout;
@@ -1023,8 +1067,9 @@ async fn every_example_of_the_help_is_a_command_line() {
     assert_eq!(n_examples, 16);
 }
 
+/// Every command has completions and a manual page.
 #[tokio::test]
-async fn every_command_is_completed_and_has_a_manual_page() {
+async fn completions_and_manual_pages() {
     let help = reapctl(&["--help"], &[]).await.stdout;
     let (_, commands) = help.split_once("Commands:\n").expect("the commands");
     let (commands, _) = commands.split_once("\n\n").expect("the options");
@@ -1054,8 +1099,9 @@ fn write(name: &str, text: &str) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
+/// Errors say what failed, and where.
 #[tokio::test]
-async fn errors_say_what_and_where() {
+async fn errors() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let fleet = &write("bad-fleet.yaml", "sessions:\n  - { idd: a-1 }\n");
@@ -1088,9 +1134,9 @@ async fn errors_say_what_and_where() {
         (vec!["test", policy, no_tags], 2, "line 2 column"),
         (vec!["test", policy, no_tags], 2, "`tags` is empty"),
         (vec!["test", policy, negative], 2, "write an age such as `12h1s` or `20d`"),
-        (vec!["test", "-", "-"], 2, "standard input can only be one of them"),
-        (vec!["backtest", "-", "--against", "-"], 2, "standard input can only be one of them"),
-        (vec!["explain", "--policy", "-", "--from", "-"], 2, "can only be one of them"),
+        (vec!["test", "-", "-"], 2, "only one of the files can be standard input"),
+        (vec!["backtest", "-", "--against", "-"], 2, "only one of the files can be standard input"),
+        (vec!["explain", "--policy", "-", "--from", "-"], 2, "only one of the files can be"),
         (vec!["check", latin], 2, "latin-1.yaml`: it is not UTF-8"),
         (vec!["explain", "--policy", policy, "--from", row], 2, "invalid type: integer `1`"),
         (vec!["explain", "--policy", policy, "--from", nothing], 2, "neither `Sessions` nor"),
@@ -1106,7 +1152,7 @@ async fn errors_say_what_and_where() {
         (vec!["check", "/none.yaml"], 1, "cannot read `/none.yaml`"),
         (vec!["test", fleet, fleet], 2, "is not a valid policy"),
         (vec!["test", policy, fleet], 2, "line 2 column 7: unknown field `idd`"),
-        (vec!["test", policy, no_owner], 2, "line 2: `alice` is no owner; write `role/NAME"),
+        (vec!["test", policy, no_owner], 2, "line 2: `alice` is not an owner; write `role/NAME"),
         (vec!["explain", "--policy", policy, "--from", fleet], 2, "cannot use"),
         (vec!["explain", "--policy", policy], 2, "<SESSION_ID>"),
         (vec!["explain", "--policy", policy, "a-1"], 1, "no Region is set; use `--region`"),

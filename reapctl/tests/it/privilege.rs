@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::{STARTER, reapctl, write};
 
-/// What looking needs, what ending sessions needs besides, and what assuming a role needs.
+/// What listing needs, what terminating sessions needs besides, and what assuming a role needs.
 fn documented() -> [BTreeSet<String>; 3] {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
     let text = fs::read_to_string(path).expect("text");
@@ -68,14 +68,15 @@ async fn with_option(option: &str) -> BTreeSet<String> {
     found
 }
 
+/// The permissions documented for operators are exactly those that their commands need.
 #[tokio::test]
-async fn operators_may_do_exactly_what_their_commands_call() {
+async fn documented_permissions() {
     const POLICY: [&str; 2] = ["--policy-parameter", "/policy"];
     const ROLE: [&str; 2] =
         ["--role-arn", "arn:aws:iam::123456789012:role/session-reaper-operator"];
     const PACE: [&str; 2] = ["--calls-per-second", "100"];
-    let [looking, ending, assuming] = documented();
-    let all: BTreeSet<String> = looking.union(&ending).cloned().collect();
+    let [listing, documented_terminating, assuming] = documented();
+    let all: BTreeSet<String> = listing.union(&documented_terminating).cloned().collect();
     let session = "amara-0a1b2c3d4e5f60001";
     let log = write("privilege.jsonl", "");
     let mut tried = BTreeSet::new();
@@ -84,10 +85,10 @@ async fn operators_may_do_exactly_what_their_commands_call() {
         called(arguments).await
     };
     for (arguments, expected) in [
-        (vec!["plan"], &looking),
-        (vec!["explain", session], &looking),
-        (vec!["sweep"], &looking),
-        (vec!["lock", "user/amara"], &looking),
+        (vec!["plan"], &listing),
+        (vec!["explain", session], &listing),
+        (vec!["sweep"], &listing),
+        (vec!["lock", "user/amara"], &listing),
         (vec!["sweep", "--enforce", "--yes"], &all),
         (vec!["lock", "user/amara", "--enforce", "--yes", "--log", &log], &all),
     ] {
@@ -101,10 +102,10 @@ async fn operators_may_do_exactly_what_their_commands_call() {
 
     let backtest = called(&[&["backtest", STARTER][..], &PACE].concat()).await;
     let listed = called(&["describe-sessions", "--state", "Active"]).await;
-    let ended = called(&["terminate-session", "--session-id", session]).await;
-    assert!(backtest.contains("tag:GetResources") && backtest.is_subset(&looking), "{backtest:?}");
-    assert!(listed.is_subset(&looking) && listed.len() == 1, "{listed:?}");
-    assert_eq!(ended, ending);
+    let terminating = called(&["terminate-session", "--session-id", session]).await;
+    assert!(backtest.contains("tag:GetResources") && backtest.is_subset(&listing), "{backtest:?}");
+    assert!(listed.is_subset(&listing) && listed.len() == 1, "{listed:?}");
+    assert_eq!(terminating, documented_terminating);
 
     assert_eq!(tried, with_option("--endpoint-url").await, "every command that reaches AWS");
 
@@ -120,7 +121,7 @@ async fn operators_may_do_exactly_what_their_commands_call() {
         let mut called = self::called(&[arguments, &ROLE, &PACE].concat()).await;
         let of_caller = called.extract_if(.., |it| it.starts_with("sts:")).collect();
         assert_eq!(assuming, of_caller, "{arguments:?}");
-        assert!(called.is_subset(&looking) && !called.is_empty(), "{arguments:?}: {called:?}");
+        assert!(called.is_subset(&listing) && !called.is_empty(), "{arguments:?}: {called:?}");
         assumed.insert(arguments[0].to_owned());
     }
     assert_eq!(assumed, with_option("--role-arn").await);

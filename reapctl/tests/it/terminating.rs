@@ -1,4 +1,4 @@
-//! Whom `sweep` and `lock` end when the world changes meanwhile, and what they claim.
+//! Which sessions `sweep` and `lock` terminate if sessions or the policy change meanwhile.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
 
@@ -74,8 +74,9 @@ fn keep() -> BTreeMap<String, String> {
     [("keep".to_owned(), "true".to_owned())].into()
 }
 
+/// A sweep terminates only sessions that were shown and still violate the policy.
 #[tokio::test]
-async fn a_sweep_ends_only_who_was_shown_and_still_violates_the_policy() {
+async fn sweep_terminates_what_was_confirmed() {
     let (emulator, url) = served(&zombies(&["res", "tag", "old"])).await;
     emulator.set_parameter("/policy", POLICY);
     let world = emulator.clone();
@@ -85,7 +86,7 @@ async fn a_sweep_ends_only_who_was_shown_and_still_violates_the_policy() {
         world.set_tags("i-0aa00000000000tag", Some(keep()));
         world.start(seed("new"));
     };
-    let (screen, status) = confirmed(&url, words, "End 3 sessions? [y/N]", meanwhile).await;
+    let (screen, status) = confirmed(&url, words, "Terminate 3 sessions? [y/N]", meanwhile).await;
     assert_exited(status, 3, &screen);
     assert!(screen.contains("1 terminated, 1 deferred"), "{screen}");
     assert!(screen.contains("deferred (not_confirmed)"), "{screen}");
@@ -94,10 +95,10 @@ async fn a_sweep_ends_only_who_was_shown_and_still_violates_the_policy() {
     assert_eq!(left, ["new-1", "res-1", "tag-1"], "{screen}");
 }
 
-/// By then half of the limit is for others, who have begun earlier.
+/// By then half of the limit is for sessions that started earlier.
 #[tokio::test]
-async fn who_was_shown_is_ended_though_it_is_the_turn_of_others_by_then() {
-    for (limit, ended, left) in
+async fn confirmed_before_rotated() {
+    for (limit, terminated, left) in
         [(2, 2, &["aaa-1", "bbb-1"][..]), (1, 1, &["aaa-1", "bbb-1", "new-1"])]
     {
         let limits = |max| format!("{POLICY}limits: {{ max_terminations: {max} }}\n");
@@ -112,10 +113,11 @@ async fn who_was_shown_is_ended_though_it_is_the_turn_of_others_by_then() {
             world.set_parameter("/policy", &limits(limit));
         };
         let words = format!("sweep {PARAMETER} --enforce");
-        let (screen, status) = confirmed(&url, words, "End 2 sessions? [y/N]", meanwhile).await;
+        let (screen, status) =
+            confirmed(&url, words, "Terminate 2 sessions? [y/N]", meanwhile).await;
         assert_exited(status, 3, &screen);
         assert!(
-            screen.contains(&format!("{ended} terminated, {} deferred", 4 - ended)),
+            screen.contains(&format!("{terminated} terminated, {} deferred", 4 - terminated)),
             "{screen}"
         );
         let mut active = emulator.active_ids();
@@ -124,8 +126,9 @@ async fn who_was_shown_is_ended_though_it_is_the_turn_of_others_by_then() {
     }
 }
 
+/// If the policy is paused while the question waits, no session is terminated.
 #[tokio::test]
-async fn a_policy_that_is_paused_while_the_question_stands_ends_nobody() {
+async fn paused_while_asking() {
     let paused = format!("{POLICY}paused: true\n");
     for is_file in [false, true] {
         let path = write("meanwhile.policy.yaml", POLICY);
@@ -138,15 +141,17 @@ async fn a_policy_that_is_paused_while_the_question_stands_ends_nobody() {
             fs::write(path, paused).expect("a file");
         };
         let words = format!("sweep {place} --enforce");
-        let (screen, status) = confirmed(&url, words, "End 1 session? [y/N]", meanwhile).await;
+        let (screen, status) =
+            confirmed(&url, words, "Terminate 1 session? [y/N]", meanwhile).await;
         assert_exited(status, 3, &screen);
         assert!(screen.contains("deferred (paused)"), "{screen}");
         assert_eq!(emulator.active_ids(), ["old-1"], "{screen}");
     }
 }
 
+/// A policy from a pipe is read once.
 #[tokio::test]
-async fn a_policy_from_a_pipe_is_read_once() {
+async fn policy_from_a_pipe() {
     let (emulator, url) = served(&zombies(&["old"])).await;
     let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/policy.pipe");
     drop(fs::remove_file(path));
@@ -154,14 +159,15 @@ async fn a_policy_from_a_pipe_is_read_once() {
     assert!(made.success());
     let written = spawn_blocking(move || fs::write(path, POLICY));
     let words = format!("sweep --policy {path} --enforce");
-    let (screen, status) = confirmed(&url, words, "End 1 session? [y/N]", || {}).await;
+    let (screen, status) = confirmed(&url, words, "Terminate 1 session? [y/N]", || {}).await;
     assert_exited(status, 0, &screen);
     written.await.expect("an end").expect("a pipe");
     assert_eq!(emulator.active_ids(), [""; 0]);
 }
 
+/// Options that filter the output are refused with `--enforce`.
 #[tokio::test]
-async fn no_filter_makes_a_sweep_end_fewer() {
+async fn filters_are_refused() {
     let (emulator, url) = served(&zombies(&["old"])).await;
     let policy = &write("filtered.policy.yaml", POLICY);
     for filter in
@@ -177,8 +183,9 @@ async fn no_filter_makes_a_sweep_end_fewer() {
     assert_eq!(emulator.active_ids(), ["old-1"]);
 }
 
+/// A lock first terminates the sessions that were shown, then those that started meanwhile.
 #[tokio::test]
-async fn a_lock_ends_first_who_was_shown_and_then_who_came_meanwhile() {
+async fn lock_terminates_what_was_confirmed_first() {
     let (emulator, url) = served(&zombies(&["tag", "old"])).await;
     emulator.set_parameter("/policy", POLICY);
     let log = write("meanwhile.jsonl", "");
@@ -188,7 +195,7 @@ async fn a_lock_ends_first_who_was_shown_and_then_who_came_meanwhile() {
         world.set_tags("i-0aa00000000000tag", Some(keep()));
         world.start(seed("new"));
     };
-    let question = "End 2 sessions? [y/N]";
+    let question = "Terminate 2 sessions? [y/N]";
     let (screen, status) = confirmed(&url, words.clone(), question, meanwhile).await;
     assert_exited(status, 0, &screen);
     assert_eq!(emulator.active_ids(), ["tag-1"], "{screen}");
@@ -199,7 +206,7 @@ async fn a_lock_ends_first_who_was_shown_and_then_who_came_meanwhile() {
     let world = emulator.clone();
     let exempt = POLICY.replace("exemptions: [", "exemptions: [{ id: all, when: all }, ");
     let meanwhile = move || world.set_parameter("/policy", &exempt);
-    let (screen, status) = confirmed(&url, words, "End 1 session? [y/N]", meanwhile).await;
+    let (screen, status) = confirmed(&url, words, "Terminate 1 session? [y/N]", meanwhile).await;
     assert_exited(status, 0, &screen);
     let mut left = emulator.active_ids();
     left.sort();
@@ -215,11 +222,12 @@ async fn lock(name: &str, fleet: &str, time: &str) -> (Output, Emulator) {
     (run(&url, &[&lock[..], &["--for", time]].concat()).await, emulator)
 }
 
+/// A lock says that no session is left only after a listing that shows none.
 #[tokio::test]
-async fn a_lock_says_that_none_is_left_only_after_a_listing_that_shows_it() {
-    // The listings: whom to end, who is gone, who is left.
-    let play = format!("play: {{ appear: {} }}", row("new", ""));
-    let faults = format!("faults: [{{ operation: DescribeSessions, skip: 2, times: 1, {play} }}]");
+async fn lock_lists_last() {
+    // The listings: sessions to terminate, sessions that are gone, sessions that are left.
+    let kind = format!("kind: {{ appear: {} }}", row("new", ""));
+    let faults = format!("faults: [{{ operation: DescribeSessions, skip: 2, times: 1, {kind} }}]");
     let (output, emulator) = lock("last", &(zombies(&["old"]) + &faults), "4s").await;
     assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
     assert!(!output.stdout.contains("None of"), "{}", output.stdout);
@@ -228,20 +236,21 @@ async fn a_lock_says_that_none_is_left_only_after_a_listing_that_shows_it() {
 
     let (output, emulator) = lock("last", &zombies(&["old"]), "4s").await;
     assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
-    assert!(output.stdout.contains("None of their sessions is left"), "{}", output.stdout);
+    assert!(output.stdout.contains("None of these owners' sessions is left"), "{}", output.stdout);
     assert_eq!(emulator.calls().last().map(|it| &*it.operation), Some("DescribeSessions"));
 }
 
+/// A lock continues after an incomplete listing.
 #[tokio::test]
-async fn a_lock_does_not_give_up_after_an_incomplete_listing() {
-    let faults = "faults: [{ operation: DescribeSessions, times: 5, play: internal_error }]";
+async fn lock_retries_the_listing() {
+    let faults = "faults: [{ operation: DescribeSessions, times: 5, kind: internal_error }]";
     let (output, emulator) = lock("incomplete", &(zombies(&["old"]) + faults), "30s").await;
     assert_eq!(output.status, Some(0), "{}{}", output.stdout, output.stderr);
     let warning = "warning: the listing is incomplete, so there may be more: `DescribeSessions`";
     assert_eq!(output.stderr.matches(warning).count(), 1, "{}", output.stderr);
     assert_eq!(emulator.active_ids(), [""; 0]);
 
-    let faults = "faults: [{ operation: DescribeSessions, play: deny }]";
+    let faults = "faults: [{ operation: DescribeSessions, kind: deny }]";
     let (output, emulator) = lock("incomplete", &(zombies(&["old"]) + faults), "30s").await;
     assert_eq!(output.status, Some(1), "{}{}", output.stdout, output.stderr);
     assert!(output.stderr.contains("`DescribeSessions` was denied"), "{}", output.stderr);
@@ -249,15 +258,16 @@ async fn a_lock_does_not_give_up_after_an_incomplete_listing() {
     assert_eq!(n, 1, "trying again is of no use");
 }
 
+/// A lock continues after a look-up of tags that failed.
 #[tokio::test]
-async fn a_lock_does_not_give_up_after_a_look_up_that_failed() {
+async fn lock_retries_the_lookup() {
     let policy = &write("look-up.policy.yaml", &POLICY.replace("no-tags", "unknown"));
     let log = &write("look-up.jsonl", "");
     let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--log", log];
     let fleet = zombies(&["old"]) + "tags: { i-0aa00000000000old: { keep: \"false\" } }\n";
     for (fault, n_lookups, left) in [
-        ("times: 5, play: internal_error", 6, &[][..]),
-        ("play: deny", 1, &["old-1"]), // Trying again is of no use.
+        ("times: 5, kind: internal_error", 6, &[][..]),
+        ("kind: deny", 1, &["old-1"]), // Trying again is of no use.
     ] {
         let faults = format!("faults: [{{ operation: GetResources, {fault} }}]");
         let (emulator, url) = served(&(fleet.clone() + &faults)).await;
@@ -271,12 +281,13 @@ async fn a_lock_does_not_give_up_after_a_look_up_that_failed() {
     }
 }
 
+/// A lock continues if IAM protects a session.
 #[tokio::test]
-async fn a_session_that_iam_protects_does_not_end_a_lock() {
-    let play = format!("play: {{ appear: {} }}", row("new", ""));
+async fn lock_continues_after_denial() {
+    let kind = format!("kind: {{ appear: {} }}", row("new", ""));
     let faults = format!(
-        "faults:\n  - {{ operation: TerminateSession, session: old-1, play: deny }}\n  \
-         - {{ operation: DescribeSessions, skip: 1, times: 1, {play} }}\n"
+        "faults:\n  - {{ operation: TerminateSession, session: old-1, kind: deny }}\n  \
+         - {{ operation: DescribeSessions, skip: 1, times: 1, {kind} }}\n"
     );
     let (output, emulator) = lock("protected", &(zombies(&["old"]) + &faults), "15s").await;
     assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
@@ -320,13 +331,14 @@ async fn lock_log_falls_back() {
     }
 }
 
+/// The log starts with the round in which there is a session to terminate.
 #[tokio::test]
-async fn the_log_begins_with_the_round_in_which_somebody_is_to_be_ended() {
+async fn lock_log_starts_with_the_first_violation() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rounds");
     drop(fs::remove_dir_all(&folder));
     fs::create_dir(&folder).expect("a folder");
     // In the first round nothing is known of the tags, and so no session is to be terminated.
-    let fault = "faults: [{ operation: GetResources, times: 5, play: internal_error }]";
+    let fault = "faults: [{ operation: GetResources, times: 5, kind: internal_error }]";
     let (_emulator, url) = served(&(zombies(&["old"]) + fault)).await;
     let policy = &write("rounds.policy.yaml", POLICY);
     let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
@@ -378,7 +390,7 @@ async fn wrong_clock_terminates_nothing() {
     assert!(!emulator.calls().iter().any(|it| it.operation == "TerminateSession"));
 
     // AWS refuses what was signed 3 hours off, and what an answer's `Date` tells changes nothing.
-    let faults = "faults: [{ operation: DescribeSessions, times: 1, play: unavailable }]";
+    let faults = "faults: [{ operation: DescribeSessions, times: 1, kind: unavailable }]";
     let (emulator, url) =
         served(&format!("{fleet}\nbehaviour: {{ max_skew: 5m }}\n{faults}\n")).await;
     let output = run(&url, &["sweep", "--policy", &policy, "--enforce", "--yes"]).await;
