@@ -1,4 +1,4 @@
-//! A command line from its words to its output.
+//! Runs a command, from its arguments to its output.
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ use crate::{
 const WRONG_USE: u8 = 2;
 const FAILED: u8 = 255;
 
-/// Runs a command with the words behind its name.
+/// Runs a command with the arguments after its name.
 pub(crate) async fn run(operation: &'static Operation, words: &[String], host: &Host) -> ExitCode {
     let Err(error) = execute(operation, words, host).await else { return ExitCode::SUCCESS };
     let (message, status) = complaint(operation, error);
@@ -137,7 +137,7 @@ async fn execute(
     }
 }
 
-/// Takes the words apart: options that all commands share first, as the AWS CLI does.
+/// Parses the arguments: first the options that all commands share, as the AWS CLI does.
 fn read<'a>(
     operation: &'static Operation,
     words: &[String],
@@ -176,7 +176,7 @@ fn read<'a>(
     Ok(Line { host, global, own, query, connect_timeout, read_timeout })
 }
 
-/// Whether an option stands there, spelt out, for the sake of which none is required.
+/// Whether there is an option, not abbreviated, with which no other option is required.
 fn is_relieved(words: &[String]) -> bool {
     let place = |name: &str| words.iter().position(|it| it == name);
     let is_output = |at: usize| words.get(at + 1).is_some_and(|it| it == "output");
@@ -230,7 +230,7 @@ async fn open(line: &Line<'_>, region: String, settings: &Settings) -> Result<Cl
     Client::open(&options, settings, line.host).await
 }
 
-/// Shows every page: at once in text, else all together.
+/// Prints every page: one by one as text, otherwise all together.
 async fn list(
     format: Format,
     operation: &Operation,
@@ -269,7 +269,7 @@ async fn list(
     }
 }
 
-/// Shows an answer, or what the query picks of it.
+/// Prints an answer, or the part of it that the query selects.
 fn show(
     format: Format,
     operation: &Operation,

@@ -3,7 +3,7 @@
 //! Most rules are about one session alone. A rule with `concurrent` limits how many sessions of a
 //! group are active at once, so its truth depends on the others, on those that were not seen too.
 
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, fmt, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -29,6 +29,22 @@ pub struct Evaluated {
     groups: Box<[Membership]>,
     /// Whether it would stay if no group had too many.
     stays_alone: Truth,
+    /// The groups that have, or may have, no place for it.
+    pub excess: Box<[Excess]>,
+}
+
+/// A group that has, or may have, no place for a session: `two-each: 3 of 2 per owner`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Excess {
+    /// The rule's id.
+    pub rule: Arc<str>,
+    /// What the sessions of the group have in common.
+    pub per: Per,
+    /// The session's place in the group, from 1 on. Sessions that may take a place before it are not
+    /// counted.
+    pub place: usize,
+    /// How many places the group has.
+    pub at_most: u32,
 }
 
 /// What one rule with `concurrent` has to do with a session.
@@ -38,10 +54,13 @@ struct Membership {
     in_scope: Truth,
     /// Whether it is among those that are kept.
     is_kept: Truth,
+    /// How many certainly stand before it.
+    n_before: usize,
 }
 
 /// How far a termination is foreseen.
 const HORIZON: SignedDuration = SignedDuration::from_hours(31 * 24);
+const MAX_CHANGES: usize = 16;
 
 /// What a listing did not show, or not well enough to be evaluated.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +69,13 @@ pub struct Unseen<'a> {
     pub is_incomplete: bool,
     /// Records that were not evaluated, and why.
     pub not_evaluated: &'a [(Record, &'static str)],
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, per, place, at_most } = self;
+        write!(f, "{rule}: {place} of {at_most} per {}", per.name())
+    }
 }
 
 impl Unseen<'_> {
@@ -120,7 +146,7 @@ impl Evaluated {
     #[must_use]
     pub fn alone(session: Box<Session>, tags: Tags, verdict: Verdict) -> Self {
         let stays_alone = stays(&session, &verdict);
-        Self { session, tags, verdict, groups: Box::default(), stays_alone }
+        Self { session, tags, verdict, groups: Box::default(), stays_alone, excess: Box::default() }
     }
 
     /// The answers of its groups, for `Subject::counted`.
@@ -183,6 +209,7 @@ impl<'a> Evaluator<'a> {
         let membership = |(rule, _): &(&Rule, _)| Membership {
             in_scope: rule.truths(self.now, subject, &mut ()).in_scope(),
             is_kept: Truth::True,
+            n_before: 0,
         };
         it.groups = self.counting.iter().map(membership).collect();
         it.verdict = self.verdict(it, &it.counted());
@@ -202,7 +229,7 @@ impl<'a> Evaluator<'a> {
     /// session.
     ///
     /// `None` if it is a violation already, if this depends on something unknown, or if it does not
-    /// come about within 31 days.
+    /// come about within 31 days and 16 changes, such as the ends of hours.
     #[must_use]
     pub fn due(&self, it: &Evaluated) -> Option<Timestamp> {
         let horizon = self.now.checked_add(HORIZON).ok()?;
@@ -210,7 +237,7 @@ impl<'a> Evaluator<'a> {
         if matches!(it.verdict, Verdict::Violation { .. }) {
             return None;
         }
-        loop {
+        for _ in 0..MAX_CHANGES {
             later.now = self.policy.next_change(later.now, &it.session)?;
             if horizon < later.now {
                 return None;
@@ -219,6 +246,7 @@ impl<'a> Evaluator<'a> {
                 return Some(later.now);
             }
         }
+        None
     }
 
     fn verdict(&self, it: &Evaluated, counted: &[Truth]) -> Verdict {
@@ -271,7 +299,22 @@ impl<'a> Evaluator<'a> {
                 self.count(Keep::Oldest, true, &order, evaluated, unseen, &mut goes_on);
             }
         }
+        for it in evaluated.iter_mut() {
+            it.excess = self.excess(it);
+        }
         open
+    }
+
+    fn excess(&self, it: &Evaluated) -> Box<[Excess]> {
+        let has_no_place = |(_, it): &(_, &Membership)| it.is_kept != Truth::True;
+        let groups = self.counting.iter().zip(&it.groups).filter(has_no_place);
+        let excess = groups.map(|((rule, concurrent), membership)| Excess {
+            rule: Arc::clone(&rule.id),
+            per: concurrent.per,
+            place: membership.n_before + 1,
+            at_most: concurrent.at_most,
+        });
+        excess.collect()
     }
 
     /// Goes through the sessions in this order, and finds out of each whether the groups of the rules
@@ -323,6 +366,7 @@ impl<'a> Evaluator<'a> {
                     } else if unseen.is_incomplete || at_most <= possible + anywhere {
                         is_kept = Truth::Unknown;
                     }
+                    membership.n_before = certain;
                     joined.push((rule, group, membership.in_scope));
                 }
                 is_changed |= membership.is_kept != is_kept;

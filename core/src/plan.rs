@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    census::{Evaluated, oldest_first},
+    census::{Evaluated, Excess, oldest_first},
     evaluate::Verdict,
     policy::Policy,
     session::Session,
@@ -101,6 +101,8 @@ pub struct Step {
     pub tags: Tags,
     /// What the policy says.
     pub verdict: Verdict,
+    /// The groups that have, or may have, no place for it.
+    pub excess: Box<[Excess]>,
     /// What is done about it.
     pub action: Action,
 }
@@ -139,22 +141,23 @@ pub fn plan(policy: &Policy, now: Timestamp, evaluated: Vec<Evaluated>) -> Plan 
 
     let limit = policy.limits.max_terminations as usize;
     let mut places = 0..n_violators;
-    let steps = evaluated.into_iter().map(|Evaluated { session, tags, verdict, .. }| {
-        let action = if !is_violator(&verdict) {
-            Action::Leave
-        } else if policy.paused {
-            Action::Defer(DeferReason::Paused)
-        } else if circuit_breaker_open {
-            Action::Defer(DeferReason::CircuitBreaker)
-        } else if session.is_terminating()
-            || places.next().is_some_and(|it| is_due(it, n_violators, limit, now))
-        {
-            Action::Terminate
-        } else {
-            Action::Defer(DeferReason::Limit)
-        };
-        Step { session, tags, verdict, action }
-    });
+    let steps =
+        evaluated.into_iter().map(|Evaluated { session, tags, verdict, excess, .. }| {
+            let action = if !is_violator(&verdict) {
+                Action::Leave
+            } else if policy.paused {
+                Action::Defer(DeferReason::Paused)
+            } else if circuit_breaker_open {
+                Action::Defer(DeferReason::CircuitBreaker)
+            } else if session.is_terminating()
+                || places.next().is_some_and(|it| is_due(it, n_violators, limit, now))
+            {
+                Action::Terminate
+            } else {
+                Action::Defer(DeferReason::Limit)
+            };
+            Step { session, tags, verdict, excess, action }
+        });
     Plan { steps: steps.collect(), circuit_breaker_open }
 }
 

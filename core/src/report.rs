@@ -366,7 +366,8 @@ pub(crate) mod tests {
             } else {
                 Action::Leave
             };
-            let step = Step { session: Box::new(session), tags, verdict, action };
+            let step =
+                Step { session: Box::new(session), tags, verdict, excess: Box::default(), action };
             OutcomeRecord { step, outcome, last_status: None, error: None }
         });
         let record = |id: &str| Record { id: Some(id.into()), ..Record::default() };

@@ -1,4 +1,4 @@
-//! Cases: sessions, and what a policy must say of them.
+//! Cases: sessions, and the verdicts that a policy must give them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -32,11 +32,11 @@ pub(crate) struct Cases {
     pub(crate) sessions: Vec<Spanned<Case>>,
 }
 
-/// A session, and what the policy must say of it.
+/// A session, and the verdict that the policy must give it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
-    /// What it is about.
+    /// A description.
     name: Option<String>,
     /// In short form, such as `role/sre/jane`, or an ARN.
     owner: String,
@@ -44,7 +44,7 @@ pub(crate) struct Case {
     target: Arc<str>,
     #[serde(deserialize_with = "age")]
     age: Span,
-    /// `none`: AWS did not tell.
+    /// `none`: AWS did not return one.
     #[serde(default = "connected")]
     status: Arc<str>,
     document: Option<Arc<str>>,
@@ -57,7 +57,7 @@ pub(crate) struct Case {
     /// Absent: not known.
     #[serde(default, deserialize_with = "tags")]
     tags: Option<BTreeMap<String, String>>,
-    /// In place of the file's instant.
+    /// Replaces the file's instant.
     pub(crate) now: Option<Timestamp>,
     verdict: Expected,
     /// The leading rule, or the exemption.
@@ -90,7 +90,7 @@ impl Expected {
     }
 }
 
-/// What a record may say, besides `none`.
+/// The statuses that a case may have, besides `none`.
 const STATUSES: [&str; 6] =
     ["Connected", "Connecting", "Disconnected", "Failed", "Terminated", "Terminating"];
 
@@ -102,7 +102,7 @@ fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
     age.ok_or_else(|| D::Error::custom("write an age such as `12h1s` or `20d`"))
 }
 
-/// Not `null`: that may be meant for none, or for unknown.
+/// `null` is refused, because it may be meant as none or as unknown.
 fn tags<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
@@ -124,7 +124,7 @@ impl Cases {
     pub(crate) fn parse(file: &File) -> anyhow::Result<Self> {
         let cases: Self = serde_saphyr::from_str(&file.text).map_err(|err| {
             let err = err.to_string();
-            let err = err.trim_start_matches("error: "); // Said once, by the command.
+            let err = err.trim_start_matches("error: "); // The command prints it.
             Invalid(format!("cannot use `{}`: {err}", file.name))
         })?;
         if cases.sessions.is_empty() {
@@ -167,7 +167,7 @@ impl Cases {
 }
 
 impl Case {
-    /// Finds what was surely not meant.
+    /// Finds mistakes.
     pub(crate) fn check(&self, policy: &Policy) -> Result<(), String> {
         let Self { status, access_type, tags, .. } = self;
         if **status != *"none" && !STATUSES.contains(&&**status) {
@@ -255,7 +255,7 @@ impl Case {
     }
 }
 
-/// The ARN of an owner that may be given in short form.
+/// The ARN of an owner, which may be written in short form.
 fn arn(owner: &str) -> Result<String, String> {
     let sts = |name: String| format!("arn:aws:sts::123456789012:{name}");
     let (kind, name) = owner.split_once('/').unwrap_or((owner, ""));
@@ -269,7 +269,7 @@ fn arn(owner: &str) -> Result<String, String> {
         ("user", _) if !name.is_empty() => Ok(format!("arn:aws:iam::123456789012:{owner}")),
         ("root", None) => Ok("arn:aws:iam::123456789012:root".into()),
         _ => Err(format!(
-            "`{owner}` is no owner; write `role/NAME/SESSION-NAME`, `permission-set/NAME/USER`, \
+            "`{owner}` is not an owner; write `role/NAME/SESSION-NAME`, `permission-set/NAME/USER`, \
              `user/NAME`, `federated-user/NAME`, `root` or an ARN"
         )),
     }

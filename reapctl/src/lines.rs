@@ -66,7 +66,7 @@ pub(crate) enum Output {
 }
 
 /// The columns of CSV: the fields of a row.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 18] = [
     "verdict",
     "age_s",
     "owner",
@@ -75,7 +75,9 @@ const COLUMNS: [&str; 16] = [
     "document",
     "status",
     "rules",
+    "excess",
     "unknown",
+    "due",
     "action",
     "deferred_by",
     "outcome",
@@ -222,7 +224,9 @@ mod tests {
             age_s: Some(0),
             verdict: VerdictKind::Violation,
             rules: Vec::new(),
+            excess: vec!["x".into()],
             unknown: Some(Unknown::TagsNotReturned),
+            due: Some(Timestamp::UNIX_EPOCH),
             action: Some(Action::Defer(DeferReason::Limit)),
             deferred_by: Some(DeferReason::Limit),
             outcome: Some(Outcome::Deferred),

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use reaper_core::report::Mode;
+use reaper_core::{
+    census::{Evaluated, Evaluator},
+    report::{Mode, Row},
+};
 use session_reaper::sweep::{SweepResult, carry_out};
 
 use crate::{
@@ -35,7 +38,13 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let context = aws.context(&loaded.source, Mode::DryRun, now);
     let SweepResult { record, report } = Box::pin(carry_out(context, planned)).await;
     let steps = record.outcomes.iter().map(|it| &it.step);
-    let rows = rows(rows_of_steps(steps, now), &record.not_evaluated, now);
+    let evaluator = Evaluator::new(&loaded.policy, now).at(aws.scope());
+    let due = steps.clone().map(|it| {
+        let session = it.session.clone();
+        evaluator.due(&Evaluated::alone(session, it.tags.clone(), it.verdict.clone()))
+    });
+    let with_due = rows_of_steps(steps, now).zip(due).map(|(row, due)| Row { due, ..row });
+    let rows = rows(with_due, &record.not_evaluated, now);
     args.shown.print(rows, &report)?;
     report.failure().map_or(Ok(()), Err)?;
     let verdicts = report.verdicts;

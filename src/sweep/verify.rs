@@ -201,6 +201,7 @@ mod tests {
             session: Box::new(session),
             tags: Tags::Known(Arc::default()),
             verdict: Verdict::Violation { rules: ["r".into()].into(), unknown: None },
+            excess: Box::default(),
             action: Action::Terminate,
         };
         Requested { step, answer, error: None }

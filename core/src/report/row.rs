@@ -44,9 +44,15 @@ pub struct Row {
     pub verdict: VerdictKind,
     /// The rules behind it, or the one exemption.
     pub rules: Vec<Arc<str>>,
+    /// The groups of `concurrent` that have, or may have, no place for it: `two-each: 3 of 2 per owner`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excess: Vec<String>,
     /// What was not known, if that decided about the verdict, or about which of `rules` is violated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<Unknown>,
+    /// From when on a sweep terminates it, if that can be foreseen; only in `reapctl plan`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
     /// What the plan does about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
@@ -86,6 +92,7 @@ impl Row {
             age_s: Some(step.session.age(now).as_secs()),
             verdict: step.verdict.kind(),
             rules: step.verdict.rules().to_vec(),
+            excess: step.excess.iter().map(ToString::to_string).collect(),
             unknown: step.verdict.unknown(),
             action: Some(step.action),
             deferred_by: step.action.deferred_by(),
@@ -129,7 +136,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{evaluate::Verdict, report::tests::session};
+    use crate::{census::Excess, evaluate::Verdict, policy::Per, report::tests::session};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -150,6 +157,7 @@ mod tests {
                 rules: ["a".into(), "b".into()].into(),
                 unknown: Some(Unknown::StatusNotReturned),
             },
+            excess: Box::new([Excess { rule: "a".into(), per: Per::Owner, place: 3, at_most: 2 }]),
             action: Action::Defer(DeferReason::Limit),
         };
         let outcome = OutcomeRecord {
@@ -162,6 +170,7 @@ mod tests {
             "session_id": "s-1", "owner": "o", "target": "t", "tags": ["env=prod", "team=a"],
             "document": "d", "status": "Connected", "started_at": "1969-12-31T23:43:20Z",
             "age_s": 1_000, "verdict": "violation", "rules": ["a", "b"],
+            "excess": ["a: 3 of 2 per owner"],
             "unknown": "status_not_returned", "action": "defer", "deferred_by": "limit",
             "outcome": "failed", "last_status": "Disconnected", "error": "InternalServerError",
         });
@@ -185,7 +194,7 @@ mod tests {
             document: text("d"),
             ..Record::default()
         };
-        leave_out(&mut expected, &["tags", "unknown", "action", "deferred_by"]);
+        leave_out(&mut expected, &["tags", "excess", "unknown", "action", "deferred_by"]);
         expected["rules"] = json!([]);
         expected["verdict"] = "not_evaluated".into();
         expected["error"] = "no Owner".into();

@@ -1,5 +1,7 @@
 //! The columns of the table of sessions.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use reaper_core::{
     evaluate::VerdictKind,
@@ -23,12 +25,13 @@ pub(crate) fn to_table(rows: &[Row], columns: &[Column]) -> Table {
 /// even the most important columns are too wide, their cells are broken into lines.
 pub(crate) fn fitting(rows: &[Row]) -> Vec<Column> {
     let mut columns = ALL.to_vec();
+    columns.retain(|it| *it != Column::Due || rows.iter().any(|it| it.due.is_some()));
     let Some(width) = terminal_width() else { return columns };
     let needs = |it: &Column| {
         let cells = rows.iter().map(|row| it.of(row).content().chars().count());
         cells.chain([it.name().len()]).max().unwrap_or_default() + 2 // Its margins.
     };
-    for name in [Column::Document, Column::Status, Column::Session, Column::Tags] {
+    for name in [Column::Due, Column::Document, Column::Status, Column::Session, Column::Tags] {
         if columns.iter().map(needs).sum::<usize>() <= usize::from(width) {
             break;
         }
@@ -39,7 +42,8 @@ pub(crate) fn fitting(rows: &[Row]) -> Vec<Column> {
 
 /// The names of the columns that are not among these.
 pub(super) fn left_out(columns: &[Column]) -> Vec<&'static str> {
-    ALL.iter().filter(|it| !columns.contains(it)).map(|it| it.name()).collect()
+    let is_left_out = |it: &&Column| **it != Column::Due && !columns.contains(it);
+    ALL.iter().filter(is_left_out).map(|it| it.name()).collect()
 }
 
 /// A column of a table.
@@ -48,6 +52,7 @@ pub(crate) enum Column {
     Action,
     Age,
     Document,
+    Due,
     Owner,
     Rules,
     Session,
@@ -58,7 +63,7 @@ pub(crate) enum Column {
 }
 
 /// Every column, in the order in which they are shown.
-const ALL: [Column; 10] = [
+const ALL: [Column; 11] = [
     Column::Age,
     Column::Owner,
     Column::Target,
@@ -68,6 +73,7 @@ const ALL: [Column; 10] = [
     Column::Verdict,
     Column::Rules,
     Column::Action,
+    Column::Due,
     Column::Session,
 ];
 
@@ -77,6 +83,7 @@ impl Column {
             Self::Age => "AGE",
             Self::Document => "DOCUMENT",
             Self::Action => "ACTION",
+            Self::Due => "DUE",
             Self::Owner => "OWNER",
             Self::Rules => "RULES OR EXEMPTION",
             Self::Session => "SESSION",
@@ -95,10 +102,11 @@ impl Column {
             }
             Self::Document => text(row.document.as_deref()),
             Self::Action => action(row),
+            Self::Due => text(row.due.map(|it| format!("{it:.0}")).as_deref()),
             Self::Owner => text(row.owner.as_deref().map(short_owner).as_deref()),
             Self::Rules => match &row.error {
                 Some(why) if row.verdict == VerdictKind::NotEvaluated => cell(why),
-                _ => cell(&row.rules.join(", ")),
+                _ => cell(&rules(row)),
             },
             Self::Session => text(row.session_id.as_deref()),
             Self::Status => text(row.status.as_deref()),
@@ -110,6 +118,15 @@ impl Column {
             Self::Verdict => coloured(row.verdict.name()),
         }
     }
+}
+
+/// The rules; with the place in its group, if that has no place for the session.
+fn rules(row: &Row) -> String {
+    let with_place = |rule: &Arc<str>| {
+        let excess = row.excess.iter().find_map(|it| it.strip_prefix(&format!("{rule}: ")));
+        excess.map_or_else(|| rule.to_string(), |place| format!("{rule} ({place})"))
+    };
+    row.rules.iter().map(with_place).collect::<Vec<_>>().join(", ")
 }
 
 /// The outcome, or else the planned action; with the reason for it, if there is one.
