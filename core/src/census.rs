@@ -3,10 +3,13 @@
 //! Most rules are about one session alone. A rule with `concurrent` limits how many sessions of a
 //! group are active at once, so its truth depends on the others, on those that were not seen too.
 
-use std::{cmp::Ordering, collections::HashMap, fmt, sync::Arc};
+mod groups;
+
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::groups::{Groups, Members};
 use crate::{
     evaluate::{Assessment, Verdict, trace::assess, verdict},
     policy::{Concurrent, Keep, Per, Policy, Rule, Subject},
@@ -109,38 +112,6 @@ pub struct Evaluator<'a> {
     counting: Vec<(&'a Rule, Concurrent)>,
 }
 
-/// The rule's place among those with `concurrent`, and what the group has in common.
-type Group = (usize, Option<Arc<str>>, Option<Arc<str>>);
-
-/// The groups of sessions, as far as they have been counted.
-#[derive(Default)]
-struct Groups {
-    indices: HashMap<Group, usize>,
-    all: Vec<Places>,
-}
-
-/// The places of a group that are taken.
-struct Places {
-    /// The rule's place among those with `concurrent`.
-    rule: usize,
-    /// By members that are certainly in scope, and certainly stay.
-    certain: usize,
-    /// By those and by members that may be in scope, and may stay.
-    possible: usize,
-    /// The members that may be in scope.
-    open: Vec<usize>,
-}
-
-impl Groups {
-    fn index(&mut self, group: Group) -> usize {
-        let rule = group.0;
-        *self.indices.entry(group).or_insert_with(|| {
-            self.all.push(Places { rule, certain: 0, possible: 0, open: Vec::new() });
-            self.all.len() - 1
-        })
-    }
-}
-
 impl Evaluated {
     /// A session with a verdict that depends on no other session.
     #[must_use]
@@ -155,13 +126,15 @@ impl Evaluated {
     }
 }
 
-/// Whether a session with this verdict will be there after the sweep.
+/// Whether a session with this verdict will be there after the sweep. One without a status may be
+/// `Terminating`.
 fn stays(session: &Session, verdict: &Verdict) -> Truth {
     match verdict {
         _ if session.is_terminating() => Truth::False,
+        Verdict::Violation { .. } => Truth::False,
+        _ if session.status.is_none() => Truth::Unknown,
         Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Warning { .. } => Truth::True,
         Verdict::Undetermined { .. } => Truth::Unknown,
-        Verdict::Violation { .. } => Truth::False,
     }
 }
 
@@ -277,30 +250,31 @@ impl<'a> Evaluator<'a> {
         unseen: Unseen<'_>,
         mut goes_on: impl FnMut() -> bool,
     ) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..evaluated.len()).collect();
         if self.counting.is_empty() {
             return Vec::new();
         }
+        let members = Members::new(evaluated);
+        let mut order: Vec<usize> = (0..evaluated.len()).collect();
         order.sort_unstable_by(|a, b| match (evaluated.get(*a), evaluated.get(*b)) {
             (Some(a), Some(b)) => oldest_first(&a.session, &b.session),
             _ => Ordering::Equal, // Unreachable: every index is one of theirs.
         });
         let has = |keep| self.counting.iter().any(|(_, it)| it.keep == keep);
+        let listing = Listing { members: &members, unseen };
         let mut open = Vec::new();
         if has(Keep::Oldest) {
             // What the rules that keep the newest leave room for is not known yet.
             let is_certain = !has(Keep::Newest);
-            open = self.count(Keep::Oldest, is_certain, &order, evaluated, unseen, &mut goes_on);
+            let oldest = order.iter().copied();
+            open = self.count(Keep::Oldest, is_certain, listing, oldest, evaluated, &mut goes_on);
         }
         if has(Keep::Newest) {
-            let newest: Vec<_> = order.iter().rev().copied().collect();
-            open.extend(self.count(Keep::Newest, true, &newest, evaluated, unseen, &mut goes_on));
+            let newest = order.iter().rev().copied();
+            open.extend(self.count(Keep::Newest, true, listing, newest, evaluated, &mut goes_on));
             if has(Keep::Oldest) {
-                self.count(Keep::Oldest, true, &order, evaluated, unseen, &mut goes_on);
+                let oldest = order.iter().copied();
+                self.count(Keep::Oldest, true, listing, oldest, evaluated, &mut goes_on);
             }
-        }
-        for it in evaluated.iter_mut() {
-            it.excess = self.excess(it);
         }
         open
     }
@@ -325,49 +299,36 @@ impl<'a> Evaluator<'a> {
         &self,
         keep: Keep,
         is_certain: bool,
-        order: &[usize],
+        listing: Listing<'_>,
+        order: impl Iterator<Item = usize>,
         evaluated: &mut [Evaluated],
-        unseen: Unseen<'_>,
         goes_on: &mut impl FnMut() -> bool,
     ) -> Vec<usize> {
-        let rules = || self.counting.iter().enumerate().filter(|(_, (_, it))| it.keep == keep);
-        let mut groups = Groups::default();
-        // Records that may be of any group.
-        let mut anywhere = 0;
-        for record in unseen.not_evaluated.iter().map(|(it, _)| it) {
-            for (rule, (_, concurrent)) in rules() {
-                match group(rule, *concurrent, record.owner.as_ref(), record.target.as_ref()) {
-                    _ if is_terminating(record.status.as_deref()) => {}
-                    None => anywhere += 1,
-                    Some(group) => {
-                        let index = groups.index(group);
-                        groups.all.get_mut(index).into_iter().for_each(|it| it.possible += 1);
-                    }
+        let Listing { members, unseen } = listing;
+        let rules = self.counting.iter().enumerate().filter(|(_, (_, it))| it.keep == keep);
+        let mut groups: Vec<_> =
+            rules.map(|(rule, (_, it))| (rule, Groups::new(*it, members))).collect();
+        let mut records = unseen.in_order(keep).into_iter().peekable();
+        let mut joined = Vec::new();
+        let mut open = Vec::new();
+        for index in order {
+            let Some(it) = evaluated.get_mut(index) else { continue };
+            while let Some(record) = records.next_if(|record| may_stand_before(record, it, keep)) {
+                for (_, groups) in &mut groups {
+                    groups.may_take(record);
                 }
             }
-        }
-        let mut joined = Vec::new();
-        for index in order {
-            let Some(it) = evaluated.get_mut(*index) else { continue };
             let mut is_changed = false;
-            for (rule, (_, concurrent)) in rules() {
-                let (owner, target) = (Some(&it.session.owner), Some(&it.session.target));
-                let Some(membership) = it.groups.get_mut(rule) else { continue };
+            for (rule, groups) in &mut groups {
+                let Some(membership) = it.groups.get_mut(*rule) else { continue };
                 let mut is_kept = Truth::True;
-                if membership.in_scope != Truth::False
-                    && let Some(group) = group(rule, *concurrent, owner, target)
-                {
-                    let group = groups.index(group);
-                    let at_most = concurrent.at_most as usize;
-                    let taken = groups.all.get(group).map(|it| (it.certain, it.possible));
-                    let (certain, possible) = taken.unwrap_or_default();
-                    if at_most <= certain {
-                        is_kept = Truth::False;
-                    } else if unseen.is_incomplete || at_most <= possible + anywhere {
-                        is_kept = Truth::Unknown;
+                if membership.in_scope != Truth::False {
+                    let group = groups.of(index);
+                    (is_kept, membership.n_before) = groups.has_place(group);
+                    if unseen.is_incomplete {
+                        is_kept = is_kept.min(Truth::Unknown);
                     }
-                    membership.n_before = certain;
-                    joined.push((rule, group, membership.in_scope));
+                    joined.push(group);
                 }
                 is_changed |= membership.is_kept != is_kept;
                 membership.is_kept = is_kept;
@@ -375,24 +336,28 @@ impl<'a> Evaluator<'a> {
             if is_changed {
                 let is_late = !goes_on();
                 it.verdict = if is_late { self.late(it) } else { self.verdict(it, &it.counted()) };
+                it.excess = self.excess(it);
             }
-            for (rule, group, in_scope) in joined.drain(..) {
-                let stays = self.stays_but_for(rule, it);
+            let mut joined = joined.drain(..);
+            for (rule, groups) in &mut groups {
+                let in_scope = it.groups.get(*rule).map_or(Truth::False, |it| it.in_scope);
+                if in_scope == Truth::False {
+                    continue;
+                }
+                let Some(group) = joined.next() else { continue };
+                let stays = self.stays_but_for(*rule, it);
                 let stays = if is_certain { stays } else { stays.min(Truth::Unknown) };
-                let counts = Truth::all([in_scope, stays]);
-                let Some(places) = groups.all.get_mut(group) else { continue };
-                places.certain += usize::from(counts == Truth::True);
-                places.possible += usize::from(counts != Truth::False);
+                groups.take(group, Truth::all([in_scope, stays]));
                 if in_scope == Truth::Unknown {
-                    places.open.push(*index);
+                    open.push((*rule, group, index));
                 }
             }
         }
-        let has_too_many = |it: &Places| {
-            let at_most = self.counting.get(it.rule).map(|(_, it)| it.at_most as usize);
-            at_most.is_some_and(|at_most| at_most < it.possible + anywhere)
+        let matters = |(rule, group, _): &(usize, usize, usize)| {
+            let of_rule = groups.iter().find(|(it, _)| it == rule);
+            of_rule.is_some_and(|(_, groups)| groups.is_short(*group))
         };
-        groups.all.into_iter().filter(has_too_many).flat_map(|it| it.open).collect()
+        open.into_iter().filter(matters).map(|(_, _, index)| index).collect()
     }
 
     /// Whether a session will be there after the sweep, if this rule does not terminate it.
@@ -426,8 +391,10 @@ impl<'a> Evaluator<'a> {
     #[must_use]
     pub fn before(&self, concurrent: Concurrent, it: &Evaluated, all: &[Evaluated]) -> Vec<Member> {
         let index = concurrent.index;
-        let of = |it: &Evaluated| {
-            group(index, concurrent, Some(&it.session.owner), Some(&it.session.target))
+        let shares = |a: &Session, b: &Session| match concurrent.per {
+            Per::Owner => a.owner == b.owner,
+            Per::OwnerAndTarget => a.owner == b.owner && a.target == b.target,
+            Per::Target => a.target == b.target,
         };
         let is_before = |other: &&Evaluated| {
             let order = oldest_first(&other.session, &it.session);
@@ -435,7 +402,7 @@ impl<'a> Evaluator<'a> {
                 Keep::Newest => Ordering::Greater,
                 Keep::Oldest => Ordering::Less,
             };
-            order == before && of(other) == of(it)
+            order == before && shares(&other.session, &it.session)
         };
         let mut before: Vec<_> = all.iter().filter(is_before).collect();
         before.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
@@ -450,19 +417,33 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// The group of a session, if what its members have in common is known.
-fn group(
-    rule: usize,
-    concurrent: Concurrent,
-    owner: Option<&Arc<str>>,
-    target: Option<&Arc<str>>,
-) -> Option<Group> {
-    let (owner, target) = match concurrent.per {
-        Per::Owner => (Some(owner?), None),
-        Per::OwnerAndTarget => (Some(owner?), Some(target?)),
-        Per::Target => (None, Some(target?)),
-    };
-    Some((rule, owner.cloned(), target.cloned()))
+/// A listing, besides what is evaluated of it.
+#[derive(Clone, Copy)]
+struct Listing<'a> {
+    members: &'a Members,
+    unseen: Unseen<'a>,
+}
+
+impl<'a> Unseen<'a> {
+    /// The records that may take a place, those that may stand first coming first.
+    fn in_order(self, keep: Keep) -> Vec<&'a Record> {
+        let records = self.not_evaluated.iter().map(|(it, _)| it);
+        let mut records: Vec<_> =
+            records.filter(|it| !is_terminating(it.status.as_deref())).collect();
+        records.sort_unstable_by_key(|it| {
+            let after_1970 = it.started_at.map(Timestamp::as_nanosecond);
+            after_1970.map(|it| if keep == Keep::Newest { -it } else { it }) // `None` comes first.
+        });
+        records
+    }
+}
+
+/// Whether a record that was not evaluated may stand before a session.
+fn may_stand_before(record: &Record, it: &Evaluated, keep: Keep) -> bool {
+    record.started_at.is_none_or(|at| match keep {
+        Keep::Newest => it.session.started_at <= at,
+        Keep::Oldest => at <= it.session.started_at,
+    })
 }
 
 #[cfg(test)]

@@ -170,7 +170,9 @@ impl Case {
                     owner: format!("arn:aws:iam::123456789012:user/u{}", it.known.owner).into(),
                     target: format!("i-{}", it.known.target).into(),
                     started_at: NOW - SignedDuration::from_mins(it.known.age),
-                    status: it.known.is_terminating.then(|| "Terminating".into()),
+                    status: Some(
+                        if it.known.is_terminating { "Terminating" } else { "Connected" }.into(),
+                    ),
                     document: it
                         .is_document_known
                         .then(|| if it.known.is_a { "A".into() } else { "B".into() }),
@@ -423,9 +425,11 @@ fn order_of_rows() {
         rng.shuffle(&mut evaluated);
         let mut again: Vec<_> =
             evaluated.into_iter().map(|it| evaluator.evaluate(it.session, it.tags)).collect();
-        let nameless = case.nameless.map(|(target, _)| {
+        let nameless = case.nameless.map(|(target, age)| {
             let target = Some(format!("i-{target}").into());
-            (Record { id: Some("n".into()), target, ..Record::default() }, "no Owner")
+            let started_at = Some(NOW - SignedDuration::from_mins(age));
+            let id = Some("n".into());
+            (Record { id, target, started_at, ..Record::default() }, "no Owner")
         });
         let unseen =
             Unseen { is_incomplete: case.is_incomplete, not_evaluated: nameless.as_slice() };

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, hint::black_box};
 use divan::{Bencher, counter::ItemsCount};
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
+    census::{Evaluator, Unseen, oldest_first},
     evaluate::evaluate,
     policy::Policy,
     session::Session,
@@ -14,6 +15,8 @@ use reaper_core::{
 
 /// How many rules.
 const RULES: [usize; 3] = [1, 10, 100];
+/// How many sessions of one listing.
+const FLEETS: [usize; 3] = [1_000, 10_000, 100_000];
 /// How many sessions.
 const SESSIONS: [usize; 3] = [10, 100, 1_000];
 
@@ -126,6 +129,40 @@ fn evaluate_without_tags(bencher: Bencher<'_, '_>, rules: usize) {
 #[divan::bench(args = SESSIONS)]
 fn evaluate_sessions(bencher: Bencher<'_, '_>, n: usize) {
     evaluate_all(bencher, 20, n, &tags());
+}
+
+/// A listing of so many sessions of a tenth as many owners, by 18 rules.
+#[divan::bench(args = FLEETS, sample_count = 20)]
+fn listing(bencher: Bencher<'_, '_>, n: usize) {
+    conclude(bencher, n, "");
+}
+
+/// The same, by two more rules, which count. One owner in ten has more sessions than they allow.
+#[divan::bench(args = FLEETS, sample_count = 20)]
+fn listing_counted(bencher: Bencher<'_, '_>, n: usize) {
+    let counting = "  - { id: each, when: all, require: { concurrent: { per: owner, at_most: 10, keep: newest } } }\n  \
+                    - { id: pair, when: { status: Connected }, require: { concurrent: { per: owner_and_target, at_most: 3, keep: newest } } }\n";
+    conclude(bencher, n, counting);
+}
+
+fn conclude(bencher: Bencher<'_, '_>, n: usize, counting: &str) {
+    let text = policy_text(18).replace("exemptions:", &format!("{counting}exemptions:"));
+    let policy = Policy::parse(&text).expect("a valid policy");
+    let mut sessions = sessions(n);
+    let n_owners = n / 10;
+    for (i, session) in sessions.iter_mut().enumerate() {
+        // Every tenth owner has one of another's sessions as well.
+        let owner = if i % 100 == 7 { (i / 100 * 10) % n_owners } else { i % n_owners };
+        session.owner = format!("arn:aws:sts::123456789012:assumed-role/developer/{owner}").into();
+    }
+    let (evaluator, tags) = (Evaluator::new(&policy, now()), tags());
+    bencher.counter(ItemsCount::new(n)).bench_local(|| {
+        let evaluate = |it: &Session| evaluator.evaluate(Box::new(it.clone()), tags.clone());
+        let mut evaluated: Vec<_> = black_box(&sessions).iter().map(evaluate).collect();
+        evaluated.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session)); // As a sweep does.
+        evaluator.conclude(&mut evaluated, Unseen::NOTHING, || true);
+        evaluated
+    });
 }
 
 /// A glob with many ways to match, on an owner of so many characters that does not.

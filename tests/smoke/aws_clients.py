@@ -26,7 +26,7 @@ import botocore.exceptions
 
 REAPCTL = sys.argv.pop(1)
 AWS = pathlib.Path(sys.executable).with_name("aws")
-N_SESSIONS = 21  # In the sample fleet.
+N_SESSIONS = 22  # In the sample fleet.
 
 
 def emulate(test, *arguments):

@@ -403,9 +403,18 @@ async fn plan() {
     let Output { status, stdout, stderr } = account.reapctl(&plan).await;
     assert_eq!((status, stderr.as_str()), (Some(3), ""));
     let (table, counts) = stdout.split_once("\n\n").expect("a table, and the counts");
-    assert_eq!(table.lines().count(), 1 + 21);
-    assert!(counts.starts_with("21 seen, 8 compliant, 2 exempt, 8 in violation"), "{counts}");
-    for (i, part) in [(1, "amara"), (9, "tags_not_returned"), (12, "tagged"), (21, "compliant")] {
+    assert_eq!(table.lines().count(), 1 + 22);
+    assert!(
+        counts.starts_with("22 seen, 8 compliant, 2 exempt, 8 in violation, 1 with a warning"),
+        "{counts}"
+    );
+    for (i, part) in [
+        (1, "amara"),
+        (9, "tags_not_returned"),
+        (12, "3 of 2 per owner"),
+        (13, "tagged"),
+        (22, "compliant"),
+    ] {
         assert!(table.lines().nth(i).is_some_and(|it| it.contains(part)), "{i}: {table}");
     }
 
@@ -429,11 +438,11 @@ async fn plan() {
     let output = account.reapctl(&[&plan[..], &["--output", "json"]].concat()).await;
     let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert_eq!((&report["mode"], &report["truncated"]), (&"dry-run".into(), &false.into()));
-    assert_eq!(report["sessions"].as_array().map(Vec::len), Some(21));
+    assert_eq!(report["sessions"].as_array().map(Vec::len), Some(22));
     assert_eq!(report["sessions"][0]["tags"], serde_json::json!(["env=dev"]));
 
     let output = account.reapctl(&[&plan[..], &["--output", "csv"]].concat()).await;
-    assert_eq!(output.stdout.lines().count(), 1 + 21);
+    assert_eq!(output.stdout.lines().count(), 1 + 22);
     assert!(output.stdout.starts_with("verdict,age_s,owner,"), "{}", output.stdout);
 }
 
@@ -569,7 +578,7 @@ async fn ctrl_c_sweep() {
     assert_exited(status, 1, &screen);
     assert!(screen.contains("interrupted: no further termination starts"), "{screen}");
     assert!(screen.contains("deferred (interrupted)"), "{screen}");
-    let (_, counts) = screen.rsplit_once("error: interrupted: 21 seen").expect("the counts");
+    let (_, counts) = screen.rsplit_once("error: interrupted: 22 seen").expect("the counts");
     assert!(counts.contains(" terminated") && counts.contains(" deferred"), "{counts}");
     let after = account.reapctl(&["plan", "--policy", STARTER, "--output", "json"]).await;
     let after: serde_json::Value = serde_json::from_str(&after.stdout).expect("JSON");
@@ -586,7 +595,7 @@ async fn lock() {
     let output = account.reapctl(&lock).await;
     assert_eq!(output.status, Some(3), "{}", output.stderr);
     assert!(
-        output.stdout.starts_with("4 sessions would be terminated: add `--enforce`."),
+        output.stdout.starts_with("5 sessions would be terminated: add `--enforce`."),
         "{}",
         output.stdout
     );
@@ -607,13 +616,13 @@ async fn lock() {
     assert_eq!(output.status, Some(3), "{}{}", output.stdout, output.stderr);
     let why = "1 session of these owners, or of an unknown owner, is still listed.";
     assert!(output.stdout.contains(why), "{}", output.stdout);
-    assert_eq!(output.stdout.matches(" terminated ").count(), 4, "{}", output.stdout);
+    assert_eq!(output.stdout.matches(" terminated ").count(), 5, "{}", output.stdout);
     let lines = fs::read_to_string(&log).expect("a log");
     let lines: Vec<serde_json::Value> =
         lines.lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
     assert!(lines.iter().all(|it| it["reason"] == "INC-7"), "{lines:?}");
     let terminated = lines.iter().filter(|it| it["message"] == "session terminated");
-    assert_eq!(terminated.count(), 4);
+    assert_eq!(terminated.count(), 5);
 
     let enforce = ["--enforce", "--yes", "--log", &log, "--override-exemptions"];
     let output = account.reapctl(&[&lock[..], &enforce].concat()).await;
@@ -929,7 +938,7 @@ async fn backtest() {
     assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""));
     let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
     let sessions = json["sessions"].as_array().expect("a list");
-    assert_eq!((sessions.len(), &json["not_evaluated"]), (28, &1.into()));
+    assert_eq!((sessions.len(), &json["not_evaluated"]), (29, &1.into()));
     let at = |it: &serde_json::Value| it.as_str().expect("text").parse::<Timestamp>().expect("one");
     for (id, rule, after, minutes) in [
         // Twelve hours after it started, at the next multiple of five minutes.
@@ -965,9 +974,9 @@ async fn backtest() {
     assert_eq!(sooner, 3, "those that were not terminated for a week: {changes:?}");
 
     let output = account.reapctl(&backtest).await;
-    assert!(output.stdout.starts_with("28 sessions from "), "{}", output.stdout);
+    assert!(output.stdout.starts_with("29 sessions from "), "{}", output.stdout);
     let html = fs::read_to_string(page).expect("a page");
-    assert_eq!(html.matches("<g><title>").count(), 28);
+    assert_eq!(html.matches("<g><title>").count(), 29);
     assert!(!html.contains("http"), "it needs nothing else");
 
     let output = account.reapctl(&["backtest", STARTER, "--against", STARTER]).await;
