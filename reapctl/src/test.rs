@@ -32,6 +32,9 @@ pub(crate) struct Args {
     junit: Option<String>,
 }
 
+/// The name of a group, or the index of a case that is alone.
+type Group<'a> = (Option<&'a str>, usize);
+
 /// Succeeds if every case is met.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     File::not_both_from_stdin(&args.policy, Some(&args.cases))?;
@@ -45,7 +48,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let types = cases.types().map_err(|why| at_line(1, &why))?;
     let scope = cases.scope()?;
     let evaluator = |now| Evaluator::new(&policy, now).at(scope.as_ref()).typed(&types);
-    let mut groups: BTreeMap<(Option<&str>, usize), (Timestamp, Vec<Evaluated>)> = BTreeMap::new();
+    let mut groups: BTreeMap<Group<'_>, (Timestamp, Vec<Evaluated>)> = BTreeMap::new();
     let mut places = Vec::new();
     for (index, spanned) in cases.sessions.iter().enumerate() {
         let (case, line) = (&spanned.value, spanned.referenced.line());
