@@ -4,7 +4,7 @@ pub mod log;
 pub mod metrics;
 
 use self::{log::Log, metrics::Metrics};
-use reaper_core::report::Event;
+use reaper_core::event::Event;
 
 /// Where the events of a sweep go.
 #[derive(Debug)]

@@ -29,9 +29,10 @@ use crate::{
 };
 use reaper_core::{
     census::{Evaluator, Unseen, oldest_first},
+    event::Event,
     plan::{Action, DeferReason, Plan, Step, plan},
     policy::{Policy, PolicyIdentity},
-    report::{Coverage, Event, Mode, Outcome, OutcomeRecord, Report, Row, SweepRecord},
+    report::{Coverage, Mode, Outcome, OutcomeRecord, Report, Row, SweepRecord},
     session::{Reading, Record, State},
     session_type::DocumentTypes,
     target::{Scope, Tags, Unknown},

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::groups::{Groups, Members};
 use crate::{
-    evaluate::{Assessment, Verdict, trace::assess, verdict},
+    evaluate::{Assessment, Verdict, trace::clauses, verdict},
     policy::{Concurrent, Keep, Per, Policy, Rule, Subject},
     session::{Record, Session, is_terminating},
     session_type::{DocumentTypes, KNOWN_BY_NAME},
@@ -194,7 +194,8 @@ impl<'a> Evaluator<'a> {
     pub fn assess(&self, it: &Evaluated) -> Assessment<'a> {
         let counted = it.counted();
         let subject = self.subject(it).counted(&counted);
-        assess(self.policy, self.now, subject)
+        let verdict = verdict(self.policy, self.now, subject);
+        Assessment { verdict, clauses: clauses(self.policy, self.now, subject) }
     }
 
     /// The first instant from which on a session is a violation, if nothing changes but the time: it

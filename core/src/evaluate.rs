@@ -8,7 +8,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use self::trace::{Assessment, Clause, ClauseKind, Item, Key, Part};
+pub use self::trace::{Clause, ClauseKind};
+pub use crate::policy::{Item, Key, Part};
 use crate::{
     evaluate::completions::{can_be_completed, completions},
     policy::{Condition, Effect, Exemption, Policy, Rule, Subject, Test},
@@ -137,6 +138,15 @@ impl Verdict {
             Self::Compliant | Self::Exempt { .. } => None,
         }
     }
+}
+
+/// A verdict, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Assessment<'a> {
+    /// What the policy says.
+    pub verdict: Verdict,
+    /// Every rule, then every exemption, in policy order.
+    pub clauses: Vec<Clause<'a>>,
 }
 
 /// Evaluates one session alone: a rule with `concurrent` is unknown.

@@ -11,7 +11,7 @@
 //! | [`evaluate`] | one session at one instant: its verdict |
 //! | [`census`] | all sessions of a listing: those that are active at once are counted |
 //! | [`plan`] | from verdicts to actions: order and limits |
-//! | [`report`], [`metrics`] | what was done: reply, rows, CloudWatch metrics |
+//! | [`report`], [`event`], [`metrics`] | what was done: reply, rows, log lines, CloudWatch metrics |
 //! | [`printable`] | makes text from users safe to show |
 //!
 //! # Example
@@ -74,5 +74,6 @@ pub mod evaluate;
 pub mod census;
 pub mod plan;
 pub mod report;
+pub mod event;
 pub mod metrics;
 pub mod printable;

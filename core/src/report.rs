@@ -1,6 +1,5 @@
 //! What one sweep did: counts that add up, and every session that is not compliant.
 
-mod event;
 mod mode;
 mod outcome;
 mod row;
@@ -12,7 +11,6 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use self::{
-    event::{Event, Severity},
     mode::Mode,
     outcome::{Outcome, OutcomeRecord},
     row::Row,

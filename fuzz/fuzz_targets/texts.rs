@@ -15,9 +15,10 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use reaper_core::{
+    event::{Event, Severity},
     plan::Action,
     printable::{self, is_unsafe, mend_halves, printable_json, printable_lines},
-    report::{Event, Row, Severity},
+    report::Row,
 };
 use reaper_render::{spreadsheet, table};
 use serde_json::{Map, Value, json};

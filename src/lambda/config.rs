@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr, time::D
 use serde_json::Map;
 
 use crate::{sinks::log::LogSettings, sweep::source::PolicySource};
-use reaper_core::{
-    duration,
-    report::{Mode, Severity},
-};
+use reaper_core::{duration, event::Severity, report::Mode};
 
 /// How the function works.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,7 +22,8 @@ use crate::{
     sweep::{SweepContext, SweepError, SweepResult, sweep},
 };
 use reaper_core::{
-    report::{Event, Failure, Report},
+    event::Event,
+    report::{Failure, Report},
     target::Scope,
 };
 

@@ -19,8 +19,8 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, util::SubscriberInitExt};
 
 use reaper_core::{
+    event::{Event, Severity},
     printable::{printable, printable_json},
-    report::{Event, Severity},
 };
 
 /// How to log.

@@ -12,8 +12,8 @@ use crate::{
 };
 use reaper_core::{
     census::{Evaluated, Evaluator, Unseen, oldest_first},
+    event::Event,
     policy::Policy,
-    report::Event,
     session_type::DocumentTypes,
     target::{Tags, Unknown},
 };

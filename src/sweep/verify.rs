@@ -16,7 +16,8 @@ use crate::{
     sweep::terminate::{Answer, Requested},
 };
 use reaper_core::{
-    report::{Event, Outcome, OutcomeRecord},
+    event::Event,
+    report::{Outcome, OutcomeRecord},
     session::{Record, State, is_terminating},
 };
 

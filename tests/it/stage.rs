@@ -18,7 +18,8 @@ use bytes::Bytes;
 use http::Response;
 use reaper_core::{
     evaluate::Verdict,
-    report::{Event, Mode, Outcomes, Report},
+    event::Event,
+    report::{Mode, Outcomes, Report},
     target::Scope,
 };
 use session_manager_emulator::{Call, Emulator, Fault, Fleet, Reset, Seed, serve};

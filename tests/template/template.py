@@ -54,7 +54,7 @@ UNIT = '"(?:Count|Seconds|Milliseconds)"'
 METRICS = set(re.findall(rf'count\("(\w+)"|\("(\w+)", {UNIT}', CORE))
 METRICS = {counted or other for counted, other in METRICS}
 
-EVENTS = pathlib.Path("core/src/report/event.rs").read_text(encoding="utf-8")
+EVENTS = pathlib.Path("core/src/event.rs").read_text(encoding="utf-8")
 MESSAGES = re.search(r"fn message\(.*?\n    }\n", EVENTS, re.DOTALL).group(0)
 MESSAGES = set(re.findall(r'=> "([a-z -]+)"', MESSAGES))
 

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Policy, Requirement};
+use super::model::{Policy, Requirement};
 use crate::session::Session;
 
 impl Policy {

@@ -5,11 +5,12 @@
 use std::str::FromStr;
 
 use super::{
-    Concurrent, Condition, Hours, Requirement, STATUSES, Test,
     grammar::{
         ACCESS_TYPES, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, KEEP, MAX_COUNT,
         MAX_TAG_VALUE, PER, REGIONS, REQUIREMENTS, TARGETS,
     },
+    hours::Hours,
+    model::{Concurrent, Condition, Requirement, STATUSES, Test},
     reader::{Reader, nearest},
     reason,
     yaml::{Node, Value},

@@ -8,11 +8,12 @@ use jiff::SignedDuration;
 use serde_saphyr::{Location, MessageFormatter, UserMessageFormatter};
 
 use super::{
-    Assume, Assumed, Demand, Effect, Exemption, Limits, Policy, PolicyError, PolicyErrors, Rule,
+    error::{PolicyError, PolicyErrors},
     grammar::{
         ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, DOCUMENTS, EFFECT, EXEMPTION, LIMITS, MAX_COUNT,
         MAX_TAG_KEY, POLICY, RULE,
     },
+    model::{Assume, Assumed, Demand, Effect, Exemption, Limits, Policy, Rule},
     reader::Reader,
     yaml::{self, Node, Value},
 };

@@ -2,7 +2,7 @@
 //!
 //! Reader and schema take the keys of a table in its order.
 
-use super::{Effect, Keep, Per};
+use super::model::{Effect, Keep, Per};
 use crate::alphabet::Names;
 
 /// The keys of a policy.

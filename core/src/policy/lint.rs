@@ -8,7 +8,8 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Assume, Assumed, Condition, Demand, Exemption, Hours, Policy, Requirement, Rule, Test,
+    hours::Hours,
+    model::{Assume, Assumed, Condition, Demand, Exemption, Policy, Requirement, Rule, Test},
 };
 use crate::pattern::Glob;
 

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    PolicyError,
+    error::PolicyError,
     yaml::{Node, Value},
 };
 use crate::{duration, printable::printable};

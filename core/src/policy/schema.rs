@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Limits, STATUSES,
     grammar::{
         ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS,
         EFFECT, EXEMPTION, KEEP, LIMITS, MAX_COUNT, MAX_REASON, MAX_TAG_KEY, MAX_TAG_VALUE, PER,
         POLICY, REGIONS, REQUIREMENTS, RULE, TARGETS,
     },
+    model::{Limits, STATUSES},
 };
 use crate::{
     alphabet::{Names, VISIBLE},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Outcome, OutcomeRecord};
+use super::outcome::{Outcome, OutcomeRecord};
 use crate::{
     evaluate::VerdictKind,
     plan::{Action, DeferReason, Step},

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use reaper_core::{pattern::OwnerPattern, printable::printable, report::Severity};
+use reaper_core::{event::Severity, pattern::OwnerPattern, printable::printable};
 use serde_json::json;
 use session_reaper::sinks::{
     Sinks,

@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{Mode, Outcome, Outcomes, Report, Row, Verdicts};
-use crate::evaluate::VerdictKind;
+use crate::{
+    evaluate::VerdictKind,
+    report::{Mode, Outcome, Outcomes, Report, Row, Verdicts},
+};
 
 /// One fact of a sweep. Serialised, it is the fields of the log line.
 #[derive(Clone, Debug, Serialize)]
