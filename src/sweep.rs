@@ -1,6 +1,7 @@
 //! One sweep: the product, on one screen. The only loop with effects is `act`.
 
 pub mod clock;
+mod context;
 pub mod list;
 mod look_ups;
 mod recount;
@@ -15,15 +16,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+pub use self::context::SweepContext;
+use self::context::to_verify;
 use crate::{
     Budget,
-    aws::{CallError, Ssm},
+    aws::CallError,
     sinks::Sinks,
     sweep::clock::{ClockError, check_clock},
     sweep::list::{Census, ListingProblem, list_those},
     sweep::look_ups::evaluate_with_look_ups,
     sweep::recount::count_again,
-    sweep::source::{PolicySource, PolicyUnusable},
+    sweep::source::PolicyUnusable,
     sweep::terminate::act,
     sweep::verify::verify,
 };
@@ -35,36 +38,11 @@ use reaper_core::{
     report::{Coverage, Mode, Outcome, OutcomeRecord, Report, Row, SweepRecord},
     session::{Reading, Record, State},
     session_type::DocumentTypes,
-    target::{Scope, Tags, Unknown},
+    target::{Tags, Unknown},
 };
 
 /// What verification needs besides the time for its pages.
 const VERIFICATION_MARGIN: Duration = Duration::from_secs(2);
-
-/// What a sweep works with.
-#[derive(Clone, Copy, Debug)]
-pub struct SweepContext<'a> {
-    /// Calls AWS.
-    pub ssm: &'a Ssm,
-    /// The account and Region, if they are known: without them no tag can be looked up.
-    pub scope: Option<&'a Scope>,
-    /// Where its events go.
-    pub sinks: &'a Sinks,
-    /// Where the policy is.
-    pub policy: &'a PolicySource,
-    /// Whether sessions are really terminated.
-    pub mode: Mode,
-    /// The instant at which ages are evaluated.
-    pub now: Timestamp,
-    /// When `now` was read, by the monotonic clock.
-    pub read_at: Instant,
-    /// The time that the sweep has.
-    pub budget: Budget,
-    /// Terminations in flight.
-    pub concurrency: usize,
-    /// What the sessions may take, in bytes: a listing that needs more is incomplete.
-    pub memory: usize,
-}
 
 /// What a sweep has seen, and what it is going to do. No session has been terminated yet.
 #[derive(Debug)]
@@ -241,11 +219,6 @@ pub async fn carry_out(context: SweepContext<'_>, planned: PlannedSweep) -> Swee
     let report = Report::new(&record);
     sinks.emit(&Event::Finished(&report));
     SweepResult { record, report }
-}
-
-/// What each verification may take of the memory for sessions, in bytes: the listing has the rest.
-fn to_verify(memory: usize) -> usize {
-    memory / 8
 }
 
 /// What is left to act in, when verification will need as long as the listing did.

@@ -254,7 +254,7 @@ impl<'a> Evaluator<'a> {
         if self.counting.is_empty() {
             return Vec::new();
         }
-        let members = Members::new(evaluated);
+        let members = Members::new(evaluated.iter().map(|it| &*it.session));
         let mut order: Vec<usize> = (0..evaluated.len()).collect();
         order.sort_unstable_by(|a, b| match (evaluated.get(*a), evaluated.get(*b)) {
             (Some(a), Some(b)) => oldest_first(&a.session, &b.session),

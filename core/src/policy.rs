@@ -30,7 +30,10 @@ pub use self::{
     subject::Subject,
     trace::{Item, Key, Part},
 };
-pub(crate) use self::{grammar::ACCESS_TYPES, holds::RuleTruths, model::STATUSES};
+pub(crate) use self::{
+    holds::RuleTruths,
+    model::{ACCESS_TYPES, STATUSES},
+};
 
 impl Policy {
     /// Parses a policy in YAML or JSON.

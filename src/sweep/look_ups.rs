@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::SweepContext;
+use super::context::SweepContext;
 use crate::{
     Budget,
     aws::CallError,

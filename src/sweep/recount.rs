@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{SweepContext, to_verify};
+use super::context::{SweepContext, to_verify};
 use crate::{
     Budget,
     sweep::list::{Census, list_those},

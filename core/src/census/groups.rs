@@ -2,10 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::Evaluated;
 use crate::{
     policy::{Concurrent, Per},
-    session::Record,
+    session::{Record, Session},
     truth::Truth,
 };
 
@@ -31,11 +30,10 @@ impl Numbers {
 }
 
 impl Members {
-    pub(super) fn new(evaluated: &[Evaluated]) -> Self {
+    pub(super) fn new<'s>(sessions: impl Iterator<Item = &'s Session>) -> Self {
         let (mut owners, mut targets) = (Numbers::default(), Numbers::default());
-        let of =
-            |it: &Evaluated| (owners.number(&it.session.owner), targets.number(&it.session.target));
-        let of = evaluated.iter().map(of).collect();
+        let of = |it: &Session| (owners.number(&it.owner), targets.number(&it.target));
+        let of = sessions.map(of).collect();
         Self { owners, targets, of }
     }
 }

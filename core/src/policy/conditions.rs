@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use super::{
     grammar::{
-        ACCESS_TYPES, CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, KEEP, MAX_COUNT,
-        MAX_TAG_VALUE, PER, REGIONS, REQUIREMENTS, TARGETS,
+        CONCURRENT, CONDITIONS, DOCUMENT_ARNS, DOCUMENTS, KEEP, MAX_COUNT, MAX_TAG_VALUE, PER,
+        REGIONS, REQUIREMENTS, TARGETS,
     },
     hours::Hours,
-    model::{Concurrent, Condition, Requirement, STATUSES, Test},
+    model::{ACCESS_TYPES, Concurrent, Condition, Requirement, STATUSES, Test},
     reader::{Reader, nearest},
     reason,
     yaml::{Node, Value},

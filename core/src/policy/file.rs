@@ -10,10 +10,10 @@ use serde_saphyr::{Location, MessageFormatter, UserMessageFormatter};
 use super::{
     error::{PolicyError, PolicyErrors},
     grammar::{
-        ACCESS_TYPES, ASSUME, CIRCUIT_BREAKER, DOCUMENTS, EFFECT, EXEMPTION, LIMITS, MAX_COUNT,
-        MAX_TAG_KEY, POLICY, RULE,
+        ASSUME, CIRCUIT_BREAKER, DOCUMENTS, EFFECT, EXEMPTION, LIMITS, MAX_COUNT, MAX_TAG_KEY,
+        POLICY, RULE,
     },
-    model::{Assume, Assumed, Demand, Effect, Exemption, Limits, Policy, Rule},
+    model::{ACCESS_TYPES, Assume, Assumed, Demand, Effect, Exemption, Limits, Policy, Rule},
     reader::Reader,
     yaml::{self, Node, Value},
 };

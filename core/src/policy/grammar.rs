@@ -87,8 +87,5 @@ pub(super) const MAX_TAG_VALUE: usize = 256;
 /// The most characters of a reason.
 pub(super) const MAX_REASON: usize = 256;
 
-/// What AWS calls the ways to a session.
-pub(crate) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
-
 /// More than any fleet has.
 pub(super) const MAX_COUNT: u32 = 1_000_000;

@@ -15,6 +15,9 @@ use crate::{
 pub(crate) const STATUSES: [&str; 6] =
     ["Connected", "Connecting", "Disconnected", "Failed", "Terminated", "Terminating"];
 
+/// What AWS calls the ways to a session.
+pub(crate) const ACCESS_TYPES: [&str; 2] = ["Standard", "JustInTime"];
+
 /// What the sessions of an account are evaluated by.
 #[derive(Clone, Debug)]
 pub struct Policy {

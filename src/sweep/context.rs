@@ -1,0 +1,37 @@
+//! What a sweep works with.
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::{Budget, aws::Ssm, sinks::Sinks, sweep::source::PolicySource};
+use reaper_core::{report::Mode, target::Scope};
+
+/// What a sweep works with.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepContext<'a> {
+    /// Calls AWS.
+    pub ssm: &'a Ssm,
+    /// The account and Region, if they are known: without them no tag can be looked up.
+    pub scope: Option<&'a Scope>,
+    /// Where its events go.
+    pub sinks: &'a Sinks,
+    /// Where the policy is.
+    pub policy: &'a PolicySource,
+    /// Whether sessions are really terminated.
+    pub mode: Mode,
+    /// The instant at which ages are evaluated.
+    pub now: Timestamp,
+    /// When `now` was read, by the monotonic clock.
+    pub read_at: Instant,
+    /// The time that the sweep has.
+    pub budget: Budget,
+    /// Terminations in flight.
+    pub concurrency: usize,
+    /// What the sessions may take, in bytes: a listing that needs more is incomplete.
+    pub memory: usize,
+}
+
+/// What each verification may take of the memory for sessions, in bytes: the listing has the rest.
+pub(super) fn to_verify(memory: usize) -> usize {
+    memory / 8
+}
