@@ -32,6 +32,8 @@ pub struct Evaluated {
     groups: Box<[Membership]>,
     /// Whether it would stay if no group had too many.
     stays_alone: Truth,
+    /// Whether it may be gone already.
+    may_be_gone: bool,
     /// The groups that have, or may have, no place for it.
     pub excess: Box<[Excess]>,
 }
@@ -117,7 +119,21 @@ impl Evaluated {
     #[must_use]
     pub fn alone(session: Box<Session>, tags: Tags, verdict: Verdict) -> Self {
         let stays_alone = stays(&session, &verdict);
-        Self { session, tags, verdict, groups: Box::default(), stays_alone, excess: Box::default() }
+        Self {
+            session,
+            tags,
+            verdict,
+            groups: Box::default(),
+            stays_alone,
+            may_be_gone: false,
+            excess: Box::default(),
+        }
+    }
+
+    /// The same, where an earlier sweep may have terminated it: it takes no place for certain.
+    #[must_use]
+    pub fn perhaps_gone(self) -> Self {
+        Self { may_be_gone: true, ..self }
     }
 
     /// The answers of its groups, for `Subject::counted`.
@@ -365,16 +381,18 @@ impl<'a> Evaluator<'a> {
     /// A rule's own excess does not matter to its count: where a member has no place, `at_most` others
     /// stand before it, and before all that follow.
     fn stays_but_for(&self, rule: usize, it: &Evaluated) -> Truth {
+        let is_certain = if it.may_be_gone { Truth::Unknown } else { Truth::True };
         if it.groups.get(rule).is_none_or(|it| it.is_kept == Truth::True) {
-            return stays(&it.session, &it.verdict);
+            return stays(&it.session, &it.verdict).min(is_certain);
         }
         let mut counted = it.counted();
         counted.iter_mut().skip(rule).take(1).for_each(|it| *it = Truth::True);
-        if counted.iter().all(|it| *it == Truth::True) {
+        let stays = if counted.iter().all(|it| *it == Truth::True) {
             it.stays_alone
         } else {
             stays(&it.session, &self.verdict(it, &counted))
-        }
+        };
+        stays.min(is_certain)
     }
 
     /// The verdict on a session that there was no time to evaluate again.
