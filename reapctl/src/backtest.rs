@@ -27,9 +27,10 @@ use crate::{
 /// Evaluate the sessions of the last 30 days: which would the policy have
 /// terminated, when, and by which rule?
 ///
-/// Every session of the history, and every active one, is evaluated at each sweep of its life. Limits
-/// and the circuit breaker are left out. Tags are those of today, and a past status is not known:
-/// what depends on it is undetermined.
+/// Every session of the history, and every active one, is evaluated at each sweep of its life, and
+/// counted with those that were active then, up to the sweep that would have terminated it. Limits and
+/// the circuit breaker are left out. Tags are those of today, and a past status is not known: what
+/// depends on it is undetermined.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  reapctl backtest policy.yaml\n  reapctl backtest new.yaml --against old.yaml --html changes.html"

@@ -128,17 +128,18 @@ fn timeline(test: &Backtest) -> Markup {
     let left_out = shown.split_off(MAX_ROWS.min(shown.len()));
     shown.sort_by_key(|it| it.started_at);
     let height = (shown.len() + 2) * ROW;
+    let has_warnings = test.replays.iter().any(|it| !it.warnings.is_empty());
     let key = [
         ("active", "active"),
+        ("warn", "time after a warning"),
         ("end", "would have been terminated"),
         ("cut", "time after that"),
         ("open", "undetermined"),
-        ("warn", "time after a warning"),
     ];
     html! {
         h2 { "Timeline" }
         p.key {
-            @for (class, what) in key {
+            @for (class, what) in key.into_iter().filter(|(class, _)| *class != "warn" || has_warnings) {
                 span { i style={ "background: var(--" (class) ")" } {} (what) }
             }
         }

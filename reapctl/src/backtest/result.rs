@@ -34,7 +34,7 @@ pub(crate) struct Warned {
     pub(crate) rule: Arc<str>,
     /// The first sweep at which it was violated, and no rule that terminates was.
     pub(crate) at: Timestamp,
-    /// The session time after that, in minutes.
+    /// The session time after that, in minutes: until its end, or until it would have been terminated.
     pub(crate) minutes: i64,
 }
 
@@ -118,7 +118,7 @@ impl Backtest {
         )];
         let warned = self.replays.iter().filter(|it| !it.warnings.is_empty()).count();
         if 0 < warned {
-            sentences.push(format!("{warned} would have had the verdict `warning`."));
+            sentences.push(format!("{warned} would have had a warning."));
         }
         if 0 < unknown {
             sentences.push(format!("{unknown} are undetermined."));
