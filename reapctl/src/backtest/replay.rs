@@ -177,6 +177,16 @@ impl<'a> Replayer<'a> {
         Timestamp::from_second(next).ok().filter(|it| it.as_second() < self.now.as_second())
     }
 
+    /// The first sweep after a start, and the first from the end on.
+    fn edges(
+        self,
+        started_at: Timestamp,
+        ended_at: Option<Timestamp>,
+    ) -> impl Iterator<Item = Timestamp> {
+        let end = ended_at.and_then(|it| self.sweep_from(it));
+        [self.sweep_after(started_at.as_second()), end].into_iter().flatten()
+    }
+
     /// The first sweep at this instant or after it. Within a second, it counts as at the next one.
     fn sweep_from(self, at: Timestamp) -> Option<Timestamp> {
         self.sweep_after(at.as_second() + i64::from(at.subsec_nanosecond() != 0) - 1)
@@ -207,24 +217,21 @@ impl<'a> Replayer<'a> {
             done();
             replays.push(replay);
         };
-        // The sweeps at which something may change, and those of them that are the first of a session.
+        // The sweeps at which something may change.
         let mut sweeps = BTreeSet::new();
+        for (record, _) in records {
+            sweeps.extend(self.edges(record.started_at.unwrap_or(from).max(from), record.ended_at));
+        }
         let mut coming = Vec::with_capacity(sessions.len());
         for past in sessions {
-            let first = self.sweep_after(past.session.started_at.max(from).as_second());
-            match first.filter(|it| past.is_active(*it)) {
+            let mut edges = self.edges(past.session.started_at.max(from), past.ended_at);
+            match edges.next().filter(|it| past.is_active(*it)) {
                 Some(first) => {
                     coming.push((first, *past));
-                    sweeps.insert(first);
-                    sweeps.extend(past.ended_at.and_then(|it| self.sweep_from(it)));
+                    sweeps.extend([first].into_iter().chain(edges));
                 }
                 None => finish(past.untouched()),
             }
-        }
-        for (record, _) in records {
-            let started_at = record.started_at.unwrap_or(from).max(from);
-            sweeps.extend(self.sweep_after(started_at.as_second()));
-            sweeps.extend(record.ended_at.and_then(|it| self.sweep_from(it)));
         }
         let mut coming = coming.into_iter().peekable();
         let mut active: Vec<Active<'_>> = Vec::new();
@@ -232,11 +239,7 @@ impl<'a> Replayer<'a> {
             let ended = active.extract_if(.., |it| !it.past.is_active(at));
             ended.for_each(|it| finish(it.replay));
             for it in active.iter_mut().filter(|it| it.changes_at == Some(at)) {
-                let tests = self.policy.time_tests(at, &it.past.session);
-                let evaluated =
-                    it.by_tests.entry(tests).or_insert_with(|| Rc::new(alone(at, it.past)));
-                it.alone = Rc::clone(evaluated);
-                it.changes_at = self.next_change(at, it.past);
+                self.evaluate_again(at, it, &mut alone);
                 sweeps.extend(it.changes_at);
             }
             while let Some((_, past)) = coming.next_if(|(first, _)| *first <= at) {
@@ -250,8 +253,23 @@ impl<'a> Replayer<'a> {
             let terminated = active.extract_if(.., |it| it.replay.would_terminate_at.is_some());
             terminated.for_each(|it| finish(it.replay));
         }
-        active.into_iter().for_each(|it| finish(it.replay));
+        for it in active {
+            finish(it.replay);
+        }
         replays
+    }
+
+    /// Evaluates a session alone, unless its tests of time have had the same answers before.
+    fn evaluate_again(
+        self,
+        at: Timestamp,
+        it: &mut Active<'_>,
+        alone: &mut impl FnMut(Timestamp, &PastSession) -> Evaluated,
+    ) {
+        let tests = self.policy.time_tests(at, &it.past.session);
+        let evaluated = it.by_tests.entry(tests).or_insert_with(|| Rc::new(alone(at, it.past)));
+        it.alone = Rc::clone(evaluated);
+        it.changes_at = self.next_change(at, it.past);
     }
 
     fn begin(self, at: Timestamp, past: &PastSession, alone: Evaluated) -> Active<'_> {
@@ -271,7 +289,9 @@ impl<'a> Replayer<'a> {
         records: &[(Record, &'static str)],
     ) -> bool {
         if !self.policy.counts() {
-            active.iter_mut().for_each(|it| it.note(at, self.now, it.alone.verdict.clone()));
+            for it in active {
+                it.note(at, self.now, it.alone.verdict.clone());
+            }
             return false;
         }
         let mut evaluated: Vec<_> = active.iter().map(Active::evaluated).collect();
@@ -679,11 +699,9 @@ mod tests {
             evaluator.conclude(&mut census, unseen, || true);
             let verdicts: Vec<Verdict> = census.into_iter().map(|it| it.verdict).collect();
             let group = |index: usize| replayer.group(index, &history.sessions[index].session);
-            let is_unknown = |it: &Verdict, unknown: fn(Unknown) -> bool| match it {
-                Verdict::Undetermined { rules, unknown: why } => {
-                    rules.iter().any(|it| !it.starts_with('w')) && unknown(*why)
-                }
-                _ => false,
+            let is_unknown = |it: &Verdict, is_it: fn(Unknown) -> bool| {
+                matches!(it, Verdict::Undetermined { rules, unknown }
+                    if rules.iter().any(|it| !it.starts_with('w')) && is_it(*unknown))
             };
             // Whether more might have been known of its group at that time.
             let is_in_doubt = |index: usize| {
@@ -728,22 +746,21 @@ mod tests {
         let mut kinds = BTreeSet::new();
         for seed in 0..100_u64 {
             let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            let mut below = |n: u64| {
+            let mut below = |n: usize| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (state >> 33) % n
+                usize::try_from(state >> 33).expect("31 bits") % n
             };
             let mut rules = String::new();
             for index in 0..=below(3) {
-                let per = ["owner", "target", "owner_and_target"][below(3) as usize];
-                let keep = ["oldest", "newest"][below(2) as usize];
+                let per = ["owner", "target", "owner_and_target"][below(3)];
+                let keep = ["oldest", "newest"][below(2)];
                 let (effect, id) = [("terminate", "c"), ("warn", "w")][usize::from(below(4) == 0)];
                 let when = ["all", "{ target: i-1 }", "{ target_tags: { env: dev } }"];
-                rules += &format!(
-                    "- {{ id: {id}{index}, effect: {effect}, when: {}, require: {{ concurrent: {{ per: \
-                     {per}, at_most: {}, keep: {keep} }} }} }}\n",
-                    when[below(3) as usize],
-                    1 + below(2)
-                );
+                let when = when[below(3)];
+                let concurrent = format!("per: {per}, at_most: {}, keep: {keep}", 1 + below(2));
+                let require = format!("require: {{ concurrent: {{ {concurrent} }} }}");
+                let rule = format!("id: {id}{index}, effect: {effect}, when: {when}, {require}");
+                rules.extend(["- { ", &rule, " }\n"]);
             }
             let others = [
                 "- { id: a, when: all, require: { max_age: 30h } }\n",
@@ -757,16 +774,16 @@ mod tests {
             let text = format!("version: 1\ntag_keys: [env]\nrules:\n{rules}{exemption}\n");
             let policy = Policy::parse(&text).expect(&text);
 
-            let minutes = |n: u64| SignedDuration::from_mins(i64::try_from(n).expect("few"));
+            let minutes = |n: usize| SignedDuration::from_mins(i64::try_from(n).expect("few"));
             let mut of = |id: u64| {
                 let started_at = now - minutes(below(31 * 24 * 60));
-                let mut past = past(below(3) as usize, started_at);
+                let mut past = past(below(3), started_at);
                 past.session.id = format!("x-{id}").into();
                 past.session.target = format!("i-{}", below(3)).into();
                 let ended_at = started_at + minutes(below(4 * 24 * 60));
                 past.ended_at = Some(ended_at).filter(|it| *it < now);
                 if below(4) != 0 {
-                    let env = ["dev", "prod"][below(2) as usize];
+                    let env = ["dev", "prod"][below(2)];
                     past.tags = Tags::Known(Arc::new([("env".into(), env.into())].into()));
                 }
                 past

@@ -139,10 +139,8 @@ impl Backtest {
             (Some(_), None) => Some(("not terminated any more", new)),
             (Some(old), Some(new_at)) if new_at < old => Some(("terminated sooner", new)),
             (Some(old), Some(new_at)) if old < new_at => Some(("terminated later", new)),
-            _ if old.is_open() != new.is_open() => Some(match new.is_open() {
-                true => ("undetermined now", new),
-                false => ("not undetermined any more", new),
-            }),
+            _ if !old.is_open() && new.is_open() => Some(("undetermined now", new)),
+            _ if old.is_open() && !new.is_open() => Some(("not undetermined any more", new)),
             _ if old.warnings.is_empty() == new.warnings.is_empty() => None,
             _ if old.warnings.is_empty() => Some(("warning now", new)),
             _ => Some(("no warning any more", new)),
