@@ -651,6 +651,57 @@ mod tests {
         assert_eq!(unknowns, expected);
     }
 
+    /// Where rules keep different sessions, a termination decides about others at the next sweep.
+    #[test]
+    fn termination_changes_the_next_sweep() {
+        let rules = rule("per: owner, at_most: 1, keep: newest")
+            + "- { id: t, when: all, require: { concurrent: { per: target, at_most: 1, keep: oldest } } }\n";
+        let sessions = vec![
+            hours("a", "an", "i-1", 0, 24),
+            hours("b", "jo", "i-2", 1, 24), // Until `c` is gone, it may have no place for its owner.
+            hours("c", "jo", "i-1", 2, 24), // `a` is on its target.
+            hours("d", "bo", "i-2", 2, 24), // `b` is on its target.
+        ];
+        let none = (None, None);
+        check(&rules, sessions, &[none, none, (Some(3), None), (Some(4), None)]);
+    }
+
+    /// When a session ends that may have taken a place, others stay for certain, and count.
+    #[test]
+    fn end_changes_the_next_sweep() {
+        let rules = rule("per: owner, at_most: 1, keep: oldest")
+            + "- { id: t, effect: warn, when: { document: A }, require: { concurrent: { per: target, \
+               at_most: 1, keep: oldest } } }\n";
+        let document = |it: PastSession| {
+            let session = Session { document: Some("A".into()), ..it.session };
+            PastSession { session, ..it }
+        };
+        let sessions = vec![
+            hours("a", "an", "i-1", 0, 5), // Its document is not known.
+            document(hours("b", "jo", "i-1", 1, 24)),
+            document(hours("c", "jo", "i-2", 1, 24)),
+        ];
+        let none = (None, None);
+        check(&rules, sessions, &[none, none, (Some(5), None)]);
+    }
+
+    /// The time after a warning lasts until the session would have been terminated, or its end.
+    #[test]
+    fn time_after_a_warning() {
+        let policy = Policy::parse(
+            "version: 1\nrules:\n- { id: w, when: all, effect: warn, require: { max_age: 90m } }\n\
+             - { id: a, when: { target: i-1 }, require: { max_age: 270m } }\n",
+        );
+        let policy = policy.expect("a valid policy");
+        let now: Timestamp = NOW.parse().expect("an instant");
+        let every = SignedDuration::from_hours(1);
+        let replayer = Replayer { policy: &policy, scope: None, every, now };
+        let history = history(vec![hours("a", "jo", "i-1", 0, 24), hours("b", "jo", "i-2", 0, 9)]);
+        let replays = history.replay(replayer, || {});
+        let minutes: Vec<_> = replays.iter().map(|it| it.warnings[0].minutes).collect();
+        assert_eq!(minutes, [3 * 60, 7 * 60]);
+    }
+
     /// Sweeps before the history is complete count no session.
     #[test]
     fn incomplete_start() {
