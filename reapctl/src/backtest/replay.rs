@@ -506,12 +506,11 @@ mod tests {
         past
     }
 
-    /// What becomes of each session: its id, the hour of the sweep that would have terminated it, the
-    /// hour of the first warning, and what is unknown.
-    fn replayed(
-        rules: &str,
-        history: &History,
-    ) -> Vec<(String, Option<i64>, Option<i64>, Option<Unknown>)> {
+    /// What becomes of a session: its id, the hour of the sweep that would have terminated it, the hour
+    /// of the first warning, and what is unknown.
+    type Found = (String, Option<i64>, Option<i64>, Option<Unknown>);
+
+    fn replayed(rules: &str, history: &History) -> Vec<Found> {
         let policy = Policy::parse(&format!("version: 1\n{rules}")).expect("a valid policy");
         let now: Timestamp = NOW.parse().expect("an instant");
         let every = SignedDuration::from_hours(1);
