@@ -32,7 +32,7 @@ pub struct Evaluated {
     groups: Box<[Membership]>,
     /// Whether it would stay if no group had too many.
     stays_alone: Truth,
-    /// Whether it may be gone already.
+    /// Whether it may be gone already: one without a status may be `Terminating`.
     may_be_gone: bool,
     /// The groups that have, or may have, no place for it.
     pub excess: Box<[Excess]>,
@@ -119,21 +119,23 @@ impl Evaluated {
     #[must_use]
     pub fn alone(session: Box<Session>, tags: Tags, verdict: Verdict) -> Self {
         let stays_alone = stays(&session, &verdict);
+        let may_be_gone = session.status.is_none();
         Self {
             session,
             tags,
             verdict,
             groups: Box::default(),
             stays_alone,
-            may_be_gone: false,
+            may_be_gone,
             excess: Box::default(),
         }
     }
 
-    /// The same, where an earlier sweep may have terminated it: it takes no place for certain.
+    /// The same, where it is known whether an earlier sweep may have terminated it. If it may, it takes
+    /// no place for certain; without this, that depends on its status.
     #[must_use]
-    pub fn perhaps_gone(self) -> Self {
-        Self { may_be_gone: true, ..self }
+    pub fn perhaps_gone(self, may_be_gone: bool) -> Self {
+        Self { may_be_gone, ..self }
     }
 
     /// The answers of its groups, for `Subject::counted`.
@@ -142,13 +144,11 @@ impl Evaluated {
     }
 }
 
-/// Whether a session with this verdict will be there after the sweep. One without a status may be
-/// `Terminating`.
+/// Whether a session with this verdict will be there after the sweep.
 fn stays(session: &Session, verdict: &Verdict) -> Truth {
     match verdict {
         _ if session.is_terminating() => Truth::False,
         Verdict::Violation { .. } => Truth::False,
-        _ if session.status.is_none() => Truth::Unknown,
         Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Warning { .. } => Truth::True,
         Verdict::Undetermined { .. } => Truth::Unknown,
     }
