@@ -32,6 +32,8 @@ pub struct Evaluated {
     groups: Box<[Membership]>,
     /// Whether it would stay if no group had too many.
     stays_alone: Truth,
+    /// Whether it may be gone already: one without a status may be `Terminating`.
+    may_be_gone: bool,
     /// The groups that have, or may have, no place for it.
     pub excess: Box<[Excess]>,
 }
@@ -117,7 +119,23 @@ impl Evaluated {
     #[must_use]
     pub fn alone(session: Box<Session>, tags: Tags, verdict: Verdict) -> Self {
         let stays_alone = stays(&session, &verdict);
-        Self { session, tags, verdict, groups: Box::default(), stays_alone, excess: Box::default() }
+        let may_be_gone = session.status.is_none();
+        Self {
+            session,
+            tags,
+            verdict,
+            groups: Box::default(),
+            stays_alone,
+            may_be_gone,
+            excess: Box::default(),
+        }
+    }
+
+    /// The same, where it is known whether an earlier sweep may have terminated it. If it may, it takes
+    /// no place for certain; without this, that depends on its status.
+    #[must_use]
+    pub fn perhaps_gone(self, may_be_gone: bool) -> Self {
+        Self { may_be_gone, ..self }
     }
 
     /// The answers of its groups, for `Subject::counted`.
@@ -126,13 +144,11 @@ impl Evaluated {
     }
 }
 
-/// Whether a session with this verdict will be there after the sweep. One without a status may be
-/// `Terminating`.
+/// Whether a session with this verdict will be there after the sweep.
 fn stays(session: &Session, verdict: &Verdict) -> Truth {
     match verdict {
         _ if session.is_terminating() => Truth::False,
         Verdict::Violation { .. } => Truth::False,
-        _ if session.status.is_none() => Truth::Unknown,
         Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Warning { .. } => Truth::True,
         Verdict::Undetermined { .. } => Truth::Unknown,
     }
@@ -366,16 +382,18 @@ impl<'a> Evaluator<'a> {
     /// A rule's own excess does not matter to its count: where a member has no place, `at_most` others
     /// stand before it, and before all that follow.
     fn stays_but_for(&self, rule: usize, it: &Evaluated) -> Truth {
+        let is_certain = if it.may_be_gone { Truth::Unknown } else { Truth::True };
         if it.groups.get(rule).is_none_or(|it| it.is_kept == Truth::True) {
-            return stays(&it.session, &it.verdict);
+            return stays(&it.session, &it.verdict).min(is_certain);
         }
         let mut counted = it.counted();
         counted.iter_mut().skip(rule).take(1).for_each(|it| *it = Truth::True);
-        if counted.iter().all(|it| *it == Truth::True) {
+        let stays = if counted.iter().all(|it| *it == Truth::True) {
             it.stays_alone
         } else {
             stays(&it.session, &self.verdict(it, &counted))
-        }
+        };
+        stays.min(is_certain)
     }
 
     /// The verdict on a session that there was no time to evaluate again.

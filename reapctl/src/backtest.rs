@@ -15,21 +15,22 @@ use serde_json::json;
 use crate::{
     aws::Connection,
     backtest::{
-        replay::{HISTORY, past_sessions, replay},
+        replay::{HISTORY, Replayer, history},
         result::{Backtest, Replay, Sums},
     },
     clock::now,
     file::File,
-    progress::{counted, with_progress},
+    progress::{bar, with_progress},
     stdio::{Output, println},
 };
 
 /// Evaluate the sessions of the last 30 days: which would the policy have
 /// terminated, when, and by which rule?
 ///
-/// Every session of the history, and every active one, is evaluated at each sweep of its life. Limits
-/// and the circuit breaker are left out. Tags are those of today, and a past status is not known:
-/// what depends on it is undetermined.
+/// Every session of the history, and every active one, is evaluated at each sweep of its life, and
+/// counted with those that were active then, up to the sweep that would have terminated it. Limits and
+/// the circuit breaker are left out. Tags are those of today, and a past status is not known: what
+/// depends on it is undetermined.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  reapctl backtest policy.yaml\n  reapctl backtest new.yaml --against old.yaml --html changes.html"
@@ -71,15 +72,17 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Every tag key that one of them uses.
     let mut both = policy.clone();
     both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
-    let reading = with_progress("listing", &aws, Box::pin(past_sessions(&aws, &both, now)));
-    let (past, n_not_evaluated) = reading.await?;
-    let test = |policy: &Policy| Backtest {
-        from: now - HISTORY,
-        to: now,
-        replays: counted("evaluating", &past)
-            .map(|it| replay(policy, args.every, now, it))
-            .collect(),
-        n_not_evaluated,
+    let reading = with_progress("listing", &aws, Box::pin(history(&aws, &both, now)));
+    let history = reading.await?;
+    let test = |policy: &Policy| {
+        let bar = bar("evaluating", history.sessions.len());
+        let replayer = Replayer { policy, scope: aws.scope(), every: args.every, now };
+        Backtest {
+            from: now - HISTORY,
+            to: now,
+            replays: history.replay(replayer, || bar.inc(1)),
+            n_not_evaluated: history.not_evaluated.len(),
+        }
     };
     let (new, old) = (test(&policy), old.as_ref().map(test));
     if let Some(path) = &args.html {
@@ -117,6 +120,7 @@ impl Backtest {
             "rules": sums(self.by_rule()),
             "owners": sums(self.by_owner()),
             "days": sums(self.by_day()),
+            "warnings": sums(self.by_warning()),
             "changes": changes,
         })
     }
@@ -127,6 +131,7 @@ impl Backtest {
             ("RULE", largest_first(self.by_rule())),
             ("OWNER", largest_first(self.by_owner())),
             ("DAY", self.by_day().into_iter().collect()),
+            ("WARNING", largest_first(self.by_warning())),
         ] {
             if !sums.is_empty() {
                 println!("{}\n", to_table(name, sums).trim_fmt());

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, time::Duration};
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressIterator, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use tokio::time::interval;
 
 use crate::aws::Aws;
@@ -36,13 +36,12 @@ pub(crate) async fn with_progress<T>(what: &str, aws: &Aws, work: impl Future<Ou
     }
 }
 
-/// The items; shows on a terminal how many of them are done.
-pub(crate) fn counted<'a, T>(what: &'static str, items: &'a [T]) -> impl Iterator<Item = &'a T> {
+/// Shows on a terminal how many items are done, until it is dropped.
+pub(crate) fn bar(what: &'static str, n: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg}: {pos} of {len}");
-    let bar = ProgressBar::new(items.len() as u64).with_message(what);
-    let bar = match style {
+    let bar = ProgressBar::new(n as u64).with_message(what).with_finish(ProgressFinish::AndClear);
+    match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar, // The default style is good enough.
-    };
-    items.iter().progress_with(bar.with_finish(ProgressFinish::AndClear))
+    }
 }

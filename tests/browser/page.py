@@ -18,7 +18,14 @@ import stage
 REAPCTL = pathlib.Path(sys.argv.pop(1)).resolve()
 VIEWS = [(width, scheme) for width in [360, 1440] for scheme in ["light", "dark"]]
 SMALLEST_TEXT = 11.5  # CSS pixels, as they reach the screen.
+SUMS = [("Rule", "rules"), ("Owner", "owners"), ("Day", "days"), ("Warning", "warnings")]
 CONTRAST = 4.5  # WCAG 2.2, AA.
+
+RULES = """
+rules:
+  - { id: one-each, when: all, require: { concurrent: { per: target, at_most: 1, keep: oldest } } }
+  - { id: short, when: all, require: { max_age: 2h }, effect: warn }
+"""
 
 # Every element with a text of its own: that text, its size on the screen, and the contrast.
 TEXTS = """
@@ -80,8 +87,12 @@ class Page(unittest.TestCase):
     def setUpClass(cls):
         folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         cls.page = folder / "backtest.html"
+        # With a rule that counts, and one that warns.
+        starter = (stage.ROOT / "policies/starter.yaml").read_text(encoding="utf-8")
+        policy = folder / "policy.yaml"
+        policy.write_text(starter.replace("\nrules:\n", RULES), encoding="utf-8")
         old = ["--against", "policies/zombies.yaml"]
-        command = ["backtest", "policies/starter.yaml", *old, "--html", cls.page, "--output", "json"]
+        command = ["backtest", policy, *old, "--html", cls.page, "--output", "json"]
         environment = cls.enterClassContext(stage.fleet(REAPCTL))
         ran = subprocess.run(
             stage.at_now([REAPCTL, *command]),
@@ -127,9 +138,9 @@ class Page(unittest.TestCase):
         for view in VIEWS:
             with self.view(*view):
                 tables = self.driver.execute_script(TABLES)
-                for name, key in [("Rule", "rules"), ("Owner", "owners"), ("Day", "days")]:
+                for name, key in SUMS:
                     expected = [[it, str(sums["sessions"])] for it, sums in self.json[key].items()]
-                    self.assertGreater(len(expected), 2)
+                    self.assertGreater(len(expected), 0 if key == "warnings" else 2)
                     self.assertEqual(tables[name], expected)
                 rows = self.driver.execute_script(
                     'return [...document.querySelectorAll(".scroll table tr")].map(it => it.innerText)'
@@ -139,6 +150,12 @@ class Page(unittest.TestCase):
                 for row, change in zip(rows[1:], changes, strict=True):
                     self.assertTrue(row.startswith(change["change"]), row)
                     self.assertTrue(row.rstrip().endswith(change["session_id"]), row)
+
+    def test_the_policy_counts_and_warns(self):
+        sessions = self.json["sessions"]
+        self.assertIn("one-each", self.json["rules"])
+        self.assertTrue(any(it["warnings"] and it["would_terminate_at"] for it in sessions))
+        self.assertTrue(any(it["warnings"] and not it["would_terminate_at"] for it in sessions))
 
     def test_the_timeline_has_a_bar_of_the_right_length_for_each_session(self):
         for view in VIEWS:
@@ -152,15 +169,18 @@ class Page(unittest.TestCase):
                 for (title, parts), session in zip(bars, sessions, strict=True):
                     self.assertIn(f"on {session['target']}, from ", title)
                     ended, unknown = session["would_terminate_at"], session["unknown"]
-                    kinds = ["active", "cut", "end"] if ended else ["open"] if unknown else ["active"]
+                    kinds = ["open" if unknown and not ended else "active"]
+                    kinds += ["warn"] if session["warnings"] else []
+                    kinds += ["cut", "end"] if ended else []
                     self.assertEqual([kind for kind, _, _ in parts], kinds, title)
+                    self.assertEqual("; warning at " in title, bool(session["warnings"]), title)
                     minimum = whole / 1000
                     for kind, width, fill in parts:
                         self.assertGreaterEqual(width, minimum - 0.1, title)
                         self.assertNotEqual(fill, "rgb(0, 0, 0)", kind)
                     if ended:
                         after = session["minutes"] / (30 * 24 * 60) * whole
-                        self.assertAlmostEqual(parts[1][1], max(after, minimum), delta=1, msg=title)
+                        self.assertAlmostEqual(parts[-2][1], max(after, minimum), delta=1, msg=title)
 
 
 if __name__ == "__main__":

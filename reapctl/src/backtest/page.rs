@@ -25,9 +25,11 @@ const ROW: usize = 14;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6b7b; --line: #d8dfe6; --paper: #fff;
-  --active: #7aa7d9; --cut: #e3a0a0; --end: #c0392b; --open: #d9b44a; }
+  --active: #7aa7d9; --cut: #e3a0a0; --end: #c0392b; --open: #d9b44a;
+  --warn: #8f6bc4; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa8b5; --line: #33404d;
-  --paper: #10161c; --active: #4c7db3; --cut: #7d3f3f; --end: #ff7b6b; --open: #b8942f; } }
+  --paper: #10161c; --active: #4c7db3; --cut: #7d3f3f; --end: #ff7b6b; --open: #b8942f;
+  --warn: #a58ad6; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 75rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -38,7 +40,8 @@ th, .sums td + td { white-space: nowrap; }
 .sums { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 2rem; }
 svg { width: 100%; height: auto; min-width: 1000px; display: block; } .scroll { overflow-x: auto; }
 svg text { fill: var(--soft); font-size: 12px; } .active { fill: var(--active); } .cut { fill: var(--cut); }
-.end { fill: var(--end); } .open { fill: var(--open); } .grid { stroke: var(--line); }
+.end { fill: var(--end); } .open { fill: var(--open); } .warn { fill: var(--warn); }
+.grid { stroke: var(--line); }
 .key span { display: inline-block; margin-right: 1.5rem; } .key i { display: inline-block; width: 1rem;
   height: .6rem; margin-right: .4rem; } .soft { color: var(--soft); }
 ";
@@ -65,6 +68,7 @@ pub(crate) fn page(new: &Backtest, old: Option<&Backtest>) -> String {
                     (sums_table("Rule", new.by_rule()))
                     (sums_table("Owner", new.by_owner()))
                     (sums_table("Day", new.by_day()))
+                    @if !new.by_warning().is_empty() { (sums_table("Warning", new.by_warning())) }
                 }
                 (timeline(new))
                 @if let Some(old) = old { (changes(new, old)) }
@@ -124,8 +128,10 @@ fn timeline(test: &Backtest) -> Markup {
     let left_out = shown.split_off(MAX_ROWS.min(shown.len()));
     shown.sort_by_key(|it| it.started_at);
     let height = (shown.len() + 2) * ROW;
+    let has_warnings = test.replays.iter().any(|it| !it.warnings.is_empty());
     let key = [
         ("active", "active"),
+        ("warn", "time after a warning"),
         ("end", "would have been terminated"),
         ("cut", "time after that"),
         ("open", "undetermined"),
@@ -133,7 +139,7 @@ fn timeline(test: &Backtest) -> Markup {
     html! {
         h2 { "Timeline" }
         p.key {
-            @for (class, what) in key {
+            @for (class, what) in key.into_iter().filter(|(class, _)| *class != "warn" || has_warnings) {
                 span { i style={ "background: var(--" (class) ")" } {} (what) }
             }
         }
@@ -178,10 +184,14 @@ fn bar(test: &Backtest, replay: &Replay, y: usize) -> Markup {
     let start = place(test, replay.started_at);
     let end = place(test, replay.ended_at.unwrap_or(test.to));
     let class = if replay.is_open() { "open" } else { "active" };
-    let bars = match replay.would_terminate_at.map(|it| place(test, it)) {
-        None => vec![(class, start, end)],
-        Some(x) => vec![(class, start, x), ("cut", x, end), ("end", x, x + 2.0)],
+    let terminated = replay.would_terminate_at.map(|it| place(test, it));
+    let active_until = terminated.unwrap_or(end);
+    let warned = replay.warnings.first();
+    let mut bars = match warned.map(|it| place(test, it.at)) {
+        None => vec![(class, start, active_until)],
+        Some(x) => vec![(class, start, x), ("warn", x, active_until)],
     };
+    bars.extend(terminated.into_iter().flat_map(|x| [("cut", x, end), ("end", x, x + 2.0)]));
     let what = match (replay.would_terminate_at, replay.unknown) {
         (Some(at), None) => {
             format!("would have been terminated at {} by {}", minute(at), replay.rules.join(", "))
@@ -192,8 +202,12 @@ fn bar(test: &Backtest, replay: &Replay, y: usize) -> Markup {
         (None, Some(_)) => format!("undetermined: {}", replay.rules.join(", ")),
         (None, None) => "would not have been terminated".into(),
     };
+    let warnings =
+        replay.warnings.iter().map(|it| format!("; warning at {} by {}", minute(it.at), it.rule));
+    let warnings: String = warnings.collect();
     let owner = short_owner(&replay.owner);
-    let title = format!("{owner} on {}, from {}: {what}", replay.target, minute(replay.started_at));
+    let started = minute(replay.started_at);
+    let title = format!("{owner} on {}, from {started}: {what}{warnings}", replay.target);
     html! {
         g {
             title { (printable(&title)) }

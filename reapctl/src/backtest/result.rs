@@ -24,6 +24,18 @@ pub(crate) struct Replay {
     pub(crate) minutes: i64,
     /// The unknown fact on which the verdict, or its rules, depended.
     pub(crate) unknown: Option<Unknown>,
+    /// The rules with `effect: warn` that it would have violated, in the order of their sweeps.
+    pub(crate) warnings: Vec<Warned>,
+}
+
+/// A rule that would have warned of a session.
+#[derive(Clone, Serialize)]
+pub(crate) struct Warned {
+    pub(crate) rule: Arc<str>,
+    /// The first sweep at which it was violated, and no rule that terminates was.
+    pub(crate) at: Timestamp,
+    /// The session time after that, in minutes: until its end, or until it would have been terminated.
+    pub(crate) minutes: i64,
 }
 
 /// What a policy would have done to all sessions.
@@ -75,6 +87,17 @@ impl Backtest {
         self.sums(|it| short_owner(&it.owner))
     }
 
+    /// The sessions of which each rule with `effect: warn` would have warned.
+    pub(crate) fn by_warning(&self) -> Sums {
+        let mut sums = Sums::new();
+        for it in self.replays.iter().flat_map(|it| &it.warnings) {
+            let sum = sums.entry(it.rule.to_string()).or_default();
+            sum.0 += 1;
+            sum.1 += it.minutes;
+        }
+        sums
+    }
+
     /// By day, in UTC.
     pub(crate) fn by_day(&self) -> Sums {
         let day = |at: Timestamp| at.to_zoned(TimeZone::UTC).date().to_string();
@@ -93,6 +116,10 @@ impl Backtest {
             minute(self.to),
             age(SignedDuration::from_mins(minutes)),
         )];
+        let warned = self.replays.iter().filter(|it| !it.warnings.is_empty()).count();
+        if 0 < warned {
+            sentences.push(format!("{warned} would have had a warning."));
+        }
         if 0 < unknown {
             sentences.push(format!("{unknown} are undetermined."));
         }
@@ -112,9 +139,11 @@ impl Backtest {
             (Some(_), None) => Some(("not terminated any more", new)),
             (Some(old), Some(new_at)) if new_at < old => Some(("terminated sooner", new)),
             (Some(old), Some(new_at)) if old < new_at => Some(("terminated later", new)),
-            _ if old.is_open() == new.is_open() => None,
-            _ if new.is_open() => Some(("undetermined now", new)),
-            _ => Some(("not undetermined any more", new)),
+            _ if !old.is_open() && new.is_open() => Some(("undetermined now", new)),
+            _ if old.is_open() && !new.is_open() => Some(("not undetermined any more", new)),
+            _ if old.warnings.is_empty() == new.warnings.is_empty() => None,
+            _ if old.warnings.is_empty() => Some(("warning now", new)),
+            _ => Some(("no warning any more", new)),
         };
         self.replays.iter().zip(&old.replays).filter_map(change).collect()
     }

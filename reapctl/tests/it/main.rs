@@ -1024,6 +1024,83 @@ async fn backtest_unknown_rule() {
     assert!(output.stdout.ends_with("Nothing changes.\n"), "{}", output.stdout);
 }
 
+/// A backtest counts the sessions that were active at once, shows warnings apart, and compares a policy
+/// that counts with one that does not.
+#[tokio::test]
+async fn backtest_concurrent() {
+    let session = |id: &str, name: &str, hours: u32| {
+        let owner = format!("arn:aws:sts::123456789012:assumed-role/dev/{name}");
+        format!("  - {{ id: {id}, owner: \"{owner}\", {TARGET}, age: {hours}h }}\n")
+    };
+    let fleet = session("jo-0", "jo", 5) + &session("jo-1", "jo", 4) + &session("an-2", "an", 2);
+    let account = Account::with(&write("counted.yaml", &format!("sessions:\n{fleet}"))).await;
+    let rule = |id: &str, per: &str, effect: &str| {
+        format!(
+            "- {{ id: {id}, when: all, effect: {effect}, \
+             require: {{ concurrent: {{ per: {per}, at_most: 1, keep: oldest }} }} }}\n"
+        )
+    };
+    let rules = rule("one-each", "owner", "terminate") + &rule("one-on-each", "target", "warn");
+    let new = &write("counted.policy.yaml", &format!("version: 1\nrules:\n{rules}"));
+    let old = "version: 1\nrules: [{ id: a, when: { account: \"999999999999\" }, forbid: true }]\n";
+    let old = &write("counted.old.yaml", old);
+    let page = concat!(env!("CARGO_TARGET_TMPDIR"), "/counted.html");
+    let against = ["backtest", new, "--against", old, "--html", page];
+    let output = account.reapctl(&[&against[..], &["--output", "json"]].concat()).await;
+    assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""));
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let sessions = json["sessions"].as_array().expect("a list");
+    let found: Vec<_> = sessions
+        .iter()
+        .map(|it| {
+            let is_terminated = !it["would_terminate_at"].is_null();
+            let rules = [&it["rules"], &it["warnings"][0]["rule"]];
+            (
+                it["session_id"].as_str().expect("text"),
+                is_terminated,
+                rules.map(ToString::to_string),
+            )
+        })
+        .collect();
+    let shown = |rules, warning: &str| [rules, warning].map(ToString::to_string);
+    assert_eq!(
+        found,
+        [
+            ("jo-0", false, shown("[]", "null")),
+            ("jo-1", true, shown("[\"one-each\"]", "null")),
+            ("an-2", false, shown("[]", "\"one-on-each\"")),
+        ]
+    );
+    assert_eq!(json["rules"]["one-each"]["sessions"], 1);
+    assert_eq!(json["warnings"]["one-on-each"]["sessions"], 1);
+    let n = |key: &str| json[key].as_object().map(serde_json::Map::len);
+    assert_eq!((n("rules"), n("warnings")), (Some(1), Some(1)));
+    let changes = serde_json::json!([
+        { "session_id": "jo-1", "change": "terminated now" },
+        { "session_id": "an-2", "change": "warning now" },
+    ]);
+    assert_eq!(json["changes"], changes);
+
+    let html = fs::read_to_string(page).expect("a page");
+    assert!(
+        html.contains("would have been terminated at ") && html.contains(" by one-each</title>")
+    );
+    assert!(html.contains("would not have been terminated; warning at "), "{html}");
+    assert!(html.contains("<h2>By warning</h2>") && html.contains("class=\"warn\""), "{html}");
+    let text = account.reapctl(&against).await.stdout;
+    for expected in [": 1 would have been terminated, ", "1 would have had a warning."] {
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(text.contains("WARNING") && text.contains("one-on-each"), "{text}");
+
+    let text = account.reapctl(&["backtest", old, "--against", new]).await.stdout;
+    assert!(
+        text.contains("not terminated any more") && text.contains("no warning any more"),
+        "{text}"
+    );
+    assert!(!text.contains("WARNING") && !text.contains("undetermined"), "{text}");
+}
+
 /// A timeline says how many sessions of each kind it leaves out.
 #[tokio::test]
 async fn timeline_leaves_out() {
