@@ -384,6 +384,13 @@ impl Policy {
         self.rules.iter().any(|it| it.concurrent().is_some())
     }
 
+    /// Whether anything in it depends on what kind of session a document starts.
+    #[must_use]
+    pub fn asks_session_type(&self) -> bool {
+        let of_exemptions = self.exemptions.iter().flat_map(|it| &it.when.0);
+        self.rules.iter().any(Rule::asks_session_type) || of_exemptions.into_iter().any(is_of_type)
+    }
+
     /// What is valid, but probably a mistake.
     #[must_use]
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
@@ -465,6 +472,12 @@ impl Rule {
             Requirement::Concurrent(it) => Some(*it),
             Requirement::Hours(_) | Requirement::MaxAge(_) | Requirement::Test(_) => None,
         })
+    }
+
+    /// Whether it depends on what kind of session a document starts.
+    #[must_use]
+    pub fn asks_session_type(&self) -> bool {
+        self.tests().any(is_of_type)
     }
 
     /// Its tests of a session: all but age and hours.
@@ -657,6 +670,10 @@ impl fmt::Display for Test {
             Self::TargetTag(key, any) => write!(f, "target_tags: {key}: {}", list(any)),
         }
     }
+}
+
+fn is_of_type(test: &Test) -> bool {
+    matches!(test, Test::SessionType(_))
 }
 
 fn list(items: &[impl fmt::Display]) -> String {
