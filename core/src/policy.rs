@@ -63,6 +63,14 @@ impl Policy {
         self.rules.iter().any(|it| it.concurrent().is_some())
     }
 
+    /// Whether anything in it depends on what kind of session a document starts.
+    #[must_use]
+    pub fn asks_session_type(&self) -> bool {
+        let mut of_exemptions = self.exemptions.iter().flat_map(|it| &it.when.0);
+        self.rules.iter().any(Rule::asks_session_type)
+            || of_exemptions.any(|it| matches!(it, Test::SessionType(_)))
+    }
+
     /// What is valid, but probably a mistake.
     #[must_use]
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {

@@ -65,7 +65,7 @@ pub enum Tags {
     Unknown(Unknown),
 }
 
-/// What is not known of a session.
+/// What is not known of a session. What can still be looked up is last, so that it is greatest.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
 #[serde(into = "&str")]
 pub enum Unknown {
@@ -84,16 +84,16 @@ pub enum Unknown {
     SessionTypeNotKnown,
     /// The record has no `Status`.
     StatusNotReturned,
-    /// The document has not been looked up yet.
-    SessionTypeNotLookedUp,
     /// The look-up failed, or there was no time for it.
     TagsLookupFailed,
     /// The target is of a kind whose ARN is not known.
     TagsNoArn,
-    /// They have not been looked up yet.
-    TagsNotLookedUp,
     /// The look-up did not return the target: it is untagged, new, stopped or gone.
     TagsNotReturned,
+    /// The document has not been looked up yet.
+    SessionTypeNotLookedUp,
+    /// They have not been looked up yet.
+    TagsNotLookedUp,
 }
 
 impl From<Unknown> for &str {

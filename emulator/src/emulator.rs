@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    document,
     fault::{Fault, FaultKind},
     fleet::{Behaviour, Fleet, ToEnded},
     request::Operation,
@@ -108,6 +109,11 @@ impl Emulator {
     /// Sets a parameter of Parameter Store.
     pub fn set_parameter(&self, name: &str, value: &str) {
         self.state().world.set_parameter(name.into(), value.into());
+    }
+
+    /// Sets a document, written as in a fleet; `None` deletes it.
+    pub fn set_document(&self, name: &str, text: Option<&str>) {
+        self.state().world.set_document(name.into(), text.map(Into::into));
     }
 
     /// Replaces the faults. Their counts start at zero.
@@ -247,6 +253,18 @@ impl Emulator {
                 let identity = json!({"Arn": arn, "UserId": user_id(&arn), "Account": account});
                 return Ok(wire::query_response(&call.operation, &identity));
             }
+            Operation::GetDocument { name, format } => match world.document(&name) {
+                Some(content) => json!({
+                    "Name": name,
+                    "CreatedDate": epoch_seconds(now),
+                    "DocumentVersion": "1",
+                    "Status": "Active",
+                    "Content": document::written_as(format, content),
+                    "DocumentType": "Session",
+                    "DocumentFormat": format.name(),
+                }),
+                None => return Err(ApiError::no_such_document(&name)),
+            },
             Operation::GetParameter { name } => match world.parameter(&name) {
                 Some((value, version)) => json!({"Parameter": {
                     "Name": name,

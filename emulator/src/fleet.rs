@@ -10,7 +10,7 @@ use crate::{
     seed::{Seed, duration},
 };
 
-/// An account in a Region: its sessions, tags and parameters, and how its API behaves.
+/// An account in a Region: its sessions, tags, documents and parameters, and how its API behaves.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fleet {
@@ -29,6 +29,9 @@ pub struct Fleet {
     pub sessions: Vec<Seed>,
     /// Tags by target, written as in `Seed::target`. Other targets are untagged.
     pub tags: BTreeMap<String, BTreeMap<String, String>>,
+    /// Session documents: what `sessionType` a document has, or its whole content in JSON or YAML, by its
+    /// name, or by its ARN if another account shares it. AWS's own are there too.
+    pub documents: BTreeMap<String, String>,
     /// Parameter Store.
     pub parameters: BTreeMap<String, String>,
     /// How the API behaves.
@@ -47,6 +50,7 @@ impl Default for Fleet {
             callers: BTreeMap::new(),
             sessions: Vec::new(),
             tags: BTreeMap::new(),
+            documents: BTreeMap::new(),
             parameters: BTreeMap::new(),
             behaviour: Behaviour::default(),
             faults: Vec::new(),

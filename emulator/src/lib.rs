@@ -1,8 +1,8 @@
 //! The Session Manager API on loopback, with faults.
 //!
 //! One `Emulator` is one account in one Region. It implements what session-reaper and its users need:
-//! `DescribeSessions`, `StartSession`, `TerminateSession` and `GetParameter` of Systems Manager,
-//! `GetResources` of Resource Groups Tagging (all in JSON 1.1), and `GetCallerIdentity` and
+//! `DescribeSessions`, `StartSession`, `TerminateSession`, `GetDocument` and `GetParameter` of Systems
+//! Manager, `GetResources` of Resource Groups Tagging (all in JSON 1.1), and `GetCallerIdentity` and
 //! `AssumeRole` of STS (in the query protocol).
 //! It is served on a socket (`serve`), or used by the SDK in the same process
 //! (`Emulator::http_client`), also in virtual time: all its clocks are tokio's.
@@ -11,6 +11,7 @@
 
 mod body;
 mod client;
+mod document;
 mod effect;
 mod emulator;
 mod fault;

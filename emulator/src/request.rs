@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    document::Format,
     filter::{Filter, Key},
     wire::{ApiError, Call},
     world::Query,
@@ -15,6 +16,7 @@ pub(crate) enum Operation {
     AssumeRole { role: String, session: String, lasts: Duration },
     DescribeSessions(Query),
     GetCallerIdentity,
+    GetDocument { name: String, format: Format },
     GetParameter { name: String },
     GetResources { arns: Vec<String> },
     StartSession { target: String, document: Option<String>, reason: Option<String> },
@@ -38,6 +40,7 @@ impl Operation {
         match call.operation.as_str() {
             "AssumeRole" => assume_role(body),
             "DescribeSessions" => describe_sessions(body),
+            "GetDocument" => get_document(body),
             "GetCallerIdentity" => Ok(Self::GetCallerIdentity),
             "GetParameter" => {
                 let mut wrong = Violations::default();
@@ -146,17 +149,39 @@ fn assume_role(body: &Map<String, Value>) -> Result<Operation, ApiError> {
     wrong.none(Operation::AssumeRole { role, session, lasts: Duration::from_secs(lasts) })
 }
 
+/// A document has one version, which is the default and the latest.
+fn get_document(body: &Map<String, Value>) -> Result<Operation, ApiError> {
+    let mut wrong = Violations::default();
+    let name = wrong.document(body, "Name", true)?.unwrap_or_default();
+    let version = wrong.text(body, "DocumentVersion", 0, usize::MAX, false)?;
+    if let Some(version) = &version {
+        let is_number = |it: &str| !it.starts_with('0') && it.parse::<u64>().is_ok();
+        if !["$LATEST", "$DEFAULT"].contains(&version.as_str()) && !is_number(version) {
+            let pattern =
+                "satisfy regular expression pattern: ([$]LATEST|[$]DEFAULT|^[1-9][0-9]*$)";
+            wrong.add(&quoted(version), "documentVersion", pattern);
+        }
+    }
+    let has_name = wrong.text(body, "VersionName", 1, 128, false)?.is_some();
+    let format = match wrong.text(body, "DocumentFormat", 0, usize::MAX, false)? {
+        None => Format::Json,
+        Some(text) => Format::from_name(&text).unwrap_or_else(|| {
+            let enumeration = "satisfy enum value set: [YAML, TEXT, JSON]";
+            wrong.add(&quoted(&text), "documentFormat", enumeration);
+            Format::Json
+        }),
+    };
+    let is_first = version.is_none_or(|it| ["1", "$LATEST", "$DEFAULT"].contains(&it.as_str()));
+    match wrong.none(Operation::GetDocument { name, format }) {
+        Ok(_) if has_name || !is_first => Err(ApiError::no_such_document_version()),
+        read => read,
+    }
+}
+
 fn start_session(body: &Map<String, Value>) -> Result<Operation, ApiError> {
     let mut wrong = Violations::default();
     let target = wrong.text(body, "Target", 1, 400, true)?.unwrap_or_default();
-    let document = wrong.text(body, "DocumentName", 0, usize::MAX, false)?;
-    if let Some(name) = &document {
-        let is_part = |it: char| it.is_ascii_alphanumeric() || "_-.:/".contains(it);
-        if !(3..=128).contains(&name.len()) || !name.chars().all(is_part) {
-            let pattern = r"satisfy regular expression pattern: ^[a-zA-Z0-9_\-.:/]{3,128}$";
-            wrong.add(&quoted(name), "documentName", pattern);
-        }
-    }
+    let document = wrong.document(body, "DocumentName", false)?;
     let reason = wrong.text(body, "Reason", 1, 256, false)?;
     if let Some(parameters) = body.get("Parameters").filter(|it| !it.is_null() && !it.is_object()) {
         return Err(mistaken(parameters, "Map"));
@@ -187,11 +212,25 @@ impl Violations {
         max: usize,
         is_required: bool,
     ) -> Result<Option<String>, ApiError> {
-        let mut at = name.to_owned();
-        if let Some(first) = at.get_mut(..1) {
-            first.make_ascii_lowercase();
+        self.member(body, name, &path(name), (min, max), is_required)
+    }
+
+    /// The name or ARN of a document, at the top level of the request.
+    fn document(
+        &mut self,
+        body: &Map<String, Value>,
+        name: &str,
+        is_required: bool,
+    ) -> Result<Option<String>, ApiError> {
+        let document = self.text(body, name, 0, usize::MAX, is_required)?;
+        if let Some(text) = &document {
+            let is_part = |it: char| it.is_ascii_alphanumeric() || "_-.:/".contains(it);
+            if !(3..=128).contains(&text.len()) || !text.chars().all(is_part) {
+                let pattern = r"satisfy regular expression pattern: ^[a-zA-Z0-9_\-.:/]{3,128}$";
+                self.add(&quoted(text), &path(name), pattern);
+            }
         }
-        self.member(body, name, &at, (min, max), is_required)
+        Ok(document)
     }
 
     /// A string, with its path as AWS writes it.
@@ -243,6 +282,15 @@ impl Violations {
         let message = format!("{n} validation error{s} detected: {}", self.0.join("; "));
         Err(ApiError::new(400, "ValidationException", &message))
     }
+}
+
+/// The path of a member at the top level, as AWS writes it.
+fn path(name: &str) -> String {
+    let mut path = name.to_owned();
+    if let Some(first) = path.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    path
 }
 
 fn quoted(text: &str) -> String {

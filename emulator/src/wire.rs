@@ -50,6 +50,9 @@ impl ApiError {
         };
         let session = |id| format!("arn:aws:ssm:eu-central-1:123456789012:session/{id}");
         let resource = call.text("SessionId").map(session);
+        let document = |name| format!("arn:aws:ssm:eu-central-1:123456789012:document/{name}");
+        let name = call.text("Name").filter(|_| operation == "GetDocument");
+        let resource = resource.or_else(|| name.map(document));
         let resource = resource.or_else(|| call.text("RoleArn").map(Into::into));
         let resource = resource.unwrap_or_else(|| "*".into());
         let message = format!(
@@ -66,6 +69,19 @@ impl ApiError {
 
     pub(crate) fn invalid_token() -> Self {
         Self::modelled(400, "InvalidNextToken", "The specified token isn't valid.")
+    }
+
+    pub(crate) fn no_such_document(name: &str) -> Self {
+        Self::modelled(
+            400,
+            "InvalidDocument",
+            &format!("Document with name {name} does not exist."),
+        )
+    }
+
+    pub(crate) fn no_such_document_version() -> Self {
+        let message = "The document version isn't valid or doesn't exist.";
+        Self::modelled(400, "InvalidDocumentVersion", message)
     }
 
     pub(crate) fn not_in_a_valid_state() -> Self {

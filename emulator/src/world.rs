@@ -11,6 +11,7 @@ use reaper_core::arn::Arn;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    document,
     filter::Filter,
     fleet::{Behaviour, Filters, Fleet, Order},
     seed::{OnTerminate, Seed},
@@ -39,6 +40,7 @@ pub(crate) struct World {
     order: Order,
     n_started: usize,
     tags: BTreeMap<String, BTreeMap<String, String>>,
+    documents: BTreeMap<String, String>,
     parameters: BTreeMap<String, (String, i64)>,
 }
 
@@ -74,6 +76,7 @@ impl World {
             order: fleet.behaviour.order,
             n_started: 0,
             tags: BTreeMap::new(),
+            documents: fleet.documents,
             parameters: BTreeMap::new(),
         };
         for seed in fleet.sessions {
@@ -171,6 +174,28 @@ impl World {
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&(String, i64)> {
         self.parameters.get(name)
+    }
+
+    /// The content of a document, by its name or ARN: one of the account's own, or shared with it, or
+    /// AWS's.
+    pub(crate) fn document(&self, name: &str) -> Option<String> {
+        let Self { account, partition, region, documents, .. } = self;
+        let by_arn = Arn::parse(name).and_then(|it| {
+            let is_here = (it.service, it.partition, it.region) == ("ssm", partition, region);
+            let owner =
+                Some(it.account).filter(|it| is_here && (it.is_empty() || it == account))?;
+            Some((owner, it.resource.strip_prefix("document/")?))
+        });
+        let (owner, name) = by_arn.unwrap_or((account, name));
+        let own = documents.get(name).filter(|_| !owner.is_empty());
+        own.map(|it| document::content(it)).or_else(|| document::of_aws(name))
+    }
+
+    pub(crate) fn set_document(&mut self, name: String, text: Option<String>) {
+        match text {
+            Some(text) => drop(self.documents.insert(name, text)),
+            None => drop(self.documents.remove(&name)),
+        }
     }
 
     pub(crate) fn tags(&self, arn: &str) -> Option<&BTreeMap<String, String>> {

@@ -6,6 +6,7 @@ mod rows;
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use reaper_core::{
     census::{Evaluated, Evaluator, Unseen},
@@ -13,12 +14,14 @@ use reaper_core::{
     policy::Policy,
     printable::{printable, printable_json},
     session::{Reading, Record, Session, State},
+    session_type::{DocumentTypes, SessionType},
     target::{Tags, Unknown},
 };
 use session_reaper::{
     sweep::clock::check_clock,
     sweep::list::{Census, list},
     sweep::tags::look_up,
+    sweep::types::{Untyped, look_up_types},
 };
 use tokio::time::Instant;
 
@@ -34,7 +37,8 @@ use crate::{
 /// Explain a verdict: every rule and exemption, what each condition saw, and which one decided.
 ///
 /// The session is an active one of the account and Region, by its id, with the tags of its target;
-/// or one from a file, with the tags that `--tag` gives.
+/// or one from a file, with the tags that `--tag` gives. What kind of session its document starts is looked
+/// up only if that decides, and never of a session from a file: `--session-type` gives it.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  reapctl explain --policy policy.yaml jane-0a1b2c3d4e5f60001\n  reapctl explain --policy policy.yaml --from sessions.json SESSION_ID --tag env=prod"
@@ -55,6 +59,9 @@ pub(crate) struct Args {
     /// The target has no tags
     #[arg(long, conflicts_with = "tags")]
     no_tags: bool,
+    /// What kind of session the document starts, in place of a look-up
+    #[arg(long, value_name = "TYPE", value_parser = session_type())]
+    session_type: Option<SessionType>,
     /// The instant to evaluate at, such as 2027-06-30T00:00:00Z [default: now]
     #[arg(long, value_name = "INSTANT")]
     at: Option<Timestamp>,
@@ -68,6 +75,11 @@ pub(crate) struct Args {
 fn tag(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a tag is KEY=VALUE")?;
     Ok((key.into(), value.into()))
+}
+
+fn session_type() -> impl TypedValueParser<Value = SessionType> {
+    PossibleValuesParser::new(SessionType::ALL.map(SessionType::name))
+        .try_map(|it| SessionType::from_name(&it).ok_or("there is no such type"))
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
@@ -96,7 +108,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         }
     };
     let scope = aws.as_ref().and_then(Aws::scope);
-    let evaluator = Evaluator::new(&policy, now).at(scope);
+    let types = given_type(args.session_type, &session, &policy)?;
+    let evaluator = Evaluator::new(&policy, now).at(scope).typed(&types);
     let mut active = vec![evaluator.evaluate(Box::new(session.clone()), tags.clone())];
     let mut not_evaluated = Vec::new();
     for record in others.into_iter().filter(|_| policy.counts()) {
@@ -109,7 +122,18 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     let unseen = Unseen { is_incomplete, not_evaluated: &not_evaluated };
-    count(&evaluator, aws.as_ref(), &policy, unseen, &mut active).await;
+    let open = count(&evaluator, aws.as_ref(), &policy, unseen, &mut active).await;
+    let looked_up = match &aws {
+        Some(aws) => types_of(aws, &policy, &evaluator, &open, &active).await,
+        None => DocumentTypes::default(),
+    };
+    let mut types = types.clone(); // What is given is not looked up.
+    types.extend(looked_up);
+    let evaluator = evaluator.typed(&types);
+    for it in &mut active {
+        evaluator.evaluate_again(it);
+    }
+    evaluator.conclude(&mut active, unseen, || true);
     let Some(evaluated) = active.first() else { bail!("there is no session") };
     let explanation = Explanation::new(&evaluator, now, evaluated, &active);
     match args.output {
@@ -130,16 +154,35 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Counts the sessions that are active at once, with the tags of those whose tags decide.
+/// What `--session-type` says of the session's document.
+fn given_type(
+    given: Option<SessionType>,
+    session: &Session,
+    policy: &Policy,
+) -> anyhow::Result<DocumentTypes> {
+    let mut types = DocumentTypes::default();
+    let Some(given) = given else { return Ok(types) };
+    let document = session.document.as_ref().or(policy.assume.document.value());
+    let document =
+        document.context("`--session-type` is of a document, and the session has none")?;
+    if let Some(known) = types.of(document).ok().filter(|it| *it != given) {
+        bail!("`{}` is of type {}, not {}", printable(document), known.name(), given.name());
+    }
+    types.insert(Arc::clone(document), Some(given));
+    Ok(types)
+}
+
+/// Counts the sessions that are active at once, with the tags of those whose tags decide. Returns the
+/// indices of those of which it is open whether they count.
 async fn count(
     evaluator: &Evaluator<'_>,
     aws: Option<&Aws>,
     policy: &Policy,
     unseen: Unseen<'_>,
     active: &mut [Evaluated],
-) {
+) -> BTreeSet<usize> {
     let open: BTreeSet<usize> = evaluator.conclude(active, unseen, || true).into_iter().collect();
-    let Some(aws) = aws.filter(|_| policy.counts()) else { return };
+    let Some(aws) = aws.filter(|_| policy.counts()) else { return open };
     let needs_tags = |(index, it): &(usize, &Evaluated)| {
         it.verdict.unknown() == Some(Unknown::TagsNotLookedUp) || open.contains(index)
     };
@@ -156,6 +199,21 @@ async fn count(
         }
     }
     evaluator.conclude(active, unseen, || true);
+    open
+}
+
+/// The types of the documents that decide.
+async fn types_of(
+    aws: &Aws,
+    policy: &Policy,
+    evaluator: &Evaluator<'_>,
+    open: &BTreeSet<usize>,
+    active: &[Evaluated],
+) -> DocumentTypes {
+    let documents = Untyped::of(policy, evaluator, open, active).documents;
+    let (types, problems) = look_up_types(&aws.ssm, &documents, budget()).await;
+    warn(problems);
+    types
 }
 
 async fn from_aws(args: &Args) -> anyhow::Result<(Found, Aws)> {

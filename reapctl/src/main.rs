@@ -89,7 +89,7 @@ async fn main() -> ExitCode {
         }
         Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
         Command::Emulate(args) => emulate::run(args).await.map(|()| ExitCode::SUCCESS),
-        Command::Explain(args) => explain::run(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => Box::pin(explain::run(&args)).await.map(|()| ExitCode::SUCCESS),
         Command::Lock(args) => lock::run(&args).await,
         Command::Man { folder } => man(&folder).map(|()| ExitCode::SUCCESS),
         Command::Plan(args) => plan::run(&args).await,

@@ -106,6 +106,8 @@ fn on_denial(message: &str, action: &str) -> String {
             "allow {allowed}; a role has no `aws:username`, so `session/${{aws:username}}-*` never \
              matches"
         )
+    } else if action == "ssm:GetDocument" {
+        format!("allow {allowed}; of the function's stack, set `ReadSessionDocuments` to `true`")
     } else {
         format!("allow {allowed}")
     }
@@ -149,6 +151,25 @@ fn chain(err: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where documents may not be read, the template's parameter is named, too.
+    #[test]
+    fn denied_document() {
+        let document = "arn:aws:ssm:eu-central-1:123456789012:document/Team-DbTunnel";
+        let parameter = "of the function's stack, set `ReadSessionDocuments` to `true`";
+        for (message, expected) in [
+            ("no".to_owned(), format!("allow `ssm:GetDocument`; {parameter}")),
+            (
+                format!(
+                    "User: x is not authorized to perform: ssm:GetDocument on resource: {document} because y"
+                ),
+                format!("allow `ssm:GetDocument` on `{document}`; {parameter}"),
+            ),
+        ] {
+            let advice = remediation("AccessDeniedException", &message, "ssm:GetDocument");
+            assert_eq!(advice, Some(expected));
+        }
+    }
 
     /// The resource is named where AWS names one. A pattern with a user name is mentioned where it
     /// cannot match: an assumed role has no user name.

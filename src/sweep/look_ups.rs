@@ -1,6 +1,6 @@
 //! Evaluates among each other, then again with what is looked up: tags, and the types of documents.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
@@ -8,7 +8,10 @@ use super::context::SweepContext;
 use crate::{
     Budget,
     aws::CallError,
-    sweep::{tags::look_up, types::look_up_types},
+    sweep::{
+        tags::look_up,
+        types::{Untyped, look_up_types},
+    },
 };
 use reaper_core::{
     census::{Evaluated, Evaluator, Unseen, oldest_first},
@@ -53,11 +56,12 @@ pub(super) async fn evaluate_with_look_ups(
     for error in &warnings {
         sinks.emit(&Event::TagLookUpFailed { error });
     }
-    let (types, problems) = with_types(context, acting, evaluator, unseen, &open, evaluated).await;
-    for problem in problems {
-        sinks.emit(&Event::DocumentLookUpFailed { error: &problem.to_string() });
-        warnings.push(problem.to_string());
+    let (types, problems) =
+        with_types(context, acting, policy, evaluator, unseen, &open, evaluated).await;
+    for error in &problems {
+        sinks.emit(&Event::DocumentLookUpFailed { error });
     }
+    warnings.extend(problems);
     LookedUp { types, tag_problems, warnings }
 }
 
@@ -109,30 +113,33 @@ async fn with_tags(
 async fn with_types(
     context: SweepContext<'_>,
     acting: Budget,
+    policy: &Policy,
     evaluator: &Evaluator<'_>,
     unseen: Unseen<'_>,
     open: &BTreeSet<usize>,
     evaluated: &mut [Evaluated],
-) -> (DocumentTypes, Vec<CallError>) {
+) -> (DocumentTypes, Vec<String>) {
     let SweepContext { ssm, budget, .. } = context;
-    let not_looked_up = Some(Unknown::SessionTypeNotLookedUp);
-    let needs_type = |index: usize, it: &Evaluated| {
-        it.verdict.unknown() == not_looked_up
-            || open.contains(&index) && evaluator.subject(it).session_type().err() == not_looked_up
-    };
-    let needy = evaluated.iter().enumerate().filter(|(index, it)| needs_type(*index, it));
-    let documents: BTreeSet<Arc<str>> =
-        needy.filter_map(|(_, it)| evaluator.subject(it).document()).map(Into::into).collect();
-    if documents.is_empty() {
+    let untyped = Untyped::of(policy, evaluator, open, evaluated);
+    if untyped.documents.is_empty() {
         return (DocumentTypes::default(), Vec::new());
     }
-    let (types, problems) = look_up_types(ssm, &documents, acting.first_of(2)).await;
+    let (types, mut problems) = look_up_types(ssm, &untyped.documents, acting.first_of(2)).await;
     let end = end(acting, budget);
     let with_types = evaluator.clone().typed(&types);
+    let mut n_late = 0;
     for (index, it) in evaluated.iter_mut().enumerate() {
-        if needs_type(index, it) && Instant::now() < end {
-            with_types.evaluate_again(it);
+        if untyped.indices.contains(&index) {
+            // At once, if its type is not known now either.
+            let is_late = with_types.subject(it).session_type().is_ok() && end <= Instant::now();
+            n_late += usize::from(is_late);
+            if !is_late {
+                with_types.evaluate_again(it);
+            }
         }
+    }
+    if 0 < n_late {
+        problems.push(format!("there was no time to evaluate {n_late} sessions with their types"));
     }
     with_types.conclude(evaluated, unseen, || Instant::now() < end);
     (types, problems)

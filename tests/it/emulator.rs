@@ -295,3 +295,59 @@ async fn reset_and_cut_off_body() {
     let (heard, _) = hear(&faults("truncated")).await;
     assert_eq!(lengths(&heard), (whole / 2, whole / 2), "as if it were all of it");
 }
+
+/// Documents are returned as AWS does: by name or ARN, in the format that is asked for.
+#[tokio::test]
+async fn documents() {
+    let emulator = emulator(
+        "documents:\n  Team-Tunnel: Port\n  Team-Yaml: \"schemaVersion: '1.0'\\nsessionType: Port\"\n  \
+         Team-Text: not a document\n  \"arn:aws:ssm:eu-central-1:210987654321:document/Shared\": Port\n",
+    );
+    let own = "arn:aws:ssm:eu-central-1:123456789012:document/Team-Tunnel";
+    let shared = "arn:aws:ssm:eu-central-1:210987654321:document/Shared";
+    let of_aws = "arn:aws:ssm:eu-central-1::document/AWS-StartSSHSession";
+    for (name, session_type) in [
+        ("Team-Tunnel", "Port"),
+        ("Team-Yaml", "Port"),
+        (own, "Port"),
+        (shared, "Port"),
+        (of_aws, "Port"),
+        ("AWS-StartSSHSession", "Port"),
+        ("AWS-StartNonInteractiveCommand", "NonInteractiveCommands"),
+    ] {
+        let body = json!({"Name": name, "DocumentVersion": "$LATEST"}).to_string();
+        let (status, answer) = ask(&emulator, "GetDocument", &body).await;
+        assert_eq!((status, &answer["Name"]), (200, &name.into()), "{answer}");
+        assert_eq!([&answer["DocumentFormat"], &answer["DocumentType"]], ["JSON", "Session"]);
+        let content = answer["Content"].as_str().expect("a content");
+        let content: Value = serde_json::from_str(content).expect("JSON");
+        assert_eq!(content["sessionType"], session_type, "{name}");
+    }
+    for (name, format, start) in [
+        ("Team-Yaml", "YAML", "schemaVersion: '1.0'"),
+        ("Team-Yaml", "JSON", "{\n"),
+        ("Team-Text", "JSON", "not a document"),
+        ("Team-Text", "TEXT", "not a document"),
+    ] {
+        let body = json!({"Name": name, "DocumentFormat": format}).to_string();
+        let (_, answer) = ask(&emulator, "GetDocument", &body).await;
+        assert_eq!(answer["DocumentFormat"], format);
+        assert!(answer["Content"].as_str().is_some_and(|it| it.starts_with(start)), "{answer}");
+    }
+    for (body, code) in [
+        (json!({"Name": "Team-Other"}), "InvalidDocument"),
+        (json!({"Name": "SSM-SessionManagerRunShell"}), "InvalidDocument"),
+        (json!({"Name": "Team-Tunnel:1"}), "InvalidDocument"),
+        (json!({"Name": of_aws.replace("::", ":210987654321:")}), "InvalidDocument"),
+        (json!({"Name": own.replace("eu-central-1", "eu-west-1")}), "InvalidDocument"),
+        (json!({"Name": "Team-Tunnel", "DocumentVersion": "2"}), "InvalidDocumentVersion"),
+        (json!({"Name": "Team-Tunnel", "VersionName": "v1"}), "InvalidDocumentVersion"),
+        (json!({"Name": "Team-Tunnel", "DocumentVersion": "0"}), "ValidationException"),
+        (json!({"Name": "Team-Tunnel", "DocumentFormat": "XML"}), "ValidationException"),
+        (json!({"Name": "a b"}), "ValidationException"),
+        (json!({}), "ValidationException"),
+    ] {
+        let (status, answer) = ask(&emulator, "GetDocument", &body.to_string()).await;
+        assert_eq!((status, &answer["__type"]), (400, &code.into()), "{body}: {answer}");
+    }
+}

@@ -11,6 +11,7 @@
 mod alarms;
 mod clock;
 mod docs;
+mod documents;
 mod emulator;
 mod faults;
 mod hostile;

@@ -4,19 +4,34 @@ use reaper_core::report::Mode;
 use session_reaper::sweep::source::PolicySource;
 
 use crate::{
-    role::{needed, shipped},
-    stage::{POLICY, Stage, Wire, fleet},
+    role::{needed, read, shipped},
+    stage::{Stage, Wire, fleet},
 };
 
-/// The role allows exactly the actions that a sweep needs.
+/// Everything that a policy may ask for.
+const POLICY: &str = "
+version: 1
+rules: [{ id: a, when: { session_type: Port, target_tags: { env: dev } }, forbid: true }]
+tag_keys: [env]
+limits: { circuit_breaker: { max_percent: 100 } }
+";
+
+/// The role allows exactly the actions that a sweep needs. It may read documents only if the template's
+/// parameter says so.
 #[tokio::test]
 async fn role_has_exactly_the_needed_actions() {
     for mode in [Mode::DryRun, Mode::Enforce] {
+        let mut fleet = fleet(0);
+        fleet.sessions.truncate(1);
+        fleet.sessions[0].document = Some("Team-DbTunnel".into());
+        fleet.documents.insert("Team-DbTunnel".into(), "Port".into());
         let policy = PolicySource::Parameter("/policy".into());
-        let stage = Stage { mode, policy, ..Stage::new(Wire::Socket, fleet(0)) };
+        let stage = Stage { mode, policy, ..Stage::new(Wire::Socket, fleet) };
         stage.emulator.set_parameter("/policy", POLICY);
         stage.sweep().await;
         assert_eq!(&needed(&stage.emulator), shipped(mode), "{mode:?}");
+        let without: Vec<_> = shipped(mode).difference(&read(mode, false)).cloned().collect();
+        assert_eq!(without, ["ssm:GetDocument"], "what the parameter adds");
     }
     let both = [Mode::DryRun, Mode::Enforce].map(shipped);
     let more: Vec<_> = both[1].difference(both[0]).collect();

@@ -46,20 +46,22 @@ impl Node {
     }
 }
 
-/// The actions of Systems Manager and of tagging that the template's role has in this mode.
+/// The actions of Systems Manager and of tagging that the template's role has in this mode, if it may read
+/// documents.
 ///
 /// Of the role's other actions, on logs, queues and keys, the emulator knows nothing: they must be
 /// these. `tests/template` says when, and on what.
 pub(crate) fn shipped(mode: Mode) -> &'static BTreeSet<String> {
     static MODES: LazyLock<[BTreeSet<String>; 2]> =
-        LazyLock::new(|| [Mode::DryRun, Mode::Enforce].map(read));
+        LazyLock::new(|| [Mode::DryRun, Mode::Enforce].map(|mode| read(mode, true)));
     match mode {
         Mode::DryRun => &MODES[0],
         Mode::Enforce => &MODES[1],
     }
 }
 
-fn read(mode: Mode) -> BTreeSet<String> {
+/// The same, if the parameter `ReadSessionDocuments` is this.
+pub(crate) fn read(mode: Mode, reads_documents: bool) -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("template.yaml");
     let text = fs::read_to_string(path).expect("template.yaml");
     let template: Node = serde_saphyr::from_str(&text).expect("YAML");
@@ -69,7 +71,11 @@ fn read(mode: Mode) -> BTreeSet<String> {
         statements.iter().map(|it| match it {
             Node::Mapping(fields) => fields.get("If").map_or(Some(it), |choice| {
                 let parts = choice.items();
-                let holds = parts[0].text() != Some("Enforces") || mode == Mode::Enforce;
+                let holds = match parts[0].text() {
+                    Some("Enforces") => mode == Mode::Enforce,
+                    Some("ReadsDocuments") => reads_documents,
+                    _ => true,
+                };
                 holds.then_some(&parts[1])
             }),
             Node::List(_) | Node::Other(_) | Node::Text(_) => panic!("a statement is a mapping"),

@@ -88,6 +88,8 @@ pub(crate) struct Stage {
     pub(crate) deadline: Duration,
     /// No call starts this close to it.
     pub(crate) margin: Duration,
+    /// Where its events go.
+    pub(crate) sinks: Sinks,
 }
 
 impl Stage {
@@ -103,6 +105,7 @@ impl Stage {
             memory: usize::MAX,
             deadline: Duration::from_mins(5),
             margin: Duration::from_secs(10),
+            sinks: Sinks::NONE,
         }
     }
 
@@ -145,7 +148,7 @@ impl Stage {
         let scope = Scope::from_arn("arn:aws:lambda:eu-central-1:123456789012:function:f");
         let swept = sweep(SweepContext {
             ssm: &ssm,
-            sinks: &Sinks::NONE,
+            sinks: &self.sinks,
             scope: scope.as_ref(),
             policy: &self.policy,
             mode: self.mode,

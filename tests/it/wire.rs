@@ -33,50 +33,51 @@ enum Listing {
 }
 
 /// What each fault comes to if it applies to each operation once: a listing, the outcome of a session that
-/// is to be terminated, whether tags are known, and what is wrong with the policy.
+/// is to be terminated, whether tags are known, whether a document's type is, and what is wrong with the
+/// policy.
 ///
 /// A token that has expired has no row of its own: AWS's model has the same error for it.
 #[rustfmt::skip]
-fn table() -> Vec<(Value, Listing, &'static str, bool, Option<&'static str>)> {
+fn table() -> Vec<(Value, Listing, &'static str, bool, bool, Option<&'static str>)> {
     use Listing::{Complete, Incomplete};
     let denied = Incomplete("(allow `ssm:DescribeSessions`)");
     let error = json!({"error": {"status": 400, "code": "Odd", "message": "no"}});
     let seven = json!({"body": "{\"Sessions\":7}"});
     let other = json!({"body": "{\"status\":\"ok\"}"}); // As a health check's.
     vec![
-        // the fault                     listing                           termination   tags   policy
-        (json!({"appear": {"id": "n"}}),  Complete(4, 409, 1),              "terminated", true,  None),
-        (json!({"body": "<html>"}),      Complete(4, 408, 0),              "terminated", true,  None),
-        (json!({"body": "[]"}),          Complete(4, 408, 0),              "terminated", true,  None),
-        (seven,                          Complete(4, 408, 0),              "terminated", true,  None),
-        (other,                          Complete(4, 408, 0),              "terminated", true,  None),
-        (json!({"body": ""}),            Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("cut_off"),               Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("deny"),                  denied,                           "denied",     false, Some("allow `ssm:GetParameter`")),
-        (json!("duplicate_rows"),        Complete(4, 408, 0),              "terminated", false, None),
-        (json!("duplicate_tags"),        Complete(4, 408, 0),              "terminated", false, None),
-        (json!("empty_page"),            Complete(4, 408, 0),              "terminated", false, None),
-        (json!("empty_token"),           Complete(4, 408, 0),              "terminated", true,  None),
-        (error,                          Incomplete("was refused"),        "failed",     false, Some("Odd: no")),
-        (json!({"drop_field": "SessionId"}), Complete(4, 408, 200),            "terminated", true,  None),
-        (json!({"drop_field": "Owner"}),     Complete(4, 408, 200),            "terminated", true,  None),
-        (json!({"drop_field": "Target"}),    Complete(4, 408, 200),            "terminated", true,  None),
-        (json!({"drop_field": "StartDate"}), Complete(4, 408, 200),            "terminated", true,  None),
-        (json!({"drop_field": "Status"}),    Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("internal_error"),        Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("invalid_token"),         Complete(4, 408, 0),              "failed",     false, Some("InvalidNextToken")),
-        (json!({"misdate": "1h"}),       Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("more_tags"),             Complete(4, 408, 0),              "terminated", false, None),
-        (json!("repeat_token"),          Incomplete("repeated a page token"), "terminated", true, None),
-        (json!("reset_after"),           Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("reset_before"),          Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("shuffle_page"),          Complete(4, 408, 0),              "terminated", true,  None),
-        (json!({"slow": "6s"}),          Complete(4, 408, 0),              "terminated", true,  None),
-        (json!({"slow_after": "6s"}),    Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("throttle"),              Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("truncated"),             Complete(4, 408, 0),              "terminated", true,  None),
-        (json!("unavailable"),           Complete(4, 408, 0),              "terminated", true,  None),
-        (json!({"vanish": "v-3h"}),      Complete(3, 407, 0),              "terminated", true,  None),
+        // the fault                     listing                           termination   tags   document policy
+        (json!({"appear": {"id": "n"}}),  Complete(4, 409, 1),              "terminated", true,  true,     None),
+        (json!({"body": "<html>"}),      Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!({"body": "[]"}),          Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (seven,                          Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (other,                          Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!({"body": ""}),            Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("cut_off"),               Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("deny"),                  denied,                           "denied",     false, false,    Some("allow `ssm:GetParameter`")),
+        (json!("duplicate_rows"),        Complete(4, 408, 0),              "terminated", false, true,     None),
+        (json!("duplicate_tags"),        Complete(4, 408, 0),              "terminated", false, true,     None),
+        (json!("empty_page"),            Complete(4, 408, 0),              "terminated", false, true,     None),
+        (json!("empty_token"),           Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (error,                          Incomplete("was refused"),        "failed",     false, false,    Some("Odd: no")),
+        (json!({"drop_field": "SessionId"}), Complete(4, 408, 200),            "terminated", true,  true,     None),
+        (json!({"drop_field": "Owner"}),     Complete(4, 408, 200),            "terminated", true,  true,     None),
+        (json!({"drop_field": "Target"}),    Complete(4, 408, 200),            "terminated", true,  true,     None),
+        (json!({"drop_field": "StartDate"}), Complete(4, 408, 200),            "terminated", true,  true,     None),
+        (json!({"drop_field": "Status"}),    Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("internal_error"),        Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("invalid_token"),         Complete(4, 408, 0),              "failed",     false, false,    Some("InvalidNextToken")),
+        (json!({"misdate": "1h"}),       Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("more_tags"),             Complete(4, 408, 0),              "terminated", false, true,     None),
+        (json!("repeat_token"),          Incomplete("repeated a page token"), "terminated", true, true,     None),
+        (json!("reset_after"),           Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("reset_before"),          Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("shuffle_page"),          Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!({"slow": "6s"}),          Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!({"slow_after": "6s"}),    Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("throttle"),              Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("truncated"),             Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!("unavailable"),           Complete(4, 408, 0),              "terminated", true,  true,     None),
+        (json!({"vanish": "v-3h"}),      Complete(3, 407, 0),              "terminated", true,  true,     None),
     ]
 }
 
@@ -113,11 +114,12 @@ fn name(kind: &Value) -> &str {
 async fn every_fault_in_every_operation() {
     let named: BTreeSet<_> = table().iter().map(|(kind, ..)| name(kind).to_owned()).collect();
     assert_eq!(named, variants::<FaultKind>(), "each is in the table");
-    let apply = async |(kind, listing, outcome, has_tags, problem)| {
+    let apply = async |(kind, listing, outcome, has_tags, has_type, problem)| {
         tokio::join!(
             fault_in_the_listing(&kind, listing),
             fault_in_a_termination(&kind, outcome),
             fault_in_the_tags(&kind, has_tags),
+            fault_in_the_document(&kind, has_type),
             fault_in_the_policy(&kind, problem),
         )
     };
@@ -191,6 +193,24 @@ async fn fault_in_the_tags(kind: &Value, are_known: bool) {
     let undetermined = if are_known { 1 } else { 6 };
     assert_eq!(report.verdicts.undetermined, undetermined, "{kind}");
     assert_eq!(report.verdicts.violation, if are_known { 4 } else { 0 }, "{kind}");
+}
+
+async fn fault_in_the_document(kind: &Value, is_known: bool) {
+    let mut fleet = fleet(0);
+    fleet.documents.insert("Team-DbTunnel".into(), "Port".into());
+    fleet.faults = vec![once("GetDocument", kind)];
+    for it in &mut fleet.sessions {
+        it.document = Some("Team-DbTunnel".into());
+    }
+    let policy = POLICY.replace("when: all", "when: { session_type: Port }");
+    let stage = Stage { policy: inline(&policy), ..Stage::new(Wire::Socket, fleet) };
+    let report = stage.sweep().await;
+    assert_applied(&stage, "GetDocument", kind);
+    // A session that vanishes does so after the listing.
+    let (violation, undetermined) = if is_known { (4, 1) } else { (0, 5) };
+    let it = report.verdicts;
+    assert_eq!((it.violation, it.undetermined), (violation, undetermined), "{kind}");
+    assert_eq!(stage.asked_to_end().len(), violation, "{kind}");
 }
 
 async fn fault_in_the_policy(kind: &Value, problem: Option<&str>) {

@@ -179,6 +179,23 @@ class AwsClients(unittest.TestCase):
             self.ssm.get_parameter(Name="/none")
         self.assertEqual(self.client("sts").get_caller_identity()["Account"], "123456789012")
 
+    def test_documents_are_read(self):
+        port = "AWS-StartPortForwardingSession"
+        read = ["ssm", "get-document", "--name", port, "--document-format", "JSON"]
+        answer = self.aws(*read)
+        self.assertEqual((answer["Name"], answer["DocumentType"]), (port, "Session"))
+        self.assertEqual(json.loads(answer["Content"])["sessionType"], "Port")
+        arn = f"arn:aws:ssm:eu-central-1::document/{port}"
+        answer = self.ssm.get_document(Name=arn, DocumentVersion="$LATEST", DocumentFormat="YAML")
+        self.assertEqual((answer["DocumentFormat"], answer["Status"]), ("YAML", "Active"))
+        self.assertIn("sessionType", answer["Content"])
+        with self.assertRaises(self.ssm.exceptions.InvalidDocument):
+            self.ssm.get_document(Name="Team-DbTunnel")
+        with self.assertRaises(self.ssm.exceptions.InvalidDocumentVersion):
+            self.ssm.get_document(Name=port, DocumentVersion="2")
+        wrong = self.aws("ssm", "get-document", "--name", "Team-DbTunnel", status=255)
+        self.assertIn("(InvalidDocument) when calling the GetDocument operation", wrong)
+
     def test_a_role_is_assumed(self):
         role, name = "arn:aws:iam::210987654321:role/path/Auditor", "jo@example.com"
         words = ["--role-arn", role, "--role-session-name", name, "--external-id", "x:1/2"]

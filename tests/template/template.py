@@ -261,14 +261,16 @@ class Template(unittest.TestCase):
 
     def test_the_role_may_do_what_the_code_calls_in_each_mode(self):
         at = "arn:aws-cn:ssm:cn-north-1:123456789012"
+        of_aws = "arn:aws-cn:ssm:cn-north-1:"
         key = "arn:aws-cn:kms:cn-north-1:123456789012:key/1"
         combinations = itertools.product(
-            ["dry-run", "enforce"], ["", "/own"], ["", key], ["true", "false"]
+            ["dry-run", "enforce"], ["", "/own"], ["", key], ["true", "false"], ["true", "false"]
         )
-        for mode, own, key_arn, on_start in combinations:
+        for mode, own, key_arn, on_start, reads_documents in combinations:
             name = own or "/session-reaper/reaper"
             calls = {
                 "DescribeSessions": ("*", None),
+                "GetDocument": ([f"{at}:document/*", f"{of_aws}:document/*"], None),
                 "GetParameter": (f"{at}:parameter{name}", None),
                 "GetResources": ("*", None),
                 "TerminateSession": (f"{at}:session/*", None),
@@ -276,6 +278,8 @@ class Template(unittest.TestCase):
             self.assertEqual(calls.keys(), OPERATIONS.keys())
             if mode == "dry-run":
                 del calls["TerminateSession"]
+            if reads_documents == "false":
+                del calls["GetDocument"]
             expected = {OPERATIONS[it]: resource for it, resource in calls.items()} | {
                 "logs:CreateLogStream": ("LogGroup.Arn", None),
                 "logs:PutLogEvents": ("LogGroup.Arn", None),
@@ -286,7 +290,11 @@ class Template(unittest.TestCase):
                 context = {"kms:EncryptionContext:PARAMETER_ARN": f"{at}:parameter{name}"}
                 expected["kms:Decrypt"] = (key_arn, {"StringEquals": context})
             resources, _ = stack(
-                Mode=mode, PolicyParameterName=own, PolicyKmsKeyArn=key_arn, SweepOnStart=on_start
+                Mode=mode,
+                PolicyParameterName=own,
+                PolicyKmsKeyArn=key_arn,
+                SweepOnStart=on_start,
+                ReadSessionDocuments=reads_documents,
             )
             self.assertEqual(allowed(resources), expected)
             role = resources["Role"]["Properties"]
@@ -726,7 +734,7 @@ filter message in ["session would terminate", "session deferred"]
 | limit 1000
 """,
             "Sweeps that were incomplete or failed": """\
-filter ispresent(problem) or message in ["sweep failed", "tag look-up failed", "verification failed", "policy warning"]
+filter ispresent(problem) or message in ["sweep failed", "tag look-up failed", "document look-up failed", "verification failed", "policy warning"]
 | display @timestamp, level, message, error_type, error, problem, warning, seen, pages, function_request_id
 | sort @timestamp desc
 | limit 1000

@@ -246,6 +246,12 @@ impl Rule {
         })
     }
 
+    /// Whether it depends on what kind of session a document starts.
+    #[must_use]
+    pub fn asks_session_type(&self) -> bool {
+        self.tests().any(|it| matches!(it, Test::SessionType(_)))
+    }
+
     /// Its tests of a session: all but age and hours.
     pub(crate) fn tests(&self) -> impl Iterator<Item = &Test> {
         let required = self.demand.requirements().iter();

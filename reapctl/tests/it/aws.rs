@@ -61,7 +61,12 @@ const ROLE: &str = "arn:aws:iam::123456789012:role/path/Auditor";
 
 /// An emulator on a socket, and a command that reaches it.
 async fn run(fleet: &str, words: &[&str], variables: &[(&str, &str)]) -> (Output, Vec<Call>) {
-    let emulator = Emulator::new(Fleet::parse(&format!("{FLEET}{fleet}")).expect("a fleet"));
+    run_on(&format!("{FLEET}{fleet}"), words, variables).await
+}
+
+/// The same, of another fleet.
+async fn run_on(fleet: &str, words: &[&str], variables: &[(&str, &str)]) -> (Output, Vec<Call>) {
+    let emulator = Emulator::new(Fleet::parse(fleet).expect("a fleet"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let served = tokio::spawn(serve(listener, emulator.clone()));
@@ -530,5 +535,97 @@ async fn endless_answer() {
         assert!(!matches!(output.status, None | Some(0)), "{}", output.stderr);
         let n = longest.load(Ordering::Relaxed);
         assert!((4 << 20..LONG / 2).contains(&n), "{status}, {words:?}: {n} bytes were taken");
+    }
+}
+
+/// Every command that evaluates looks documents up where they decide, and names the documents that it
+/// cannot read.
+#[tokio::test]
+async fn document_types() {
+    const FLEET: &str = r#"
+sessions:
+  - { id: a-1, owner: "arn:aws:iam::123456789012:user/a", target: i-0aa00000000000de1, age: 2h, document: Team-DbTunnel }
+  - { id: a-2, owner: "arn:aws:iam::123456789012:user/a", target: i-0aa00000000000de1, age: 1h, document: Team-DbTunnel }
+  - { id: b-1, owner: "arn:aws:iam::123456789012:user/b", target: i-0aa00000000000de1, age: 1h, document: Team-Shell }
+documents: { Team-DbTunnel: Port, Team-Shell: Standard_Stream }
+"#;
+    const DENIED: &str = "faults: [{ operation: GetDocument, kind: deny }]\n";
+    let rule = |name, more: &str| {
+        let text =
+            format!("version: 1\nrules: [{{ id: a, when: {{ session_type: Port }}, {more} }}]\n");
+        write(name, &text)
+    };
+    let forbid = rule("types-forbid.yaml", "forbid: true");
+    let count = rule(
+        "types-count.yaml",
+        "require: { concurrent: { per: owner, at_most: 1, keep: newest } }",
+    );
+    let exempt = write(
+        "types-exempt.yaml",
+        "version: 1\nrules: []\nexemptions: [{ id: x, when: { session_type: Port } }]\n",
+    );
+    let given = ["explain", "--policy", &forbid, "b-1", "--session-type", "Port"];
+    for (words, expected, n_documents) in [
+        (vec!["plan", "--policy", &forbid], "2 in violation", 2),
+        (vec!["plan", "--policy", &count], "1 in violation", 1),
+        (vec!["sweep", "--policy", &forbid], "2 in violation", 2),
+        (vec!["lock", "user/a", "--policy", &exempt], "exempt", 1),
+        (vec!["explain", "--policy", &forbid, "a-1"], "Port", 1),
+        (vec!["explain", "--policy", &count, "a-1"], "before it: a-2", 1),
+        (vec!["explain", "--policy", &forbid, "b-1"], "verdict: compliant", 1),
+        (given.into(), "verdict: violation: a", 0),
+    ] {
+        let (output, calls) = run_on(FLEET, &words, &[]).await;
+        let n_calls = calls.iter().filter(|it| it.operation == "GetDocument").count();
+        let shown = output.stdout + &output.stderr;
+        assert!(output.status.is_some_and(|it| it == 0 || it == 3), "{words:?}: {shown}");
+        assert_eq!(n_calls, n_documents, "{words:?}: {shown}");
+        assert!(shown.contains(expected) && !shown.contains("the session type of"), "{shown}");
+
+        let (output, _) = run_on(&format!("{FLEET}{DENIED}"), &words, &[]).await;
+        let n_problems = output.stderr.matches("the session type of `").count();
+        assert_eq!(n_problems, n_documents.min(1), "{words:?}: {}", output.stderr);
+        let names_action = output.stderr.contains("allow `ssm:GetDocument`");
+        assert_eq!(names_action, n_documents != 0, "{words:?}: {}", output.stderr);
+    }
+}
+
+/// `--session-type` stands for a look-up, and contradicts nothing that is known.
+#[tokio::test]
+async fn given_session_type() {
+    let policy = write(
+        "types-given.yaml",
+        "version: 1\nrules: [{ id: a, when: { session_type: Port }, forbid: true }]\n",
+    );
+    for (document, given, status, part) in [
+        ("Team-DbTunnel", "Port", 0, "verdict: violation: a"),
+        ("Team-DbTunnel", "Standard_Stream", 0, "verdict: compliant"),
+        ("Team-DbTunnel", "", 0, "verdict: undetermined (session_type_not_looked_up): a"),
+        ("AWS-StartSSHSession", "Port", 0, "verdict: violation: a"),
+        (
+            "AWS-StartSSHSession",
+            "Standard_Stream",
+            1,
+            "`AWS-StartSSHSession` is of type Port, not Standard_Stream",
+        ),
+        ("", "Port", 1, "the session has none"),
+        ("Team-DbTunnel", "port", 2, "[possible values: "),
+    ] {
+        let mut session = json!({
+            "SessionId": "a-1", "Target": "i-0aa00000000000de1", "Status": "Connected",
+            "Owner": "arn:aws:iam::123456789012:user/a", "StartDate": "2026-03-02T12:00:00Z",
+        });
+        if !document.is_empty() {
+            session["DocumentName"] = document.into();
+        }
+        let file = write(&format!("types-{document}.json"), &session.to_string());
+        let mut words = vec!["explain", "--policy", &policy, "--from", &file];
+        if !given.is_empty() {
+            words.extend(["--session-type", given]);
+        }
+        let output = reach(&words, &[]).await;
+        let shown = output.stdout + &output.stderr;
+        assert_eq!(output.status, Some(status), "{document}, {given}: {shown}");
+        assert!(shown.contains(part), "{document}, {given}: {shown}");
     }
 }

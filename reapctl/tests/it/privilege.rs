@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use jiff::SignedDuration;
 use serde_json::Value;
-use session_manager_emulator::{Emulator, Fleet, serve};
+use session_manager_emulator::{Emulator, Fleet, Seed, serve};
 use tokio::net::TcpListener;
 
 use crate::{STARTER, reapctl, write};
@@ -27,11 +28,26 @@ fn documented() -> [BTreeSet<String>; 3] {
     [actions(), actions(), actions()]
 }
 
-/// What a command calls, on the demo's fleet.
+/// The starter policy, and a rule that depends on the types of documents.
+fn by_type() -> String {
+    let starter = fs::read_to_string(STARTER).expect("a policy");
+    let rule = "rules:\n  - { id: no-tunnels, when: { session_type: Port }, forbid: true }";
+    starter.replacen("rules:", rule, 1)
+}
+
+/// What a command calls, on the demo's fleet and a tunnel by a document of the account's own.
 async fn called(arguments: &[&str]) -> BTreeSet<String> {
-    let fleet = Fleet::parse(include_str!("../../demo/fleet.yaml")).expect("a fleet");
+    let mut fleet = Fleet::parse(include_str!("../../demo/fleet.yaml")).expect("a fleet");
+    fleet.documents.insert("Team-DbTunnel".into(), "Port".into());
+    let tunnel = Seed {
+        id: Some("tunnel".into()),
+        age: Some(SignedDuration::from_mins(1)),
+        document: Some("Team-DbTunnel".into()),
+        ..fleet.sessions[0].clone()
+    };
+    fleet.sessions.push(tunnel);
     let emulator = Emulator::new(Fleet { faults: Vec::new(), ..fleet });
-    emulator.set_parameter("/policy", &fs::read_to_string(STARTER).expect("a policy"));
+    emulator.set_parameter("/policy", &by_type());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     tokio::spawn(serve(listener, emulator.clone()));
