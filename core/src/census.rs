@@ -120,22 +120,22 @@ struct Groups {
 }
 
 /// The places of a group that are taken.
+#[derive(Default)]
 struct Places {
-    /// The rule's place among those with `concurrent`.
-    rule: usize,
     /// By members that are certainly in scope, and certainly stay.
     certain: usize,
     /// By those and by members that may be in scope, and may stay.
     possible: usize,
     /// The members that may be in scope.
     open: Vec<usize>,
+    /// Whether there may be no place for a member.
+    is_short: bool,
 }
 
 impl Groups {
     fn index(&mut self, group: Group) -> usize {
-        let rule = group.0;
         *self.indices.entry(group).or_insert_with(|| {
-            self.all.push(Places { rule, certain: 0, possible: 0, open: Vec::new() });
+            self.all.push(Places::default());
             self.all.len() - 1
         })
     }
@@ -155,13 +155,15 @@ impl Evaluated {
     }
 }
 
-/// Whether a session with this verdict will be there after the sweep.
+/// Whether a session with this verdict will be there after the sweep. One without a status may be
+/// `Terminating`.
 fn stays(session: &Session, verdict: &Verdict) -> Truth {
     match verdict {
         _ if session.is_terminating() => Truth::False,
+        Verdict::Violation { .. } => Truth::False,
+        _ if session.status.is_none() => Truth::Unknown,
         Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Warning { .. } => Truth::True,
         Verdict::Undetermined { .. } => Truth::Unknown,
-        Verdict::Violation { .. } => Truth::False,
     }
 }
 
@@ -332,13 +334,13 @@ impl<'a> Evaluator<'a> {
     ) -> Vec<usize> {
         let rules = || self.counting.iter().enumerate().filter(|(_, (_, it))| it.keep == keep);
         let mut groups = Groups::default();
-        // Records that may be of any group.
-        let mut anywhere = 0;
+        // By rule: records that may be of any group.
+        let mut anywhere = vec![0; self.counting.len()];
         for record in unseen.not_evaluated.iter().map(|(it, _)| it) {
             for (rule, (_, concurrent)) in rules() {
                 match group(rule, *concurrent, record.owner.as_ref(), record.target.as_ref()) {
                     _ if is_terminating(record.status.as_deref()) => {}
-                    None => anywhere += 1,
+                    None => anywhere.get_mut(rule).into_iter().for_each(|n| *n += 1),
                     Some(group) => {
                         let index = groups.index(group);
                         groups.all.get_mut(index).into_iter().for_each(|it| it.possible += 1);
@@ -359,11 +361,13 @@ impl<'a> Evaluator<'a> {
                 {
                     let group = groups.index(group);
                     let at_most = concurrent.at_most as usize;
-                    let taken = groups.all.get(group).map(|it| (it.certain, it.possible));
-                    let (certain, possible) = taken.unwrap_or_default();
+                    let Some(places) = groups.all.get_mut(group) else { continue };
+                    let anywhere = anywhere.get(rule).copied().unwrap_or_default();
+                    let (certain, possible) = (places.certain, places.possible + anywhere);
+                    places.is_short |= at_most <= possible;
                     if at_most <= certain {
                         is_kept = Truth::False;
-                    } else if unseen.is_incomplete || at_most <= possible + anywhere {
+                    } else if unseen.is_incomplete || at_most <= possible {
                         is_kept = Truth::Unknown;
                     }
                     membership.n_before = certain;
@@ -388,11 +392,8 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
-        let has_too_many = |it: &Places| {
-            let at_most = self.counting.get(it.rule).map(|(_, it)| it.at_most as usize);
-            at_most.is_some_and(|at_most| at_most < it.possible + anywhere)
-        };
-        groups.all.into_iter().filter(has_too_many).flat_map(|it| it.open).collect()
+        let short = groups.all.into_iter().filter(|it| it.is_short);
+        short.flat_map(|it| it.open).collect()
     }
 
     /// Whether a session will be there after the sweep, if this rule does not terminate it.
@@ -469,6 +470,68 @@ fn group(
 mod tests {
     use super::*;
     use crate::session::Session;
+
+    fn session(id: &str, minutes: i64, status: Option<&str>) -> Session {
+        Session {
+            id: id.into(),
+            owner: "arn:aws:iam::123456789012:user/a".into(),
+            target: "i-1".into(),
+            started_at: Timestamp::UNIX_EPOCH - SignedDuration::from_mins(minutes),
+            status: status.map(Into::into),
+            document: None,
+            reason: None,
+            access_type: None,
+        }
+    }
+
+    /// The verdict on the oldest of these sessions of one owner, with a record without an owner or not.
+    fn of_oldest(policy: &str, statuses: &[Option<&str>], has_nameless: bool) -> &'static str {
+        let policy = Policy::parse(&format!("version: 1\n{policy}")).expect(policy);
+        let evaluator = Evaluator::new(&policy, Timestamp::UNIX_EPOCH);
+        let sessions = statuses.iter().enumerate();
+        let mut all: Vec<_> = sessions
+            .map(|(i, status)| {
+                let minutes = i64::try_from(statuses.len() - i).expect("few");
+                let it = session(&format!("s-{i}"), minutes, *status);
+                evaluator.evaluate(Box::new(it), Tags::Unknown(Unknown::TagsNotLookedUp))
+            })
+            .collect();
+        let nameless = [(Record { target: Some("i-2".into()), ..Record::default() }, "no Owner")];
+        let not_evaluated = if has_nameless { nameless.as_slice() } else { &[] };
+        let unseen = Unseen { is_incomplete: false, not_evaluated };
+        evaluator.conclude(&mut all, unseen, || true);
+        all[0].verdict.name()
+    }
+
+    /// A session whose status AWS did not return may be `Terminating`, so it is counted as possible.
+    #[test]
+    fn counts_without_status() {
+        let one = "rules: [{ id: r, when: all, require: { concurrent: { per: owner, at_most: 1, keep: newest } } }]";
+        let on = Some("Connected");
+        for (newer, expected) in [
+            (on, "violation"),
+            (Some("Hibernating"), "violation"),
+            (None, "undetermined"),
+            (Some("Terminating"), "compliant"),
+        ] {
+            assert_eq!(of_oldest(one, &[on, newer], false), expected, "{newer:?}");
+        }
+    }
+
+    /// A record without an owner is one possible member, however many rules count it.
+    #[test]
+    fn counts_once_per_rule() {
+        let rule = |id: &str, at_most: u8| {
+            format!(
+                "{{ id: {id}, when: all, require: {{ concurrent: {{ per: owner, at_most: {at_most}, keep: newest }} }} }}"
+            )
+        };
+        let on = Some("Connected");
+        for (at_most, expected) in [(1, "undetermined"), (2, "compliant")] {
+            let policy = format!("rules: [{}, {}]", rule("a", at_most), rule("b", 9));
+            assert_eq!(of_oldest(&policy, &[on], true), expected, "{at_most}");
+        }
+    }
 
     /// When a session of one hour, started at 1970-01-01T11:00Z on a Thursday, is due under a policy.
     #[test]

@@ -128,12 +128,12 @@ async fn with_types(
     }
     let (types, problems) = look_up_types(ssm, &documents, acting.first_of(2)).await;
     let end = end(acting, budget);
-    let typed = evaluator.clone().typed(&types);
+    let informed = evaluator.clone().typed(&types);
     for (index, it) in evaluated.iter_mut().enumerate() {
         if needs_type(index, it) && Instant::now() < end {
-            typed.evaluate_again(it);
+            informed.evaluate_again(it);
         }
     }
-    typed.conclude(evaluated, unseen, || Instant::now() < end);
+    informed.conclude(evaluated, unseen, || Instant::now() < end);
     (types, problems)
 }
