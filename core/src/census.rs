@@ -144,7 +144,8 @@ impl Evaluated {
     }
 }
 
-/// Whether a session with this verdict will be there after the sweep.
+/// Whether a session with this verdict will be there after the sweep. One without a status may be
+/// `Terminating`.
 fn stays(session: &Session, verdict: &Verdict) -> Truth {
     match verdict {
         _ if session.is_terminating() => Truth::False,
@@ -469,6 +470,68 @@ fn may_stand_before(record: &Record, it: &Evaluated, keep: Keep) -> bool {
 mod tests {
     use super::*;
     use crate::session::Session;
+
+    fn session(id: &str, minutes: i64, status: Option<&str>) -> Session {
+        Session {
+            id: id.into(),
+            owner: "arn:aws:iam::123456789012:user/a".into(),
+            target: "i-1".into(),
+            started_at: Timestamp::UNIX_EPOCH - SignedDuration::from_mins(minutes),
+            status: status.map(Into::into),
+            document: None,
+            reason: None,
+            access_type: None,
+        }
+    }
+
+    /// The verdict on the oldest of these sessions of one owner, with a record without an owner or not.
+    fn of_oldest(policy: &str, statuses: &[Option<&str>], has_nameless: bool) -> &'static str {
+        let policy = Policy::parse(&format!("version: 1\n{policy}")).expect(policy);
+        let evaluator = Evaluator::new(&policy, Timestamp::UNIX_EPOCH);
+        let sessions = statuses.iter().enumerate();
+        let mut all: Vec<_> = sessions
+            .map(|(i, status)| {
+                let minutes = i64::try_from(statuses.len() - i).expect("few");
+                let it = session(&format!("s-{i}"), minutes, *status);
+                evaluator.evaluate(Box::new(it), Tags::Unknown(Unknown::TagsNotLookedUp))
+            })
+            .collect();
+        let nameless = [(Record { target: Some("i-2".into()), ..Record::default() }, "no Owner")];
+        let not_evaluated = if has_nameless { nameless.as_slice() } else { &[] };
+        let unseen = Unseen { is_incomplete: false, not_evaluated };
+        evaluator.conclude(&mut all, unseen, || true);
+        all[0].verdict.name()
+    }
+
+    /// A session whose status AWS did not return may be `Terminating`, so it is counted as possible.
+    #[test]
+    fn counts_without_status() {
+        let one = "rules: [{ id: r, when: all, require: { concurrent: { per: owner, at_most: 1, keep: newest } } }]";
+        let on = Some("Connected");
+        for (newer, expected) in [
+            (on, "violation"),
+            (Some("Hibernating"), "violation"),
+            (None, "undetermined"),
+            (Some("Terminating"), "compliant"),
+        ] {
+            assert_eq!(of_oldest(one, &[on, newer], false), expected, "{newer:?}");
+        }
+    }
+
+    /// A record without an owner is one possible member, however many rules count it.
+    #[test]
+    fn counts_once_per_rule() {
+        let rule = |id: &str, at_most: u8| {
+            format!(
+                "{{ id: {id}, when: all, require: {{ concurrent: {{ per: owner, at_most: {at_most}, keep: newest }} }} }}"
+            )
+        };
+        let on = Some("Connected");
+        for (at_most, expected) in [(1, "undetermined"), (2, "compliant")] {
+            let policy = format!("rules: [{}, {}]", rule("a", at_most), rule("b", 9));
+            assert_eq!(of_oldest(&policy, &[on], true), expected, "{at_most}");
+        }
+    }
 
     /// When a session of one hour, started at 1970-01-01T11:00Z on a Thursday, is due under a policy.
     #[test]

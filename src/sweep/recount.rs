@@ -17,7 +17,7 @@ use reaper_core::{
     evaluate::Verdict,
     plan::{Action, DeferReason, Step},
     policy::Policy,
-    session::{Reading, Record, State},
+    session::{Reading, Record, Session, State},
     session_type::DocumentTypes,
     target::{Tags, Unknown},
 };
@@ -42,15 +42,29 @@ pub(super) async fn count_again(
     let known = steps.iter().map(|it| (Arc::clone(&it.session.target), it.tags.clone()));
     let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
     let known: HashMap<Arc<str>, Tags> = known.filter(|(_, tags)| *tags != not_looked_up).collect();
+    let places: Vec<_> = steps
+        .iter()
+        .map(|it| [Arc::clone(&it.session.owner), Arc::clone(&it.session.target)])
+        .collect();
     let in_excess: Vec<_> = steps.iter_mut().filter(is_in_excess).collect();
     if in_excess.is_empty() {
         return;
     }
     let budget = acting.first_of(2);
-    let of_theirs: HashSet<Arc<str>> = in_excess
+    let mut of_theirs: HashSet<Arc<str>> = in_excess
         .iter()
         .flat_map(|it| [Arc::clone(&it.session.owner), Arc::clone(&it.session.target)])
         .collect();
+    // Those that stand before them have groups of their own, in which they have a place or not.
+    let mut n_before = 0;
+    while n_before < of_theirs.len() {
+        n_before = of_theirs.len();
+        for it in &places {
+            if it.iter().any(|it| of_theirs.contains(it)) {
+                of_theirs.extend(it.iter().map(Arc::clone));
+            }
+        }
+    }
     let may_count = |it: &Record| {
         [&it.owner, &it.target].iter().any(|it| it.as_ref().is_none_or(|it| of_theirs.contains(it)))
     };
@@ -68,12 +82,16 @@ pub(super) async fn count_again(
     }
     let unseen = Unseen { is_incomplete: problem.is_some(), not_evaluated: &not_evaluated };
     evaluator.conclude(&mut evaluated, unseen, || Instant::now() < acting.last_start);
+    let may_be = |(record, _): &(Record, &str), session: &Session| {
+        record.id.as_ref().map_or_else(|| record.may_be(session), |id| *id == session.id)
+    };
     let listed: HashMap<&str, &Evaluated> =
         evaluated.iter().map(|it| (&*it.session.id, it)).collect();
     for step in in_excess {
         let is_confirmed = match listed.get(&*step.session.id) {
             Some(it) => is_violation(it),
-            None => problem.is_none(), // It is gone: AWS says so when it is asked.
+            // Where it is gone, AWS says so when it is asked.
+            None => problem.is_none() && !not_evaluated.iter().any(|it| may_be(it, &step.session)),
         };
         if !is_confirmed {
             step.action = Action::Defer(DeferReason::CountedAgain);

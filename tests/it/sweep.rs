@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
+
 use reaper_core::{
     evaluate::VerdictKind,
     plan::DeferReason,
@@ -235,26 +238,41 @@ async fn concurrent_sessions() {
     assert_eq!(stage.calls("DescribeSessions").len(), 1 + 1 + 1, "listed, counted again, verified");
 }
 
-/// A session that has ended since the listing leaves its place to one that would be terminated.
-#[tokio::test]
-async fn concurrent_sessions_are_counted_again() {
-    let stage = concurrent_stage(Wire::Through(|n, answer| {
-        if n != 1 {
-            return answer;
+/// What the second listing leaves out of the row of `b-3h`.
+const LEFT_OUT: [Option<&str>; 4] = [None, Some("Owner"), Some("SessionId"), Some("StartDate")];
+
+/// In the second listing, `b-1h` has ended.
+fn second_listing<const I: usize>(n: usize, answer: Response<Bytes>) -> Response<Bytes> {
+    if n != 1 {
+        return answer;
+    }
+    answer.map(|body| {
+        let mut body: Value = serde_json::from_slice(&body).expect("JSON");
+        let sessions = body["Sessions"].as_array_mut().expect("a page");
+        sessions.retain(|it| it["SessionId"] != "b-1h");
+        let waiting = sessions.iter_mut().find(|it| it["SessionId"] == "b-3h").expect("b-3h");
+        if let Some(key) = LEFT_OUT[I] {
+            waiting.as_object_mut().expect("a row").remove(key).expect(key);
         }
-        answer.map(|body| {
-            let mut body: Value = serde_json::from_slice(&body).expect("JSON");
-            let sessions = body["Sessions"].as_array_mut().expect("a page");
-            sessions.retain(|it| it["SessionId"] != "b-1h");
-            body.to_string().into()
-        })
-    }));
-    let report = stage.sweep().await;
-    assert_eq!(stage.asked_to_end(), ["a-5h", "d-3h"]);
-    assert_eq!((report.outcomes.terminated, report.outcomes.deferred), (2, 1));
-    let deferred = report.sessions.iter().find(|it| it.session_id.as_deref() == Some("b-3h"));
-    let reason = deferred.and_then(|it| it.deferred_by);
-    assert_eq!(reason, Some(DeferReason::CountedAgain));
+        body.to_string().into()
+    })
+}
+
+/// A session that has ended since the listing leaves its place to one that would be terminated; also
+/// where AWS leaves out what the latter is evaluated by: it is not taken for gone.
+#[tokio::test(start_paused = true)]
+async fn concurrent_sessions_are_counted_again() {
+    for alter in
+        [second_listing::<0>, second_listing::<1>, second_listing::<2>, second_listing::<3>]
+    {
+        let stage = concurrent_stage(Wire::Through(alter));
+        let report = stage.sweep().await;
+        assert_eq!(stage.asked_to_end(), ["a-5h", "d-3h"]);
+        assert_eq!((report.outcomes.terminated, report.outcomes.deferred), (2, 1));
+        let deferred = report.sessions.iter().find(|it| it.session_id.as_deref() == Some("b-3h"));
+        let reason = deferred.and_then(|it| it.deferred_by);
+        assert_eq!(reason, Some(DeferReason::CountedAgain));
+    }
 }
 
 /// A row without an owner may be of any group: who has a place only without it is undetermined, and who

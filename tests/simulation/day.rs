@@ -564,6 +564,7 @@ impl Tally {
             "would_terminate",
             "no_action",
             "circuit_breaker",
+            "counted_again",
             "deadline",
             "limit",
             "paused",

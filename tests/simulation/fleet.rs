@@ -57,8 +57,9 @@ fn seed(rng: &mut Rng, id: String, n_targets: usize, age: SignedDuration) -> See
     let mut seed = Seed {
         id: Some(id),
         owner: Some(format!(
-            "arn:aws:sts::{ACCOUNT}:assumed-role/{}/somebody",
-            ROLES[rng.usize(..ROLES.len())]
+            "arn:aws:sts::{ACCOUNT}:assumed-role/{}/{}",
+            ROLES[rng.usize(..ROLES.len())],
+            ["ana", "bo"][rng.usize(..2)]
         )),
         target: Some(target(rng, n_targets)),
         age: Some(age),
@@ -126,7 +127,8 @@ pub(crate) fn fleet(rng: &mut Rng, n_sessions: usize, n_targets: usize) -> Fleet
     };
     for i in 0..n_sessions {
         // Some started in the same instant.
-        let age = SignedDuration::from_mins(rng.i64(0..2_400));
+        let age = if rng.u8(..4) == 0 { 200 * rng.i64(1..8) } else { rng.i64(0..2_400) };
+        let age = SignedDuration::from_mins(age);
         fleet.sessions.push(seed(rng, format!("seed-{i}"), n_targets, age));
     }
     for _ in 0..n_targets {
@@ -211,14 +213,13 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
         ),
         (_, 13) => error([400, 429][rng.usize(..2)], "SomethingNew"),
         (LIST | TAGS, 14 | 15) => FaultKind::EmptyPage,
-        (TAGS, 18 | 19) => FaultKind::DuplicateRows,
+        (TAGS, 18 | 19) | (LIST, 18) => FaultKind::DuplicateRows,
         (TAGS, 20) => FaultKind::DuplicateTags,
         (TAGS, 16 | 21..) => {
             FaultKind::DropField(["Tags", "ResourceARN", "Key"][rng.usize(..3)].into())
         }
         (LIST, 16 | 24 | 25) => FaultKind::RepeatToken,
         (LIST | TERMINATE | TAGS, 17) => FaultKind::InvalidToken,
-        (LIST, 18) => FaultKind::DuplicateRows,
         (LIST, 19) => FaultKind::DropField(
             [
                 "SessionId",

@@ -13,6 +13,7 @@
 )]
 
 mod check;
+mod count;
 mod day;
 mod event;
 mod fleet;

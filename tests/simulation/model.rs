@@ -10,7 +10,7 @@ use std::{
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::fleet::{ACCESS_TYPES, DOCUMENTS, KEYS, ROLES, STATUSES, VALUES};
+use crate::fleet::{ACCESS_TYPES, ACCOUNT, DOCUMENTS, KEYS, REGION, ROLES, STATUSES, VALUES};
 
 const MINUTES_A_DAY: i64 = 24 * 60;
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
@@ -37,6 +37,20 @@ struct Rule {
     unless: Option<Condition>,
     /// All of these; of none, that there be no such session.
     require: Vec<Requirement>,
+    /// Whether it warns, and does not terminate.
+    warns: bool,
+}
+
+/// How many sessions of a group may be active at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    /// The index of its rule.
+    pub(crate) rule: usize,
+    pub(crate) by_owner: bool,
+    pub(crate) by_target: bool,
+    pub(crate) at_most: usize,
+    /// Whether the newest are kept, or the oldest.
+    pub(crate) newest: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +62,7 @@ struct Exemption {
 
 #[derive(Clone, Debug)]
 enum Requirement {
+    Concurrent(Limit),
     Hours(Hours),
     MaxAge { seconds: i64 },
     Test(Test),
@@ -69,10 +84,13 @@ struct Condition(Vec<Test>);
 #[derive(Clone, Debug)]
 enum Test {
     AccessType(&'static str),
+    Account(&'static str),
     Document(&'static str),
     Owner(Vec<Role>),
     /// How the reason begins.
     Reason(&'static str),
+    /// How the Region begins.
+    Region(&'static str),
     Status(&'static str),
     /// How the target begins.
     Target(String),
@@ -93,6 +111,7 @@ pub(crate) enum Verdict {
     Exempt,
     Undetermined,
     Violation,
+    Warning,
 }
 
 /// The tags of one target, as far as policies ask for them.
@@ -108,17 +127,32 @@ pub(crate) enum Tags {
     Untold,
 }
 
+impl Tags {
+    pub(crate) fn known(&self) -> Option<&TagSet> {
+        match self {
+            Self::Known(tags) => Some(tags),
+            Self::Failed | Self::Untold => None,
+        }
+    }
+}
+
 /// A session as it was listed, with all that a verdict needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
+    pub(crate) id: String,
+    pub(crate) owner: String,
     pub(crate) target: String,
     pub(crate) started_ms: i64,
     role: String,
     status: Option<String>,
     document: Option<String>,
     /// `Some(None)`: none was given.
+    #[expect(clippy::option_option, reason = "not known, none, or a text")]
     reason: Option<Option<String>>,
     access_type: Option<String>,
+    /// By rule: whether there is a place for it under the rule's limit. Empty: for its own sake, it has
+    /// all places.
+    pub(crate) kept: Vec<Option<bool>>,
 }
 
 impl Listed {
@@ -130,14 +164,18 @@ impl Listed {
         if now_ms + 300_000 < started_ms || text("SessionId").is_none() {
             return None;
         }
+        let owner = text("Owner")?;
         Some(Self {
+            id: text("SessionId")?,
             target: text("Target")?,
             started_ms,
-            role: text("Owner")?.split('/').nth(1)?.to_owned(),
+            role: owner.split('/').nth(1)?.to_owned(),
             status: text("Status"),
             document: text("DocumentName"),
             reason: text("Reason").map(Some),
             access_type: text("AccessType"),
+            owner,
+            kept: Vec::new(),
         })
     }
 }
@@ -145,7 +183,12 @@ impl Listed {
 impl Listed {
     /// Whether it was terminated before, and is still listed.
     pub(crate) fn is_terminating(&self) -> bool {
-        matches!(self.status.as_deref(), Some("Terminating" | "Terminated"))
+        self.may_be_terminating() == Some(true)
+    }
+
+    /// The same; `None` if its status is not known.
+    pub(crate) fn may_be_terminating(&self) -> Option<bool> {
+        self.status.as_deref().map(|it| matches!(it, "Terminating" | "Terminated"))
     }
 }
 
@@ -193,6 +236,14 @@ impl Test {
         Self::AccessType(ACCESS_TYPES[rng.usize(..ACCESS_TYPES.len())])
     }
 
+    fn account(rng: &mut Rng) -> Self {
+        Self::Account([ACCOUNT, "210987654321"][rng.usize(..2)])
+    }
+
+    fn region(rng: &mut Rng) -> Self {
+        Self::Region(["eu-", "us-"][rng.usize(..2)])
+    }
+
     fn document(rng: &mut Rng) -> Self {
         Self::Document(DOCUMENTS[rng.usize(..DOCUMENTS.len())])
     }
@@ -213,9 +264,11 @@ impl Test {
     fn yaml(&self) -> String {
         match self {
             Self::AccessType(name) => format!("access_type: {name}"),
+            Self::Account(id) => format!("account: \"{id}\""),
             Self::Document(name) => format!("document: [{name}]"),
             Self::Owner(roles) => format!("owner: {}", list(roles.iter().map(|it| it.yaml()))),
             Self::Reason(beginning) => format!("reason: '^{beginning}'"),
+            Self::Region(beginning) => format!("region: {beginning}*"),
             Self::Status(name) => format!("status: {name}"),
             // A pattern on targets has no white space.
             Self::Target(beginning) => format!("target: '{}*'", beginning.replace(' ', "?")),
@@ -227,6 +280,8 @@ impl Test {
     fn holds(&self, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         match self {
             Self::AccessType(name) => it.access_type.as_deref().map(|it| it == *name),
+            Self::Account(id) => Some(*id == ACCOUNT),
+            Self::Region(beginning) => Some(REGION.starts_with(beginning)),
             Self::Document(name) => it.document.as_deref().map(|it| it == *name),
             Self::Owner(roles) => Some(roles.iter().any(|role| role.is(&it.role))),
             Self::Reason(beginning) => {
@@ -254,7 +309,14 @@ impl Condition {
         if rng.u8(..6) == 0 {
             tests.push(Test::Status(STATUSES[rng.usize(..STATUSES.len())]));
         }
-        for test in [Test::access_type, Test::document, Test::reason, Test::target] {
+        for test in [
+            Test::access_type,
+            Test::account,
+            Test::document,
+            Test::reason,
+            Test::region,
+            Test::target,
+        ] {
             if rng.u8(..12) == 0 {
                 tests.push(test(rng));
             }
@@ -306,9 +368,27 @@ impl Hours {
     }
 }
 
+impl Limit {
+    fn any(rng: &mut Rng) -> Self {
+        let (by_owner, by_target) = [(true, false), (true, true), (false, true)][rng.usize(..3)];
+        Self { rule: 0, by_owner, by_target, at_most: rng.usize(1..=3), newest: rng.bool() }
+    }
+
+    fn yaml(self) -> String {
+        let per = match (self.by_owner, self.by_target) {
+            (true, true) => "owner_and_target",
+            (true, false) => "owner",
+            (false, _) => "target",
+        };
+        let keep = if self.newest { "newest" } else { "oldest" };
+        format!("concurrent: {{ per: {per}, at_most: {}, keep: {keep} }}", self.at_most)
+    }
+}
+
 impl Requirement {
     fn any(rng: &mut Rng) -> Self {
-        match rng.u8(..16) {
+        match rng.u8(..24) {
+            16..24 => Self::Concurrent(Limit::any(rng)),
             0 | 1 => Self::Test(Test::Owner(roles(rng))),
             2 | 3 => Self::Test(Test::tag(rng)),
             4 => Self::Test(Test::access_type(rng)),
@@ -321,6 +401,7 @@ impl Requirement {
 
     fn yaml(&self) -> String {
         match self {
+            Self::Concurrent(limit) => limit.yaml(),
             Self::Hours(hours) => hours.yaml(),
             Self::MaxAge { seconds } => format!("max_age: {seconds}s"),
             Self::Test(test) => test.yaml(),
@@ -334,6 +415,7 @@ impl Requirement {
     /// `None` if it is not known.
     fn is_fulfilled(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         match self {
+            Self::Concurrent(limit) => it.kept.get(limit.rule).copied().unwrap_or(Some(true)),
             Self::Hours(hours) => Some(hours.contain(now_ms)),
             Self::MaxAge { seconds } => Some(now_ms - it.started_ms <= seconds * 1_000),
             Self::Test(test) => test.holds(it, tags),
@@ -355,23 +437,46 @@ impl Rule {
             when: Condition::any(rng),
             unless: Some(Condition::any(rng)).filter(|it| !it.0.is_empty() && rng.bool()),
             require,
+            warns: rng.u8(..6) == 0,
         }
+    }
+
+    /// `None` if it is not known.
+    fn is_in_scope(&self, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
+        let unless = self.unless.as_ref().map_or(Some(false), |unless| unless.holds(it, tags));
+        all([self.when.holds(it, tags), unless.map(|it| !it)])
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        self.require.iter().find_map(|it| match it {
+            Requirement::Concurrent(limit) => Some(*limit),
+            Requirement::Hours(_) | Requirement::MaxAge { .. } | Requirement::Test(_) => None,
+        })
     }
 
     /// `None` if it is not known.
     fn is_violated(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<bool> {
         let not = |truth: Option<bool>| truth.map(|it| !it);
-        let unless = self.unless.as_ref().map_or(Some(false), |unless| unless.holds(it, tags));
         let failures = self.require.iter().map(|asked| not(asked.is_fulfilled(now_ms, it, tags)));
         let fails = if self.require.is_empty() { Some(true) } else { any(failures) };
-        all([self.when.holds(it, tags), not(unless), fails])
+        all([self.is_in_scope(it, tags), fails])
     }
 }
 
 impl Model {
     /// Any policy, for a fleet of about this size, at about this time (seconds since 1970).
     pub(crate) fn any(rng: &mut Rng, n_sessions: usize, now: i64) -> Self {
-        let rules = (0..rng.usize(..4)).map(|_| Rule::any(rng)).collect();
+        let mut rules: Vec<_> = (0..rng.usize(..4)).map(|_| Rule::any(rng)).collect();
+        let is_mixed = rng.u8(..4) == 0;
+        let newest = rng.bool();
+        for (i, rule) in rules.iter_mut().enumerate() {
+            for it in &mut rule.require {
+                if let Requirement::Concurrent(limit) = it {
+                    limit.rule = i;
+                    limit.newest = if is_mixed { limit.newest } else { newest };
+                }
+            }
+        }
         let exemptions = (0..rng.usize(..3)).map(|_| Exemption {
             when: Condition::any(rng),
             until: (rng.u8(..3) == 0).then(|| now + rng.i64(-3_600..43_200)),
@@ -398,7 +503,7 @@ impl Model {
         if self.rules.is_empty() {
             text = text.replace("rules:\n", "rules: []\n");
         }
-        for (i, Rule { when, unless, require }) in self.rules.iter().enumerate() {
+        for (i, Rule { when, unless, require, warns }) in self.rules.iter().enumerate() {
             let when = when.yaml();
             let unless = unless.as_ref().map(|it| format!(", unless: {}", it.yaml()));
             let unless = unless.unwrap_or_default();
@@ -409,7 +514,8 @@ impl Model {
                     format!("require: {{ {} }}", all.join(", "))
                 }
             };
-            writeln!(text, "  - {{ id: r{i}, when: {when}{unless}, {require} }}").unwrap();
+            let effect = if *warns { ", effect: warn" } else { "" };
+            writeln!(text, "  - {{ id: r{i}, when: {when}{unless}, {require}{effect} }}").unwrap();
         }
         if !self.exemptions.is_empty() {
             text += "exemptions:\n";
@@ -441,17 +547,18 @@ impl Model {
     pub(crate) fn verdicts(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<Verdict> {
         let it = &self.assumed(it);
         if let Some(verdict) = self.verdict(now_ms, it, None) {
-            return BTreeSet::from([verdict]); // Its tags are not needed.
+            // Its tags are not needed, but may be known, to count it: then it may need no exemption.
+            let known = tags.known().filter(|_| !self.limits().is_empty());
+            let known = known.and_then(|tags| self.verdict(now_ms, it, Some(tags)));
+            return known.into_iter().chain([verdict]).collect();
         }
-        let known = match tags {
-            Tags::Known(tags) => Some(tags),
-            Tags::Failed | Tags::Untold => None,
-        };
+        let known = tags.known();
         if let Some(verdict) = self.verdict(now_ms, it, known) {
             return BTreeSet::from([verdict]);
         }
         let mut found = self.outcomes(now_ms, it, tags);
-        if 1 < found.len() && found.contains(&Verdict::Violation) {
+        let differs = |it| 1 < found.len() && found.contains(it);
+        if differs(&Verdict::Violation) || differs(&Verdict::Warning) {
             return BTreeSet::from([Verdict::Undetermined]);
         }
         let rest_is_known = it.status.is_some()
@@ -461,8 +568,9 @@ impl Model {
         if *tags == Tags::Failed && rest_is_known {
             return BTreeSet::from([Verdict::Undetermined]); // They will be asked for again.
         }
-        // Reasons are not completed, and not more than 256 ways are tried.
+        // Reasons and places are not completed, and not more than 256 ways are tried.
         let is_vague = it.reason.is_none()
+            || it.kept.contains(&None)
             || ((it.document.is_none() || it.access_type.is_none())
                 && (it.status.is_none() || known.is_none()));
         if *tags == Tags::Failed || 1 < found.len() || is_vague {
@@ -472,7 +580,7 @@ impl Model {
     }
 
     /// The session, with what the policy assumes of what was not returned.
-    fn assumed(&self, it: &Listed) -> Listed {
+    pub(crate) fn assumed(&self, it: &Listed) -> Listed {
         let text = |it: Option<&str>| it.map(ToOwned::to_owned);
         Listed {
             document: it.document.clone().or_else(|| text(self.assumed_document)),
@@ -487,41 +595,106 @@ impl Model {
         self.outcomes(now_ms, &self.assumed(it), tags) == BTreeSet::from([Verdict::Violation])
     }
 
-    /// The ids of the rules that a violator violates for certain; none if it is only known that it
-    /// violates one of them. Of a violator by what is known without its tags, only those.
-    pub(crate) fn violated(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<String> {
+    /// The ids of the rules that a violator, or a session with a warning, violates for certain; none if it
+    /// is only known that it violates one of them. If this is known without its tags, only those; but
+    /// tags may have been asked for to count the session.
+    pub(crate) fn violated(&self, now_ms: i64, it: &Listed, tags: &Tags) -> Vec<BTreeSet<String>> {
         let it = &self.assumed(it);
-        let known = match tags {
-            Tags::Known(tags) => Some(tags),
-            Tags::Failed | Tags::Untold => None,
+        let certain = |tags| match self.verdict(now_ms, it, tags) {
+            Some(Verdict::Violation | Verdict::Warning) => Some(self.certain(now_ms, it, tags)),
+            _ => None,
         };
-        for tags in [None, known] {
-            if self.verdict(now_ms, it, tags) == Some(Verdict::Violation) {
-                return self.certain(now_ms, it, tags);
-            }
+        let mut known: Vec<_> = [None, tags.known()].into_iter().filter_map(certain).collect();
+        if self.limits().is_empty() {
+            known.truncate(1);
         }
-        let completions = Self::completions(it, tags).into_iter();
-        let each = completions.map(|(it, tags)| self.certain(now_ms, &it, Some(&tags)));
-        each.reduce(|a, b| &a & &b).unwrap_or_default()
+        if known.is_empty() {
+            let (all, tags) = self.completions(it, tags);
+            let pairs = all.iter().flat_map(|it| tags.iter().map(move |tags| (it, tags)));
+            let each = pairs.map(|(it, tags)| self.certain(now_ms, it, Some(tags)));
+            known.extend(each.reduce(|a, b| &a & &b));
+        }
+        known
     }
 
     fn certain(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> BTreeSet<String> {
-        let rules = self.rules.iter().enumerate();
+        let warns = self.verdict(now_ms, it, tags) == Some(Verdict::Warning);
+        let rules = self.rules.iter().enumerate().filter(|(_, rule)| rule.warns == warns);
         let rules = rules.filter(|(_, rule)| rule.is_violated(now_ms, it, tags) == Some(true));
         rules.map(|(i, _)| format!("r{i}")).collect()
     }
 
-    /// Whether the verdict cannot be told without the tags of its target.
-    pub(crate) fn needs_tags(&self, now_ms: i64, it: &Listed) -> bool {
+    /// The limits on concurrent sessions.
+    pub(crate) fn limits(&self) -> Vec<Limit> {
+        self.rules.iter().filter_map(Rule::limit).collect()
+    }
+
+    pub(crate) fn n_rules(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether the session is in scope of the rule; `None` if it is not known.
+    pub(crate) fn is_in_scope(&self, rule: usize, it: &Listed, tags: &Tags) -> Option<bool> {
+        self.rules[rule].is_in_scope(it, tags.known())
+    }
+
+    /// Whether tags would tell, whatever they are, if the session is in scope of the rule.
+    pub(crate) fn is_told_by_tags(&self, rule: usize, it: &Listed) -> bool {
+        let tells = |tags: &TagSet| self.rules[rule].is_in_scope(it, Some(tags)).is_some();
+        Self::every_tag_set().iter().all(tells)
+    }
+
+    /// Whether the verdict is not known without tags, and some condition asks for tags.
+    pub(crate) fn may_depend_on_tags(&self, now_ms: i64, it: &Listed) -> bool {
+        let asks = |it: &Test| matches!(it, Test::Tag(..));
+        self.verdict(now_ms, it, None).is_none() && self.tests().any(asks)
+    }
+
+    /// Whether the verdict is not known without the tags of its target, and may be with them.
+    pub(crate) fn depends_on_tags(&self, now_ms: i64, it: &Listed) -> bool {
         let it = &self.assumed(it);
         let tells = |tags: &TagSet| self.verdict(now_ms, it, Some(tags)).is_some();
         self.verdict(now_ms, it, None).is_none() && Self::every_tag_set().iter().any(tells)
     }
 
+    /// All verdicts to which what is not known may lead.
+    pub(crate) fn possible(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<Verdict> {
+        match self.verdict(now_ms, it, tags.known()) {
+            Some(verdict) => BTreeSet::from([verdict]),
+            None => self.outcomes(now_ms, it, tags),
+        }
+    }
+
+    /// The verdict on a session of which all is known.
+    pub(crate) fn verdict_of(&self, now_ms: i64, it: &Listed, tags: &Tags) -> Verdict {
+        self.verdict(now_ms, it, tags.known()).expect("all is known")
+    }
+
+    /// The session and its tags, completed in any way that conditions can tell apart.
+    pub(crate) fn complete(&self, rng: &mut Rng, it: &Listed, tags: &Tags) -> (Listed, Tags) {
+        let mut it = self.assumed(it);
+        let mut any = |known: &mut Option<String>, all: &[&str]| {
+            let i = rng.usize(..=all.len());
+            known.get_or_insert_with(|| all.get(i).unwrap_or(&"Unheard").to_string());
+        };
+        any(&mut it.status, &STATUSES);
+        any(&mut it.document, &DOCUMENTS);
+        any(&mut it.access_type, &ACCESS_TYPES);
+        let reason = [None, Some("INC-"), Some("CHG-"), Some("?")][rng.usize(..4)];
+        it.reason.get_or_insert_with(|| reason.map(ToOwned::to_owned));
+        let known = tags.known().cloned();
+        let tags = known.unwrap_or_else(|| {
+            let mut all = Self::every_tag_set();
+            all.swap_remove(rng.usize(..all.len()))
+        });
+        (it, Tags::Known(tags))
+    }
+
     fn outcomes(&self, now_ms: i64, it: &Listed, tags: &Tags) -> BTreeSet<Verdict> {
-        let completions = Self::completions(it, tags);
-        let verdict = |(it, tags): &(_, _)| self.verdict(now_ms, it, Some(tags));
-        completions.iter().map(|it| verdict(it).expect("all is known")).collect()
+        let (all, tags) = self.completions(it, tags);
+        let pairs = all.iter().flat_map(|it| tags.iter().map(move |tags| (it, tags)));
+        let verdict = |(it, tags)| self.verdict(now_ms, it, Some(tags)).expect("all is known");
+        pairs.map(verdict).collect()
     }
 
     /// What is known of a target that an answer does not speak of.
@@ -529,44 +702,68 @@ impl Model {
         if self.assumes_no_tags { Tags::Known(TagSet::new()) } else { Tags::Untold }
     }
 
-    /// The session and its tags, completed in every way that conditions can tell apart.
-    fn completions(it: &Listed, tags: &Tags) -> Vec<(Listed, TagSet)> {
+    /// The session, and the tags of its target, completed in every way that the policy can tell apart.
+    fn completions(&self, it: &Listed, tags: &Tags) -> (Vec<Listed>, Vec<TagSet>) {
+        let asks = |is_it: fn(&Test) -> bool| self.tests().any(is_it);
         let tags = match tags {
             Tags::Known(tags) => vec![tags.clone()],
+            _ if !asks(|it| matches!(it, Test::Tag(..))) => vec![TagSet::new()],
             Tags::Failed | Tags::Untold => Self::every_tag_set(),
         };
-        let statuses = match &it.status {
-            Some(status) => vec![status.as_str()],
-            None => STATUSES.into_iter().chain(["Unheard"]).collect(),
-        };
-        let either = |known: &Option<String>, all: &[&str]| match known {
-            Some(known) => vec![known.clone()],
-            None => all.iter().copied().chain(["Unheard"]).map(ToOwned::to_owned).collect(),
+        let either = |known: &Option<String>, all: &[&str], is_it: fn(&Test) -> bool| match known {
+            None if asks(is_it) => {
+                all.iter().copied().chain(["Unheard"]).map(|it| Some(it.to_owned())).collect()
+            }
+            known => vec![known.clone()],
         };
         let reasons = match &it.reason {
-            Some(reason) => vec![reason.clone()],
-            None => [None, Some("INC-"), Some("CHG-"), Some("?")]
-                .map(|it| it.map(ToOwned::to_owned))
-                .to_vec(),
+            None if asks(|it| matches!(it, Test::Reason(_))) => {
+                let all = [None, Some("INC-"), Some("CHG-"), Some("?")];
+                all.map(|it| Some(it.map(ToOwned::to_owned))).to_vec()
+            }
+            known => vec![known.clone()],
         };
         let mut all = Vec::new();
-        for status in statuses {
-            for document in either(&it.document, &DOCUMENTS) {
-                for access_type in either(&it.access_type, &ACCESS_TYPES) {
+        for status in either(&it.status, &STATUSES, |it| matches!(it, Test::Status(_))) {
+            for document in either(&it.document, &DOCUMENTS, |it| matches!(it, Test::Document(_))) {
+                let is_it = |it: &_| matches!(it, Test::AccessType(_));
+                for access_type in either(&it.access_type, &ACCESS_TYPES, is_it) {
                     for reason in &reasons {
-                        let it = Listed {
-                            status: Some(status.into()),
-                            document: Some(document.clone()),
-                            access_type: Some(access_type.clone()),
-                            reason: Some(reason.clone()),
+                        all.extend(Self::placed(Listed {
+                            status: status.clone(),
+                            document: document.clone(),
+                            access_type: access_type.clone(),
+                            reason: reason.clone(),
                             ..it.clone()
-                        };
-                        all.extend(tags.iter().map(|tags| (it.clone(), tags.clone())));
+                        }));
                     }
                 }
             }
         }
-        all
+        (all, tags)
+    }
+
+    /// All tests of the policy.
+    fn tests(&self) -> impl Iterator<Item = &Test> {
+        let of_rules = self.rules.iter().flat_map(|it| it.unless.iter().chain([&it.when]));
+        let of_exemptions = self.exemptions.iter().map(|it| &it.when);
+        let required = self.rules.iter().flat_map(|it| &it.require);
+        let required = required.filter_map(|it| match it {
+            Requirement::Test(test) => Some(test),
+            Requirement::Concurrent(_) | Requirement::Hours(_) | Requirement::MaxAge { .. } => None,
+        });
+        of_rules.chain(of_exemptions).flat_map(|it| &it.0).chain(required)
+    }
+
+    /// The session with a place or none, where this is not known.
+    fn placed(it: Listed) -> Vec<Listed> {
+        let Some(i) = it.kept.iter().position(Option::is_none) else { return vec![it] };
+        let with = |has_place| {
+            let mut it = it.clone();
+            it.kept[i] = Some(has_place);
+            Self::placed(it)
+        };
+        [with(true), with(false)].concat()
     }
 
     fn every_tag_set() -> Vec<TagSet> {
@@ -586,17 +783,24 @@ impl Model {
 
     /// `None` if it is not known.
     fn verdict(&self, now_ms: i64, it: &Listed, tags: Option<&TagSet>) -> Option<Verdict> {
-        let is_violated = |rule: &Rule| rule.is_violated(now_ms, it, tags);
+        let is_violated = |warns: bool| {
+            let rules = self.rules.iter().filter(|it| it.warns == warns);
+            any(rules.map(|rule| rule.is_violated(now_ms, it, tags)))
+        };
         let exempts = |exemption: &Exemption| {
             let is_over = exemption.until.is_some_and(|until| until * 1_000 <= now_ms);
             all([Some(!is_over), exemption.when.holds(it, tags)])
         };
-        match (any(self.rules.iter().map(is_violated)), any(self.exemptions.iter().map(exempts))) {
-            (Some(false), _) => Some(Verdict::Compliant),
-            (_, Some(true)) => Some(Verdict::Exempt),
-            (Some(true), Some(false)) => Some(Verdict::Violation),
-            _ => None,
+        let is_exempt = any(self.exemptions.iter().map(exempts));
+        for (warns, verdict) in [(false, Verdict::Violation), (true, Verdict::Warning)] {
+            match (is_violated(warns), is_exempt) {
+                (Some(false), _) => {} // Those that warn come next.
+                (_, Some(true)) => return Some(Verdict::Exempt),
+                (Some(true), Some(false)) => return Some(verdict),
+                _ => return None,
+            }
         }
+        Some(Verdict::Compliant)
     }
 }
 
