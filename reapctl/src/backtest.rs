@@ -69,14 +69,17 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let aws = args.connection.open().await?;
     let now = now();
-    // Every tag key that one of them uses.
+    // Every tag key and session type that one of them uses.
     let mut both = policy.clone();
     both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
+    both.rules.extend(old.iter().flat_map(|it| it.rules.clone()));
+    both.exemptions.extend(old.iter().flat_map(|it| it.exemptions.clone()));
     let reading = with_progress("listing", &aws, Box::pin(history(&aws, &both, now)));
     let history = reading.await?;
     let test = |policy: &Policy| {
         let bar = bar("evaluating", history.sessions.len());
-        let replayer = Replayer { policy, scope: aws.scope(), every: args.every, now };
+        let replayer =
+            Replayer { policy, scope: aws.scope(), types: &history.types, every: args.every, now };
         Backtest {
             from: now - HISTORY,
             to: now,

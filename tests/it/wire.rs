@@ -32,13 +32,16 @@ enum Listing {
     Incomplete(&'static str),
 }
 
+/// One row of `table`.
+type Row = (Value, Listing, &'static str, bool, bool, Option<&'static str>);
+
 /// What each fault comes to if it applies to each operation once: a listing, the outcome of a session that
 /// is to be terminated, whether tags are known, whether a document's type is, and what is wrong with the
 /// policy.
 ///
 /// A token that has expired has no row of its own: AWS's model has the same error for it.
 #[rustfmt::skip]
-fn table() -> Vec<(Value, Listing, &'static str, bool, bool, Option<&'static str>)> {
+fn table() -> Vec<Row> {
     use Listing::{Complete, Incomplete};
     let denied = Incomplete("(allow `ssm:DescribeSessions`)");
     let error = json!({"error": {"status": 400, "code": "Odd", "message": "no"}});

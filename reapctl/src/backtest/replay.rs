@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     rc::Rc,
+    sync::Arc,
 };
 
 use anyhow::bail;
@@ -13,12 +14,14 @@ use reaper_core::{
     evaluate::Verdict,
     policy::{Effect, Per, Policy},
     session::{Reading, Record, Session, State},
+    session_type::{DocumentTypes, KNOWN_BY_NAME},
     target::{Scope, Tags, Unknown},
 };
 use session_reaper::{
     sweep::clock::check_clock,
     sweep::list::{Census, list},
     sweep::tags::look_up,
+    sweep::types::look_up_types,
 };
 use tokio::time::Instant;
 
@@ -39,6 +42,8 @@ pub(super) struct History {
     pub(super) not_evaluated: Vec<(Record, &'static str)>,
     /// How long it took to list them: those that ended so early in the 30 days may be missing.
     listed_for: SignedDuration,
+    /// The types of their documents, if the policy depends on them.
+    pub(super) types: DocumentTypes,
 }
 
 /// A session of the history, or an active one.
@@ -84,6 +89,10 @@ pub(super) async fn history(aws: &Aws, policy: &Policy, now: Timestamp) -> anyho
     let (tags, problems) = look_up(&aws.ssm, aws.scope(), policy, targets, budget()).await;
     warn(problems.iter().map(ToString::to_string));
     warn(aws.tag_problem(policy));
+    let documents =
+        if policy.asks_session_type() { documents(&found, policy) } else { BTreeSet::new() };
+    let (types, problems) = look_up_types(&aws.ssm, &documents, budget()).await;
+    warn(problems);
     let past_session = |(session, ended_at): (Session, _)| {
         let unknown = Tags::Unknown(Unknown::TagsNotReturned);
         let tags = tags.get(&*session.target).cloned().unwrap_or(unknown);
@@ -91,7 +100,14 @@ pub(super) async fn history(aws: &Aws, policy: &Policy, now: Timestamp) -> anyho
     };
     let mut sessions: Vec<PastSession> = found.into_iter().map(past_session).collect();
     sessions.sort_by(|a, b| oldest_first(&a.session, &b.session));
-    Ok(History { sessions, not_evaluated, listed_for })
+    Ok(History { sessions, not_evaluated, listed_for, types })
+}
+
+/// The documents of these sessions whose types are not known by name.
+fn documents(found: &[(Session, Option<Timestamp>)], policy: &Policy) -> BTreeSet<Arc<str>> {
+    let assumed = policy.assume.document.value();
+    let all = found.iter().filter_map(|(it, _)| it.document.as_ref().or(assumed));
+    all.filter(|it| KNOWN_BY_NAME.of(it).is_err()).cloned().collect()
 }
 
 /// What replays the history.
@@ -100,6 +116,8 @@ pub(super) struct Replayer<'a> {
     pub(super) policy: &'a Policy,
     /// The account and Region, if they are known.
     pub(super) scope: Option<&'a Scope>,
+    /// The types of documents, as they are today.
+    pub(super) types: &'a DocumentTypes,
     /// The time between two sweeps, which take place at whole multiples of it.
     pub(super) every: SignedDuration,
     pub(super) now: Timestamp,
@@ -156,7 +174,7 @@ impl History {
 
 impl<'a> Replayer<'a> {
     fn evaluator(self, at: Timestamp) -> Evaluator<'a> {
-        Evaluator::new(self.policy, at).at(self.scope)
+        Evaluator::new(self.policy, at).at(self.scope).typed(self.types)
     }
 
     /// The group of a session: no rule counts sessions of two groups together.
@@ -409,7 +427,12 @@ mod tests {
 
     fn history(mut sessions: Vec<PastSession>) -> History {
         sessions.sort_by(|a, b| oldest_first(&a.session, &b.session));
-        History { sessions, not_evaluated: Vec::new(), listed_for: SignedDuration::ZERO }
+        History {
+            sessions,
+            not_evaluated: Vec::new(),
+            listed_for: SignedDuration::ZERO,
+            types: DocumentTypes::default(),
+        }
     }
 
     /// A session of 30 days under office hours that four rules name, whose verdict takes 256 completions:
@@ -427,7 +450,7 @@ mod tests {
         let policy = Policy::parse(&text).expect("a valid policy");
         let now: Timestamp = "2026-06-01T00:00:00Z".parse().expect("an instant");
         let (every, past) = (SignedDuration::from_mins(5), past(0, now - HISTORY));
-        let replayer = Replayer { policy: &policy, scope: None, every, now };
+        let replayer = Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
         let first = replayer.sweep_after(past.session.started_at.as_second());
         let n_sweeps = std::iter::successors(first, |at| replayer.next_change(*at, &past)).count();
         // Each day has two edges and midnight.
@@ -483,7 +506,8 @@ mod tests {
                     matches!(verdict, Verdict::Violation { .. })
                 });
                 let every = SignedDuration::from_secs(every);
-                let replayer = Replayer { policy: &policy, scope: None, every, now };
+                let replayer =
+                    Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
                 let replays = history(vec![past]).replay(replayer, || {});
                 let found = replays[0].would_terminate_at.map(Timestamp::as_second);
                 assert_eq!(found, expected, "{text} {every:#}");
@@ -519,7 +543,7 @@ mod tests {
             let terminated_at = it.would_terminate_at.map(hour);
             (it.session_id.to_string(), terminated_at, warned_at, it.unknown)
         };
-        let replayer = Replayer { policy: &policy, scope: None, every, now };
+        let replayer = Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
         history.replay(replayer, || {}).into_iter().map(of).collect()
     }
 
@@ -693,7 +717,7 @@ mod tests {
         let policy = policy.expect("a valid policy");
         let now: Timestamp = NOW.parse().expect("an instant");
         let every = SignedDuration::from_hours(1);
-        let replayer = Replayer { policy: &policy, scope: None, every, now };
+        let replayer = Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
         let history = history(vec![hours("a", "jo", "i-1", 0, 24), hours("b", "jo", "i-2", 0, 9)]);
         let replays = history.replay(replayer, || {});
         let minutes: Vec<_> = replays.iter().map(|it| it.warnings[0].minutes).collect();
@@ -854,7 +878,8 @@ mod tests {
             }
             history.listed_for = SignedDuration::from_secs(i64::try_from(seed * 90).expect("few"));
             let every = SignedDuration::from_mins([60, 97, 360][(seed % 3) as usize]);
-            let replayer = Replayer { policy: &policy, scope: None, every, now };
+            let replayer =
+                Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
             let found = history.replay(replayer, || {});
             kinds.extend(found.iter().map(|it| {
                 let by_count = it.rules.iter().any(|it| it.starts_with('c'));

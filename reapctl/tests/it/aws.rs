@@ -573,6 +573,7 @@ documents: { Team-DbTunnel: Port, Team-Shell: Standard_Stream }
         (vec!["explain", "--policy", &forbid, "a-1"], "Port", 1),
         (vec!["explain", "--policy", &count, "a-1"], "before it: a-2", 1),
         (vec!["explain", "--policy", &forbid, "b-1"], "verdict: compliant", 1),
+        (vec!["backtest", &forbid], "2 would have been", 2),
         (given.into(), "verdict: violation: a", 0),
     ] {
         let (output, calls) = run_on(FLEET, &words, &[]).await;
