@@ -195,7 +195,7 @@ fn fault(rng: &mut Rng, emulator: &Emulator) -> Fault {
     let n_kinds = if operation == LIST { 30 } else { 22 };
     let kind = match (operation, rng.u8(..n_kinds)) {
         (TAGS, 0 | 1) => FaultKind::MoreTags,
-        (_, 0 | 1) => FaultKind::Throttle,
+        (_, 0 | 1) | (TERMINATE, 15 | 16) => FaultKind::Throttle,
         (_, 2) => FaultKind::InternalError,
         (_, 3) => FaultKind::Unavailable,
         (_, 4) => FaultKind::ResetBefore,
