@@ -107,7 +107,7 @@ class AwsClients(unittest.TestCase):
         for page in pages:
             sizes.append(len(page["Sessions"]))
             ids += [it["SessionId"] for it in page["Sessions"]]
-        self.assertEqual(sizes, [4, 4, 4, 4, 4, 1])
+        self.assertEqual(sizes, [4, 4, 4, 4, 4, 2])
         self.assertEqual(len(set(ids)), N_SESSIONS)
 
     def test_botos_paginator_truncates_and_resumes(self):
