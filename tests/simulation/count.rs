@@ -148,16 +148,6 @@ impl Model {
         listed: &mut [Listed],
     ) -> Places<'a> {
         let mut places = Places::new();
-        let mut anywhere = HashMap::new();
-        for limit in limits {
-            anywhere.insert(limit.rule, n_anywhere(limit, fleet));
-            for row in fleet.strangers.iter().filter(|it| !is_terminating(it)) {
-                let (owner, target) = (row["Owner"].as_str(), row["Target"].as_str());
-                if let Some(group) = group(limit, owner, target) {
-                    places.entry(group).or_default().1 += 1;
-                }
-            }
-        }
         let mut order = fleet.order();
         if limits.iter().any(|it| it.newest) {
             order.reverse();
@@ -171,7 +161,7 @@ impl Model {
             let scope = |limit: &Limit| scopes[limit.rule][i];
             for limit in limits.iter().filter(|it| scope(it) != Some(false)) {
                 let (low, high, is_short) = places.entry(of(limit)).or_default();
-                let (low, high) = (*low, *high + anywhere[&limit.rule]);
+                let (low, high) = (*low, *high + n_strangers(limit, fleet, session, reading));
                 *is_short |= limit.at_most <= high;
                 it.kept[limit.rule] = if limit.at_most <= low {
                     Some(false)
@@ -279,11 +269,26 @@ fn is_terminating(row: &Value) -> bool {
     matches!(row["Status"].as_str(), Some("Terminating" | "Terminated"))
 }
 
-/// Rows that may belong to any group.
-fn n_anywhere(limit: &Limit, fleet: &Fleet<'_>) -> usize {
-    let is_anywhere = |row: &&&Value| {
+/// Rows that may stand before a session in its group.
+fn n_strangers(limit: &Limit, fleet: &Fleet<'_>, it: &Listed, reading: Reading) -> usize {
+    let of_session = group(limit, Some(&it.owner), Some(&it.target));
+    let may_be_before = |row: &&&Value| {
         let (owner, target) = (row["Owner"].as_str(), row["Target"].as_str());
-        !is_terminating(row) && group(limit, owner, target).is_none()
+        let of_row = group(limit, owner, target);
+        let is_in_time = row["StartDate"].as_f64().is_none_or(|seconds| {
+            #[expect(clippy::cast_possible_truncation, reason = "milliseconds of our time")]
+            let other = (seconds * 1_000.0).round() as i64;
+            if limit.newest { it.started_ms <= other } else { other <= it.started_ms }
+        });
+        let is_other =
+            |by: bool, known: Option<&str>, of_it: &str| by && known.is_some_and(|it| it != of_it);
+        let is_elsewhere = is_other(limit.by_owner, owner, &it.owner)
+            || is_other(limit.by_target, target, &it.target);
+        let may_share = match reading {
+            Reading::Sharp => !is_elsewhere,
+            Reading::Plain => of_row.is_none() || of_row == of_session,
+        };
+        !is_terminating(row) && is_in_time && may_share
     };
-    fleet.strangers.iter().filter(is_anywhere).count()
+    fleet.strangers.iter().filter(may_be_before).count()
 }
