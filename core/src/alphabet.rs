@@ -50,12 +50,12 @@ pub(crate) fn stray(glob: &str, names: &Names) -> Option<String> {
         it if it.is_whitespace() => "white space".into(),
         it => format!("`{it}`"),
     };
-    let way_out = match found {
+    let remedy = match found {
         '\n' => String::new(),
         '{' | '[' | '(' | '|' => "; write alternatives as a list".into(),
         _ => format!("; names have letters, digits and `{punctuation}`, or `?` for any character"),
     };
-    Some(format!("`{glob}` matches no {what}: it has {has}{way_out}"))
+    Some(format!("`{glob}` matches no {what}: it has {has}{remedy}"))
 }
 
 /// Why a glob can match nothing, if even the shortest text that it matches is longer than AWS allows.

@@ -286,7 +286,7 @@ impl Open {
         }
         let n_rules = self.rules.len();
         self.rules.retain(|it| it.concurrent().is_none() && it.tests().all(can_be_completed));
-        let is_whole = self.rules.len() == n_rules;
+        let is_complete = self.rules.len() == n_rules;
 
         let mut always: Option<BTreeSet<Arc<str>>> = None;
         let mut ever = BTreeSet::new();
@@ -309,7 +309,7 @@ impl Open {
         };
         let always = always?;
         match (ever.is_empty(), always.is_empty()) {
-            (true, _) => is_whole.then_some(Verdict::Compliant),
+            (true, _) => is_complete.then_some(Verdict::Compliant),
             (false, true) => {
                 Some(Verdict::Violation { rules: in_order(&ever), unknown: Some(unknown) })
             }
@@ -404,9 +404,10 @@ exemptions:
         }
     }
 
+    /// What all completions agree on does not depend on what is not known.
     #[test]
     #[rustfmt::skip]
-    fn what_all_completions_agree_on_does_not_depend_on_what_is_not_known() {
+    fn completions_agree() {
         let rule = |id: &str, rest: &str| format!("{{ id: {id}, {rest} }}");
         let prod = rule("prod", "when: { target_tags: { env: prod } }, require: { max_age: 1h }");
         let not_prod = rule("rest", "when: all, unless: { target_tags: { env: prod } }, require: { max_age: 12h }");
@@ -448,8 +449,9 @@ exemptions:
         }
     }
 
+    /// An undetermined verdict says what was not known.
     #[test]
-    fn an_undetermined_verdict_says_what_was_not_known() {
+    fn undetermined_says_why() {
         let policy = Policy::parse(POLICY).expect("a valid policy");
         for unknown in [Unknown::TagsLookupFailed, Unknown::TagsNoArn, Unknown::TagsNotReturned] {
             let session = session("dev", SignedDuration::ZERO);
@@ -469,7 +471,7 @@ exemptions:
     /// No field is defaulted: what AWS did not return is unknown, unless the policy assumes it.
     #[test]
     #[rustfmt::skip]
-    fn what_is_not_returned_is_assumed_only_in_writing() {
+    fn assumed_only_in_writing() {
         let jit = "when: all, require: { access_type: JustInTime }";
         let shell = "when: { document: SSM-SessionManagerRunShell }, forbid: true";
         let tunnel = "when: all, require: { document: \"AWS-*\" }";
@@ -510,8 +512,9 @@ exemptions:
         assert_eq!((actual.name(), actual.unknown()), ("violation", unknown));
     }
 
+    /// A look-up that failed leaves the verdict open, also where all tags would lead to the same.
     #[test]
-    fn a_look_up_that_failed_leaves_the_verdict_open() {
+    fn failed_look_up() {
         let policy = "version: 1\ntag_keys: [env]\nrules:\n\
                       - { id: a, when: { target_tags: { env: prod } }, forbid: true }\n\
                       - { id: b, when: all, unless: { target_tags: { env: prod } }, forbid: true }\n";

@@ -305,7 +305,7 @@ mod tests {
     /// However often sweeps take place, no violator waits longer than seven times as many sweeps as
     /// all need in turn.
     #[test]
-    fn nobody_waits_for_ever_behind_those_who_never_end() {
+    fn every_turn_comes() {
         for (n_violators, limit) in
             [(2_usize, 1_usize), (7, 1), (51, 50), (200, 50), (500, 3), (1_000, 50)]
         {
@@ -397,15 +397,17 @@ mod tests {
         }
     }
 
+    /// The open circuit breaker is reported even where `paused` outranks it.
     #[test]
-    fn the_breaker_is_reported_also_where_paused_outranks_it() {
+    fn circuit_breaker_beside_paused() {
         let evaluated = (0..10).map(|it| session(0, it, true)).collect();
         assert!(plan(&policy(50, 50, 10, true), NOW, evaluated).circuit_breaker_open);
     }
 
     proptest! {
+        /// The limit holds, and half of it is for the oldest, in whatever order the sessions were listed.
         #[test]
-        fn the_limit_holds_and_half_of_it_is_for_the_oldest_in_whatever_order_they_were_listed(
+        fn limit_is_order_independent(
             sessions in prop::collection::vec((0_i64..20, any::<bool>()), 0..40),
             max in 0_u32..10,
             minute in any::<i32>(),

@@ -125,8 +125,9 @@ mod tests {
         }
     }
 
+    /// No control or bidirectional character reaches the terminal.
     #[test]
-    fn no_control_or_bidi_character_reaches_the_terminal() {
+    fn control_and_bidi() {
         let hostile = "a\u{1b}[31m\n\t\u{0}\u{9b}\u{202e}\u{2066}é";
         assert_eq!(printable(hostile), r"a\u{1b}[31m\u{a}\u{9}\u{0}\u{9b}\u{202e}\u{2066}é");
         assert_eq!(printable_lines("a\u{9b}\nb\u{202e}"), "a\\u{9b}\nb\\u{202e}");

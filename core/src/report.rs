@@ -443,8 +443,9 @@ pub(crate) mod tests {
         assert_eq!(report.sessions_sha256, sha256("s-000\ns-001\nu-0\n"));
     }
 
+    /// A reply lists a thousand sessions at most, and stays below Lambda's limit.
     #[test]
-    fn a_reply_lists_a_thousand_sessions_and_stays_below_lambdas_limit() {
+    fn reply_is_bounded() {
         let mut record = sweep_record();
         let violator = record.outcomes[0].clone();
         let n_before = record.outcomes.len() - 10 + 13;
@@ -482,8 +483,9 @@ pub(crate) mod tests {
         }
     }
 
+    /// A run fails if it did not see all sessions, or was allowed no termination.
     #[test]
-    fn a_run_fails_if_it_did_not_see_all_or_was_allowed_nothing() {
+    fn failures() {
         let mut record = sweep_record();
         assert_eq!(Report::new(&record).failure(), None);
         record.coverage.problem = Some("a repeated token".into());
@@ -506,8 +508,9 @@ pub(crate) mod tests {
         assert_eq!(Report::new(&record).failure(), None, "nothing was tried");
     }
 
+    /// A run has not failed if it terminated, or may have terminated, a session.
     #[test]
-    fn a_run_that_ended_or_might_have_ended_somebody_has_not_failed() {
+    fn partial_denial() {
         let all = sweep_record();
         for other in [
             Outcome::AlreadyGone,

@@ -219,8 +219,9 @@ mod tests {
         }
     }
 
+    /// A record without an id may be of any session that its other fields allow.
     #[test]
-    fn a_record_without_an_id_may_be_whosever_it_does_not_deny() {
+    fn record_without_id() {
         let Reading::Session(session) = record().read(NOW) else { panic!("a session") };
         let other = || Some("other".into());
         let later = Some(NOW + SignedDuration::from_secs(1));
@@ -239,8 +240,9 @@ mod tests {
         }
     }
 
+    /// Records without ids are alike if all but the status is the same.
     #[test]
-    fn records_without_ids_are_alike_if_they_tell_the_same_but_for_the_status() {
+    fn like_records() {
         let other = || Some("other".into());
         assert!(record().is_like(&Record { id: None, status: other(), ..record() }));
         assert!(!record().is_like(&Record { owner: other(), ..record() }));

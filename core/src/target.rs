@@ -20,9 +20,9 @@ impl Scope {
     #[must_use]
     pub fn from_arn(arn: &str) -> Option<Self> {
         let Arn { partition, region, account, .. } = Arn::parse(arn)?;
-        let is_whole = !partition.is_empty() && !region.is_empty();
+        let is_complete = !partition.is_empty() && !region.is_empty();
         let is_account = account.len() == 12 && account.bytes().all(|it| it.is_ascii_digit());
-        (is_whole && is_account).then(|| Self {
+        (is_complete && is_account).then(|| Self {
             partition: partition.into(),
             region: region.into(),
             account: account.into(),

@@ -139,7 +139,7 @@ async fn no_date() {
 /// The SDK would sign by the `Date` of the answer before: one wrong `Date` would have the next attempt
 /// refused.
 #[tokio::test]
-async fn wrong_date_of_an_error_spoils_no_signature() {
+async fn wrong_date_of_an_error() {
     let misdated = |n, mut answer: http::Response<bytes::Bytes>| {
         if n == 0 {
             *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -132,8 +132,9 @@ fn escaped() -> impl Strategy<Value = (String, String)> {
 }
 
 proptest! {
+    /// Halves are read as Unicode says, and everything else as it was.
     #[test]
-    fn halves_are_read_as_unicode_says_and_all_else_as_it_was((sent, expected) in escaped()) {
+    fn half_characters((sent, expected) in escaped()) {
         let mut json = sent.into_bytes();
         mend_halves(&mut json);
         prop_assert_eq!(serde_json::from_slice::<String>(&json).expect("JSON"), expected);

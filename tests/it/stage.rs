@@ -161,8 +161,8 @@ impl Stage {
         .await;
         assert_allowed(self.mode, &self.emulator);
         let calls = self.emulator.calls().split_off(n_calls_before);
-        let settled = swept.iter().flat_map(|it| &it.record.outcomes).map(|it| &it.step);
-        let violators = settled.filter(|it| matches!(it.verdict, Verdict::Violation { .. }));
+        let steps = swept.iter().flat_map(|it| &it.record.outcomes).map(|it| &it.step);
+        let violators = steps.filter(|it| matches!(it.verdict, Verdict::Violation { .. }));
         assert_only_violators(&calls, &violators.map(|it| it.session.id.to_string()).collect());
         let report = swept?.report;
         assert_adds_up(&report);

@@ -278,7 +278,7 @@ async fn concurrent_sessions_are_counted_again() {
 /// A row without an owner may be of any group: who has a place only without it is undetermined, and who
 /// is in excess all the same is terminated.
 #[tokio::test(start_paused = true)]
-async fn concurrent_sessions_beside_a_row_without_owner() {
+async fn concurrent_beside_nameless() {
     let nameless = Seed {
         id: Some("nameless".into()),
         target: Some("i-0123456789abcdef0".into()),

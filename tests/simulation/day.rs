@@ -225,7 +225,7 @@ impl Day {
             };
             let run = self.run(&container, &circumstances).await;
             self.count(&run);
-            if has_ended_somebody(&run) {
+            if has_terminated(&run) {
                 self.tally.count("evening with a termination");
             }
             let n_waiting =
@@ -422,8 +422,8 @@ impl Day {
             let overlaps =
                 |other: &&Run| run.began_at.max(other.began_at) < run.ended_at.min(other.ended_at);
             let n_before = runs[..i].iter().filter(overlaps).count();
-            let both_ended = runs[..i].iter().filter(overlaps).any(has_ended_somebody)
-                && has_ended_somebody(run);
+            let both_ended =
+                runs[..i].iter().filter(overlaps).any(has_terminated) && has_terminated(run);
             for (is_it, name) in [
                 (0 < n_before, "overlap"),
                 (1 < n_before, "overlap of three"),
@@ -520,7 +520,7 @@ fn names() -> BTreeSet<String> {
     err.split('`').skip(3).step_by(2).map(|it| it.replace('_', "")).collect()
 }
 
-fn has_ended_somebody(run: &Run) -> bool {
+fn has_terminated(run: &Run) -> bool {
     let End::SweepResult(swept) = &run.end else { return false };
     0 < swept.report.outcomes.terminated
 }

@@ -51,8 +51,9 @@ fn simulate(seed: u64, narrates: bool) -> Result<Tally, String> {
     catch_unwind(|| day(seed, narrates)).map_err(what).flatten()
 }
 
+/// Whatever happens on a day, every promise is kept.
 #[test]
-fn whatever_happens_on_a_day_every_promise_is_kept() {
+fn days() {
     if let Some(seed) = variable("REAPER_SIMULATION_SEED") {
         simulate(seed, true).unwrap();
         return;

@@ -316,8 +316,9 @@ paused: "yes"
         );
     }
 
+    /// No policy makes more, or longer, errors than can be read.
     #[test]
-    fn no_text_makes_more_of_errors_than_can_be_read() {
+    fn errors_are_bounded() {
         let errors = Policy::parse(&"x".repeat(MAX_BYTES + 1)).expect_err("too long").to_string();
         assert_eq!(errors, "a policy has at most 65536 bytes, not 65537");
         let longest = format!("version: 1\n#{}", "x".repeat(MAX_BYTES - 12));
@@ -344,8 +345,9 @@ paused: "yes"
         assert_eq!(places, ["é", "\"no\""]);
     }
 
+    /// A typo is told by its distance, and all names only where they are few.
     #[test]
-    fn a_typo_is_told_by_its_distance_and_names_only_where_they_are_few() {
+    fn typos() {
         check(
             "version: 1\nexemtion: []\n",
             &["line 2, column 1: the policy has no key `exemtion`; did you mean `exemptions`?"],

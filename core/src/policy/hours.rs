@@ -210,16 +210,18 @@ mod tests {
         }
     }
 
+    /// The clock shows the time in the zone of the hours.
     #[test]
-    fn the_clock_shows_the_time_in_the_zone_of_the_hours() {
+    fn clock_in_zone() {
         let hours: Hours = "Mon-Fri 08:00-18:30 Europe/Berlin".parse().expect("hours");
         let at = |now: &str| hours.clock(now.parse().expect(now));
         assert_eq!(at("2026-03-02T17:30:00Z"), "Mon 18:30 CET");
         assert_eq!(at("2026-07-02T22:05:59Z"), "Fri 00:05 CEST");
     }
 
+    /// An error shows how to write the hours.
     #[test]
-    fn what_are_no_hours_is_an_error_that_shows_the_way_out() {
+    fn invalid_hours() {
         for (text, part) in [
             ("08:00-18:30", "`Mon-Fri 08:00-18:30 Europe/Berlin`"),
             ("Mon-Fri 08:00-18:30", "`Mon-Fri 08:00-18:30 Europe/Berlin`"),

@@ -478,8 +478,9 @@ mod tests {
     use super::*;
     use crate::pattern::OwnerPattern;
 
+    /// The committed schema is the one that editors are given.
     #[test]
-    fn the_schema_is_the_one_that_editors_are_given() {
+    fn schema_is_committed() {
         let committed = include_str!("../../../policies/policy.schema.json");
         let committed: Value = serde_json::from_str(committed).expect("JSON");
         assert_eq!(schema(), committed);
