@@ -81,7 +81,7 @@ fn days() {
     if let Some((seed, err)) = broken.into_inner().unwrap() {
         panic!(
             "{err}\nTo replay: REAPER_SIMULATION_SEED={seed} cargo test --test simulation -- \
-             --nocapture whatever"
+             --nocapture days"
         );
     }
     let total = total.into_inner().unwrap();
