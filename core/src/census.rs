@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use self::groups::{Groups, Members};
 use crate::{
     evaluate::{Assessment, Verdict, trace::clauses, verdict},
-    policy::{Concurrent, Keep, Per, Policy, Rule, Subject},
+    policy::{Concurrent, Effect, Keep, Per, Policy, Rule, Subject},
     session::{Record, Session, is_terminating},
     session_type::{DocumentTypes, KNOWN_BY_NAME},
     target::{Scope, Tags, Unknown},
@@ -50,6 +50,8 @@ pub struct Excess {
     pub place: usize,
     /// How many places the group has.
     pub at_most: u32,
+    /// Whether it certainly has no place for the session.
+    pub is_certain: bool,
 }
 
 /// What one rule with `concurrent` has to do with a session.
@@ -78,8 +80,12 @@ pub struct Unseen<'a> {
 
 impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rule, per, place, at_most } = self;
-        write!(f, "{rule}: {place} of {at_most} per {}", per.name())
+        let Self { rule, per, place, at_most, is_certain } = self;
+        let per = per.name();
+        match is_certain {
+            true => write!(f, "{rule}: {place} of {at_most} per {per}"),
+            false => write!(f, "{rule}: maybe more than {at_most} per {per}"),
+        }
     }
 }
 
@@ -118,14 +124,13 @@ impl Evaluated {
     /// A session with a verdict that depends on no other session.
     #[must_use]
     pub fn alone(session: Box<Session>, tags: Tags, verdict: Verdict) -> Self {
-        let stays_alone = stays(&session, &verdict);
         let may_be_gone = session.status.is_none();
         Self {
             session,
             tags,
             verdict,
             groups: Box::default(),
-            stays_alone,
+            stays_alone: Truth::Unknown,
             may_be_gone,
             excess: Box::default(),
         }
@@ -141,17 +146,6 @@ impl Evaluated {
     /// The answers of its groups, for `Subject::counted`.
     fn counted(&self) -> Vec<Truth> {
         self.groups.iter().map(|it| it.is_kept).collect()
-    }
-}
-
-/// Whether a session with this verdict will be there after the sweep. One without a status may be
-/// `Terminating`.
-fn stays(session: &Session, verdict: &Verdict) -> Truth {
-    match verdict {
-        _ if session.is_terminating() => Truth::False,
-        Verdict::Violation { .. } => Truth::False,
-        Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Warning { .. } => Truth::True,
-        Verdict::Undetermined { .. } => Truth::Unknown,
     }
 }
 
@@ -203,7 +197,7 @@ impl<'a> Evaluator<'a> {
         };
         it.groups = self.counting.iter().map(membership).collect();
         it.verdict = self.verdict(it, &it.counted());
-        it.stays_alone = stays(&it.session, &it.verdict);
+        it.stays_alone = self.stays(&it.session, &it.verdict);
     }
 
     /// How a verdict came about.
@@ -219,13 +213,17 @@ impl<'a> Evaluator<'a> {
     /// exceeds `max_age`, the `hours` end, or an exemption expires. A sweep after it terminates the
     /// session.
     ///
-    /// `None` if it is a violation already, if this depends on something unknown, or if it does not
+    /// `None` if the policy is paused, if it is a violation already, if this depends on something unknown, or if it does not
     /// come about within 31 days and 16 changes, such as the ends of hours.
     #[must_use]
     pub fn due(&self, it: &Evaluated) -> Option<Timestamp> {
         let horizon = self.now.checked_add(HORIZON).ok()?;
         let mut later = self.clone();
-        if matches!(it.verdict, Verdict::Violation { .. }) {
+        // Whether it will still have no place then is not known.
+        let unknown_then =
+            |it: &Truth| if *it == Truth::True { Truth::True } else { Truth::Unknown };
+        let counted: Vec<_> = it.counted().iter().map(unknown_then).collect();
+        if matches!(it.verdict, Verdict::Violation { .. }) || self.policy.paused {
             return None;
         }
         for _ in 0..MAX_CHANGES {
@@ -233,7 +231,7 @@ impl<'a> Evaluator<'a> {
             if horizon < later.now {
                 return None;
             }
-            if matches!(later.verdict(it, &it.counted()), Verdict::Violation { .. }) {
+            if matches!(later.verdict(it, &counted), Verdict::Violation { .. }) {
                 return Some(later.now);
             }
         }
@@ -255,7 +253,7 @@ impl<'a> Evaluator<'a> {
     ///
     /// Each member is counted after its own verdict is known. Rules that keep the newest are therefore
     /// counted from the newest session on, and the others from the oldest. Where a policy has both,
-    /// sessions that the others might terminate are counted as possible.
+    /// sessions that the others might terminate are counted as possible. Rules that only warn come last.
     ///
     /// `goes_on` is asked before a session is evaluated again: from its first `false` on, those that
     /// have, or may have, no place are undetermined.
@@ -277,21 +275,30 @@ impl<'a> Evaluator<'a> {
             (Some(a), Some(b)) => oldest_first(&a.session, &b.session),
             _ => Ordering::Equal, // Unreachable: every index is one of theirs.
         });
-        let has = |keep| self.counting.iter().any(|(_, it)| it.keep == keep);
+        let has = |keep, effect| {
+            self.counting.iter().any(|(rule, it)| it.keep == keep && rule.effect == effect)
+        };
         let listing = Listing { members: &members, unseen };
         let mut open = Vec::new();
-        if has(Keep::Oldest) {
-            // What the rules that keep the newest leave room for is not known yet.
-            let is_certain = !has(Keep::Newest);
+        let mut count = |keep, effect, is_certain| {
+            let kind = Kind { keep, effect, is_certain };
             let oldest = order.iter().copied();
-            open = self.count(Keep::Oldest, is_certain, listing, oldest, evaluated, &mut goes_on);
+            match keep {
+                Keep::Newest => self.count(kind, listing, oldest.rev(), evaluated, &mut goes_on),
+                Keep::Oldest => self.count(kind, listing, oldest, evaluated, &mut goes_on),
+            }
+        };
+        let has_both = has(Keep::Newest, Effect::Terminate) && has(Keep::Oldest, Effect::Terminate);
+        if has_both {
+            // What the rules that keep the newest leave room for is not known yet.
+            open.extend(count(Keep::Oldest, Effect::Terminate, false));
         }
-        if has(Keep::Newest) {
-            let newest = order.iter().rev().copied();
-            open.extend(self.count(Keep::Newest, true, listing, newest, evaluated, &mut goes_on));
-            if has(Keep::Oldest) {
-                let oldest = order.iter().copied();
-                self.count(Keep::Oldest, true, listing, oldest, evaluated, &mut goes_on);
+        // Rules that only warn terminate no session, so they come last, and change no other count.
+        for effect in [Effect::Terminate, Effect::Warn] {
+            for keep in [Keep::Newest, Keep::Oldest] {
+                if has(keep, effect) {
+                    open.extend(count(keep, effect, true));
+                }
             }
         }
         open
@@ -305,25 +312,28 @@ impl<'a> Evaluator<'a> {
             per: concurrent.per,
             place: membership.n_before + 1,
             at_most: concurrent.at_most,
+            is_certain: membership.is_kept == Truth::False,
         });
         excess.collect()
     }
 
-    /// Goes through the sessions in this order, and finds out of each whether the groups of the rules
-    /// that keep these have a place for it; if not `is_certain`, none takes its place for certain.
+    /// Goes through the sessions in this order, and finds out of each whether the groups of these rules
+    /// have a place for it; if not `is_certain`, none takes its place for certain.
     ///
     /// Returns the members that may be in scope of groups that may have too many.
     fn count(
         &self,
-        keep: Keep,
-        is_certain: bool,
+        kind: Kind,
         listing: Listing<'_>,
         order: impl Iterator<Item = usize>,
         evaluated: &mut [Evaluated],
         goes_on: &mut impl FnMut() -> bool,
     ) -> Vec<usize> {
         let Listing { members, unseen } = listing;
-        let rules = self.counting.iter().enumerate().filter(|(_, (_, it))| it.keep == keep);
+        let Kind { keep, effect, is_certain } = kind;
+        let is_of_kind =
+            |(rule, it): &(&Rule, Concurrent)| it.keep == keep && rule.effect == effect;
+        let rules = self.counting.iter().enumerate().filter(|(_, it)| is_of_kind(it));
         let mut groups: Vec<_> =
             rules.map(|(rule, (_, it))| (rule, Groups::new(*it, members))).collect();
         let mut records = unseen.in_order(keep).into_iter().peekable();
@@ -342,7 +352,7 @@ impl<'a> Evaluator<'a> {
                 let mut is_kept = Truth::True;
                 if membership.in_scope != Truth::False {
                     let group = groups.of(index);
-                    (is_kept, membership.n_before) = groups.has_place(group);
+                    (is_kept, membership.n_before) = groups.has_place(index, group);
                     if unseen.is_incomplete {
                         is_kept = is_kept.min(Truth::Unknown);
                     }
@@ -354,6 +364,8 @@ impl<'a> Evaluator<'a> {
             if is_changed {
                 let is_late = !goes_on();
                 it.verdict = if is_late { self.late(it) } else { self.verdict(it, &it.counted()) };
+            }
+            if is_changed || !it.excess.is_empty() {
                 it.excess = self.excess(it);
             }
             let mut joined = joined.drain(..);
@@ -384,17 +396,42 @@ impl<'a> Evaluator<'a> {
     /// stand before it, and before all that follow.
     fn stays_but_for(&self, rule: usize, it: &Evaluated) -> Truth {
         let is_certain = if it.may_be_gone { Truth::Unknown } else { Truth::True };
-        if it.groups.get(rule).is_none_or(|it| it.is_kept == Truth::True) {
-            return stays(&it.session, &it.verdict).min(is_certain);
-        }
-        let mut counted = it.counted();
-        counted.iter_mut().skip(rule).take(1).for_each(|it| *it = Truth::True);
-        let stays = if counted.iter().all(|it| *it == Truth::True) {
-            it.stays_alone
+        let warns = |index: usize| {
+            self.counting.get(index).is_some_and(|(rule, _)| rule.effect == Effect::Warn)
+        };
+        let is_ignored = |index: usize| index == rule || warns(index);
+        let is_in_excess =
+            |(index, it): (usize, &Membership)| is_ignored(index) && it.is_kept != Truth::True;
+        let stays = if it.groups.iter().enumerate().any(is_in_excess) {
+            let truths = it.counted().into_iter().enumerate();
+            let counted: Vec<_> = truths
+                .map(|(index, it)| if is_ignored(index) { Truth::True } else { it })
+                .collect();
+            if counted.iter().all(|it| *it == Truth::True) {
+                it.stays_alone
+            } else {
+                self.stays(&it.session, &self.verdict(it, &counted))
+            }
         } else {
-            stays(&it.session, &self.verdict(it, &counted))
+            self.stays(&it.session, &it.verdict)
         };
         stays.min(is_certain)
+    }
+
+    /// Whether a session with this verdict will be there after the sweep. A rule that only warns
+    /// terminates none.
+    fn stays(&self, session: &Session, verdict: &Verdict) -> Truth {
+        let only_warns = |id: &Arc<str>| {
+            let is_it = |rule: &&Rule| rule.id == *id;
+            self.policy.rules.iter().find(is_it).is_some_and(|it| it.effect == Effect::Warn)
+        };
+        match verdict {
+            _ if session.is_terminating() => Truth::False,
+            Verdict::Violation { .. } => Truth::False,
+            Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Warning { .. } => Truth::True,
+            Verdict::Undetermined { rules, .. } if rules.iter().all(only_warns) => Truth::True,
+            Verdict::Undetermined { .. } => Truth::Unknown,
+        }
     }
 
     /// The verdict on a session that there was no time to evaluate again.
@@ -435,6 +472,15 @@ impl<'a> Evaluator<'a> {
         };
         before.into_iter().map(member).filter(|it| it.counts != Truth::False).collect()
     }
+}
+
+/// Which rules are counted, and how.
+#[derive(Clone, Copy)]
+struct Kind {
+    keep: Keep,
+    effect: Effect,
+    /// Whether a session that stays takes its place for certain.
+    is_certain: bool,
 }
 
 /// A listing, besides what is evaluated of it.
@@ -569,6 +615,35 @@ mod tests {
             let actual = evaluator.due(&it).map(|it| it.to_string());
             assert_eq!(actual.as_deref(), expected, "{policy:?}");
         }
+    }
+
+    /// A record counts only where it may be a member: of both, what is known of it must be shared.
+    #[test]
+    fn nameless_records() {
+        let policy = "version: 1\nrules: [{ id: r, when: all, require: { concurrent: \
+                      { per: owner_and_target, at_most: 1, keep: newest } } }]";
+        let policy = Policy::parse(policy).expect(policy);
+        let now = Timestamp::UNIX_EPOCH;
+        let session = |target: &str| Session {
+            id: format!("s-{target}").into(),
+            owner: "arn:aws:iam::123456789012:user/a".into(),
+            target: target.into(),
+            started_at: now - SignedDuration::from_hours(1),
+            status: Some("Connected".into()),
+            document: None,
+            reason: None,
+            access_type: None,
+        };
+        let evaluator = Evaluator::new(&policy, now);
+        let tags = || Tags::Unknown(Unknown::TagsNotLookedUp);
+        let mut evaluated: Vec<_> =
+            ["i-1", "i-2"].map(|it| evaluator.evaluate(Box::new(session(it)), tags())).into();
+        let record = Record { target: Some("i-2".into()), ..Record::default() };
+        let not_evaluated = [(record, "no Owner")];
+        let unseen = Unseen { is_incomplete: false, not_evaluated: &not_evaluated };
+        evaluator.conclude(&mut evaluated, unseen, || true);
+        let verdicts: Vec<_> = evaluated.iter().map(|it| it.verdict.name()).collect();
+        assert_eq!(verdicts, ["compliant", "undetermined"]);
     }
 
     /// Where the type of a session is unknown, so is what depends on it; account and Region likewise.

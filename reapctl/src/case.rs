@@ -149,7 +149,12 @@ impl Cases {
         let mut types = DocumentTypes::default();
         let mut seen: BTreeMap<&str, Option<SessionType>> = BTreeMap::new();
         for Case { document, session_type, .. } in self.sessions.iter().map(|it| &it.value) {
-            let Some(document) = document else { continue };
+            let Some(document) = document else {
+                match session_type {
+                    None => continue,
+                    Some(_) => return Err("a case with `session_type` needs its `document`".into()),
+                }
+            };
             let session_type = match session_type {
                 None => None,
                 Some(name) => Some(SessionType::from_name(name).ok_or_else(|| {
@@ -157,10 +162,15 @@ impl Cases {
                     format!("no session has the type `{name}`; write `{known}`")
                 })?),
             };
-            if seen.insert(document, session_type).is_some_and(|it| it != session_type) {
+            let known = DocumentTypes::default().of(document).ok();
+            let before = seen.insert(document, session_type).map_or(known, |it| it.or(known));
+            if session_type.is_some() && before.is_some_and(|it| Some(it) != session_type) {
                 return Err(format!("the document `{document}` has two types"));
             }
-            types.insert(document.clone(), session_type);
+            if session_type.is_some() || types.of(document) == Err(Unknown::SessionTypeNotLookedUp)
+            {
+                types.insert(document.clone(), session_type);
+            }
         }
         Ok(types)
     }

@@ -45,7 +45,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
     let at_line =
         |line: u64, why: &str| Invalid(format!("cannot use `{}`: line {line}: {why}", file.name));
-    let types = cases.types().map_err(|why| at_line(1, &why))?;
+    let unusable = |why| Invalid(format!("cannot use `{}`: {why}", file.name));
+    let types = cases.types().map_err(unusable)?;
     let scope = cases.scope()?;
     let evaluator = |now| Evaluator::new(&policy, now).at(scope.as_ref()).typed(&types);
     let mut groups: BTreeMap<Group<'_>, (Timestamp, Vec<Evaluated>)> = BTreeMap::new();

@@ -101,12 +101,11 @@ impl Log {
         let mut state = self.state();
         let State { context, writer } = &mut *state;
         let line = Line { level, timestamp: &timestamp, common, context, message, fields };
-        let json = |it: serde_json::Result<String>| printable_json(it.unwrap_or_default());
         let line = if *is_json {
-            json(serde_json::to_string(&line)) + "\n"
+            printable_json(json(&line))
         } else {
-            let fields = json(serde_json::to_string(fields));
-            format!("{timestamp} {level:>5} {} {fields}\n", printable(message))
+            let fields = printable_json(json(fields));
+            format!("{timestamp} {level:>5} {} {fields}", printable(message))
         };
         // If standard output is closed, the error cannot be reported anywhere.
         let _ = writer.write_all(line.as_bytes());
@@ -115,6 +114,14 @@ impl Log {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A line with its end. Most lines are shorter than this, so that their text is not moved while it grows.
+fn json(line: &impl Serialize) -> String {
+    let mut bytes = Vec::with_capacity(1_024);
+    let is_written = serde_json::to_writer(&mut bytes, line).is_ok();
+    bytes.push(b'\n');
+    String::from_utf8(bytes).ok().filter(|_| is_written).unwrap_or_default()
 }
 
 impl fmt::Debug for Log {

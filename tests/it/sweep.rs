@@ -308,3 +308,21 @@ async fn warnings() {
     assert_eq!(report.sessions.len(), 6);
     assert!(report.sessions.iter().all(|it| it.outcome == Some(Outcome::NoAction)));
 }
+
+/// A rule that only warns terminates no session, so what it does not know, or keeps, changes no count
+/// of a rule that terminates.
+#[tokio::test(start_paused = true)]
+async fn concurrent_beside_a_warning() {
+    for told in [
+        "{ id: told, when: all, require: { reason: INC }, effect: warn }",
+        "{ id: told, when: all, require: { concurrent: { per: target, at_most: 1, keep: oldest } }, effect: warn }",
+    ] {
+        let policy = format!(
+            "version: 1\nrules:\n  - {{ id: two, when: {{ owner: user/b }}, require: {{ concurrent: \
+             {{ per: owner, at_most: 2, keep: newest }} }} }}\n  - {told}\n"
+        );
+        let stage = Stage { policy: inline(&policy), ..concurrent_stage(Wire::InProcess) };
+        stage.sweep().await;
+        assert_eq!(stage.asked_to_end(), ["b-3h"], "{told}");
+    }
+}

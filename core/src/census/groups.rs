@@ -48,6 +48,9 @@ pub(super) struct Groups<'a> {
     pairs: HashMap<(usize, usize), usize>,
     /// Records that may be of any group.
     anywhere: usize,
+    /// Where `per` is both: records of an owner, or on a target, of which no more is known.
+    of_owner: HashMap<usize, usize>,
+    on_target: HashMap<usize, usize>,
 }
 
 /// The places of a group that are taken.
@@ -71,7 +74,16 @@ impl<'a> Groups<'a> {
         };
         let places = vec![Places::default(); n];
         let pairs = HashMap::new();
-        Self { per, at_most: at_most as usize, members, places, pairs, anywhere: 0 }
+        Self {
+            per,
+            at_most: at_most as usize,
+            members,
+            places,
+            pairs,
+            anywhere: 0,
+            of_owner: HashMap::new(),
+            on_target: HashMap::new(),
+        }
     }
 
     /// The group of a session.
@@ -92,11 +104,14 @@ impl<'a> Groups<'a> {
     }
 
     /// Whether a group has a place left for a member, and how many are certainly taken.
-    pub(super) fn has_place(&mut self, group: usize) -> (Truth, usize) {
+    pub(super) fn has_place(&mut self, session: usize, group: usize) -> (Truth, usize) {
+        let (owner, target) = self.members.of.get(session).copied().unwrap_or_default();
+        let n = |of: &HashMap<usize, usize>, it| of.get(&it).copied().unwrap_or_default();
+        let anywhere = self.anywhere + n(&self.of_owner, owner) + n(&self.on_target, target);
         let Some(places) = self.places.get_mut(group) else { return (Truth::Unknown, 0) };
         let has_place = if self.at_most <= places.certain {
             Truth::False
-        } else if self.at_most <= places.possible + self.anywhere {
+        } else if self.at_most <= places.possible + anywhere {
             Truth::Unknown
         } else {
             Truth::True
@@ -124,7 +139,15 @@ impl<'a> Groups<'a> {
             Per::OwnerAndTarget => match (owner, target) {
                 (Some(Some(owner)), Some(Some(target))) => Some(Some(self.of_both(owner, target))),
                 (Some(None), _) | (_, Some(None)) => Some(None),
-                (None, _) | (_, None) => None,
+                (Some(Some(owner)), None) => {
+                    *self.of_owner.entry(owner).or_default() += 1;
+                    return;
+                }
+                (None, Some(Some(target))) => {
+                    *self.on_target.entry(target).or_default() += 1;
+                    return;
+                }
+                (None, None) => None,
             },
             Per::Target => target,
         };

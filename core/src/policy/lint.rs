@@ -9,7 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     hours::Hours,
-    model::{Assume, Assumed, Condition, Demand, Exemption, Policy, Requirement, Rule, Test},
+    model::{
+        Assume, Assumed, Condition, Demand, Effect, Exemption, Keep, Policy, Requirement, Rule,
+        Test,
+    },
 };
 use crate::pattern::Glob;
 
@@ -32,8 +35,15 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     // Of an exemption for all it is said once, not of every rule.
     let lasting = policy.exemptions.iter().filter(|it| it.until.is_none() && !it.when.0.is_empty());
     let lasting: Vec<_> = lasting.map(|it| (&*it.id, Allowed::by(&it.when.0))).collect();
+    if let Some((newest, oldest)) = keep_different(&policy.rules) {
+        warnings.push(format!(
+            "the rules `{}` and `{}` keep different sessions: what one keeps, the other may terminate, so \
+             few sessions of both are terminated, and the others stay undetermined; let both keep the same",
+            newest.id, oldest.id
+        ));
+    }
     for rule in &policy.rules {
-        if let Some(statuses) = forgets_terminating(&rule.when) {
+        if let Some(statuses) = forgets_terminating(&rule.when).filter(|_| !only_counts(rule)) {
             warnings.push(format!(
                 "the rule `{}` is for the status {statuses}, and so not for a session that hangs in \
                  `Terminating`: it would count as compliant; add `Terminating`",
@@ -121,6 +131,25 @@ fn forgets_terminating(condition: &Condition) -> Option<String> {
     (!statuses.contains(&"Terminating")).then(|| names.collect::<Vec<_>>().join(", "))
 }
 
+/// Whether the rule requires nothing but that no more than so many sessions are active at once.
+fn only_counts(rule: &Rule) -> bool {
+    matches!(&rule.demand, Demand::Require(all) if matches!(all.as_slice(), [Requirement::Concurrent(_)]))
+}
+
+/// Two rules that terminate and keep different sessions, if both may be about one.
+fn keep_different(rules: &[Rule]) -> Option<(&Rule, &Rule)> {
+    let counting = || {
+        let terminating = rules.iter().filter(|it| it.effect == Effect::Terminate);
+        terminating.filter_map(|it| Some((it, it.concurrent()?.keep)))
+    };
+    let mut pairs = counting().flat_map(|a| counting().map(move |b| (a, b)));
+    let found = pairs.find(|((a, keep), (b, other))| {
+        (*keep, *other) == (Keep::Newest, Keep::Oldest)
+            && !Allowed::by(&a.when.0).excludes(&Allowed::by(&b.when.0))
+    });
+    found.map(|((a, _), (b, _))| (a, b))
+}
+
 /// The shortest `max_age` after which a session that loses its connection may as well be terminated.
 const LONG: SignedDuration = SignedDuration::from_hours(12);
 
@@ -131,6 +160,7 @@ fn is_blinking(rule: &Rule) -> bool {
     let is_long = |it: &Requirement| matches!(it, Requirement::MaxAge(limit) if LONG <= *limit);
     let is_lenient = match &rule.demand {
         Demand::Forbid => false,
+        Demand::Require(_) if only_counts(rule) => true,
         Demand::Require(all) => all.iter().all(is_long),
     };
     rule.when.0.iter().any(is_disconnected) && !is_lenient
@@ -196,6 +226,13 @@ impl Allowed {
             }
         }
         Self(allowed)
+    }
+
+    /// Whether it can hold nowhere that another does, as far as the same words tell.
+    fn excludes(&self, other: &Self) -> bool {
+        let is_apart =
+            |(key, any): (_, &BTreeSet<_>)| other.0.get(key).is_some_and(|it| it.is_disjoint(any));
+        self.0.iter().any(is_apart)
     }
 
     /// Whether it holds wherever another does, as far as the same words tell.
@@ -289,6 +326,25 @@ mod tests {
             let policy = format!("rules: [{{id: r, when: {{{when}}}, forbid: true}}]\n");
             check(&format!("{policy}assume: {{document: X-y}}\n"), expected);
         }
+        let limit = |keep: &str| {
+            format!("require: {{concurrent: {{per: owner, at_most: 2, keep: {keep}}}}}")
+        };
+        let (newest, oldest) = (limit("newest"), limit("oldest"));
+        for (when, effect, expected) in [
+            ("all", "terminate", &["`a` and `b` keep different sessions"][..]),
+            ("all", "warn", &[]),
+            ("{owner: user/b}", "terminate", &[]),
+        ] {
+            check(
+                &format!(
+                    "rules: [{{id: a, when: {{owner: user/a}}, {newest}}}, \
+                     {{id: b, when: {when}, {oldest}, effect: {effect}}}]\n"
+                ),
+                expected,
+            );
+        }
+        let live = "{status: [Connected, Disconnected]}";
+        check(&format!("rules: [{{id: r, when: {live}, {newest}}}]\n"), &[]);
         let two = "require: {concurrent: {per: owner, at_most: 2, keep: newest}}";
         let pointless = format!(
             "rules: [{{id: r, when: {{owner: user/a}}, {two}}}]\n\

@@ -157,7 +157,13 @@ mod tests {
                 rules: ["a".into(), "b".into()].into(),
                 unknown: Some(Unknown::StatusNotReturned),
             },
-            excess: Box::new([Excess { rule: "a".into(), per: Per::Owner, place: 3, at_most: 2 }]),
+            excess: Box::new([Excess {
+                rule: "a".into(),
+                per: Per::Owner,
+                place: 3,
+                at_most: 2,
+                is_certain: true,
+            }]),
             action: Action::Defer(DeferReason::Limit),
         };
         let outcome = OutcomeRecord {
