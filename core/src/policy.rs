@@ -63,6 +63,14 @@ impl Policy {
         self.rules.iter().any(|it| it.concurrent().is_some())
     }
 
+    /// Whether anything in it depends on the account or the Region.
+    #[must_use]
+    pub fn asks_scope(&self) -> bool {
+        let of_exemptions = self.exemptions.iter().flat_map(|it| &it.when.0);
+        let mut tests = self.rules.iter().flat_map(Rule::tests).chain(of_exemptions);
+        tests.any(|it| matches!(it, Test::Account(_) | Test::Region(_)))
+    }
+
     /// Whether anything in it depends on what kind of session a document starts.
     #[must_use]
     pub fn asks_session_type(&self) -> bool {

@@ -165,8 +165,12 @@ impl Aws {
 
     /// Why no tags are known, if the policy uses any.
     pub(crate) fn tag_problem(&self, policy: &Policy) -> Option<String> {
-        let problem = self.scope.as_ref().err().filter(|_| !policy.tag_keys.is_empty())?;
-        Some(format!("the account is not known, so no tags are known: {problem}"))
+        let problem = self.scope.as_ref().err()?;
+        if policy.asks_scope() {
+            return Some(format!("the account and Region are not known, nor are tags: {problem}"));
+        }
+        let asks_tags = !policy.tag_keys.is_empty();
+        asks_tags.then(|| format!("the account is not known, so no tags are known: {problem}"))
     }
 
     /// The context of a sweep, or of a part of one, that starts now: `now` has just been read.

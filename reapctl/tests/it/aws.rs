@@ -356,6 +356,13 @@ async fn without_sts() {
         assert!(output.stderr.contains(reason), "{words:?}: {}", output.stderr);
         assert!(calls.iter().all(|it| it.operation != "GetResources"), "{words:?}");
     }
+    let policy = "version: 1\nrules: [{ id: r, when: { region: eu-* }, forbid: true }]\n";
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/region.yaml");
+    std::fs::write(path, policy).expect("a file");
+    let denied = "faults: [{ operation: GetCallerIdentity, kind: deny }]";
+    let (output, _) = run_apart(denied, &["plan", "--policy", path], &[]).await;
+    let warning = "warning: the account and Region are not known, nor are tags: ";
+    assert!(output.stderr.contains(warning), "{}", output.stderr);
 }
 
 /// The same as `run`, with an endpoint for each service, so that one alone can be out of reach.
