@@ -62,7 +62,7 @@ struct Membership {
     /// Whether it is among those that are kept.
     is_kept: Truth,
     /// How many certainly stand before it.
-    n_before: usize,
+    n_before: u32,
 }
 
 /// How far a termination is foreseen.
@@ -269,12 +269,22 @@ impl<'a> Evaluator<'a> {
         if self.counting.is_empty() {
             return Vec::new();
         }
-        let members = Members::new(evaluated.iter().map(|it| &*it.session));
-        let mut order: Vec<usize> = (0..evaluated.len()).collect();
-        order.sort_unstable_by(|a, b| match (evaluated.get(*a), evaluated.get(*b)) {
-            (Some(a), Some(b)) => oldest_first(&a.session, &b.session),
-            _ => Ordering::Equal, // Unreachable: every index is one of theirs.
+        let mut is_sorted = true;
+        let mut before: Option<&Session> = None;
+        let sessions = evaluated.iter().map(|it| {
+            is_sorted &=
+                before.is_none_or(|it_before| oldest_first(it_before, &it.session).is_le());
+            before = Some(&it.session);
+            &*it.session
         });
+        let members = Members::new(sessions, evaluated.len());
+        let mut order: Vec<usize> = (0..evaluated.len()).collect();
+        if !is_sorted {
+            order.sort_unstable_by(|a, b| match (evaluated.get(*a), evaluated.get(*b)) {
+                (Some(a), Some(b)) => oldest_first(&a.session, &b.session),
+                _ => Ordering::Equal, // Unreachable: every index is one of theirs.
+            });
+        }
         let has = |keep, effect| {
             self.counting.iter().any(|(rule, it)| it.keep == keep && rule.effect == effect)
         };
@@ -310,7 +320,7 @@ impl<'a> Evaluator<'a> {
         let excess = groups.map(|((rule, concurrent), membership)| Excess {
             rule: Arc::clone(&rule.id),
             per: concurrent.per,
-            place: membership.n_before + 1,
+            place: membership.n_before as usize + 1,
             at_most: concurrent.at_most,
             is_certain: membership.is_kept == Truth::False,
         });

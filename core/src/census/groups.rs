@@ -15,7 +15,6 @@ pub(super) struct Members {
     of: Vec<(usize, usize)>,
 }
 
-#[derive(Default)]
 struct Numbers(HashMap<Arc<str>, usize>);
 
 impl Numbers {
@@ -30,8 +29,10 @@ impl Numbers {
 }
 
 impl Members {
-    pub(super) fn new<'s>(sessions: impl Iterator<Item = &'s Session>) -> Self {
-        let (mut owners, mut targets) = (Numbers::default(), Numbers::default());
+    /// Of these sessions, so many.
+    pub(super) fn new<'s>(sessions: impl Iterator<Item = &'s Session>, n: usize) -> Self {
+        let numbers = || Numbers(HashMap::with_capacity(n));
+        let (mut owners, mut targets) = (numbers(), numbers());
         let of = |it: &Session| (owners.number(&it.owner), targets.number(&it.target));
         let of = sessions.map(of).collect();
         Self { owners, targets, of }
@@ -73,7 +74,8 @@ impl<'a> Groups<'a> {
             Per::Target => members.targets.0.len(),
         };
         let places = vec![Places::default(); n];
-        let pairs = HashMap::new();
+        let n_pairs = if per == Per::OwnerAndTarget { members.of.len() } else { 0 };
+        let pairs = HashMap::with_capacity(n_pairs);
         Self {
             per,
             at_most: at_most as usize,
@@ -104,7 +106,7 @@ impl<'a> Groups<'a> {
     }
 
     /// Whether a group has a place left for a member, and how many are certainly taken.
-    pub(super) fn has_place(&mut self, session: usize, group: usize) -> (Truth, usize) {
+    pub(super) fn has_place(&mut self, session: usize, group: usize) -> (Truth, u32) {
         let (owner, target) = self.members.of.get(session).copied().unwrap_or_default();
         let n = |of: &HashMap<usize, usize>, it| of.get(&it).copied().unwrap_or_default();
         let anywhere = self.anywhere + n(&self.of_owner, owner) + n(&self.on_target, target);
@@ -117,7 +119,7 @@ impl<'a> Groups<'a> {
             Truth::True
         };
         places.is_short |= has_place != Truth::True;
-        (has_place, places.certain)
+        (has_place, u32::try_from(places.certain).unwrap_or(u32::MAX))
     }
 
     /// Takes a place of a group, or perhaps.
