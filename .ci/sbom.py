@@ -7,10 +7,11 @@ what `cargo tree` says is built into each. Nothing in it tells of the machine or
 import json
 import pathlib
 import subprocess
+import tomllib
 
 TARGET = "x86_64-unknown-linux-gnu"  # On aarch64 it is one crate less: core_detect.
 FOLDERS = {"session-reaper": pathlib.Path(), "reapctl": pathlib.Path("reapctl")}
-WRITTEN = "sbom-of-the-workspace"  # Beside the manifest of each member, `emulator` included.
+WRITTEN = "sbom-of-the-workspace"  # Beside the manifest of each member.
 
 
 def run(*words):
@@ -49,7 +50,8 @@ def main():
     options = ["--format", "json", "--spec-version", "1.5", "--no-build-deps", "--target", TARGET]
     run("cargo", "cyclonedx", "--quiet", *options, "--override-filename", WRITTEN)
     texts = {}
-    for folder in [".", "awscli", "core", "emulator", "reapctl"]:
+    manifest = tomllib.loads(pathlib.Path("Cargo.toml").read_text(encoding="utf-8"))
+    for folder in manifest["workspace"]["members"]:
         path = pathlib.Path(folder, f"{WRITTEN}.json")
         texts[path.parent] = path.read_text(encoding="utf-8")
         path.unlink()
