@@ -213,19 +213,19 @@ impl<'a> Evaluator<'a> {
     /// exceeds `max_age`, the `hours` end, or an exemption expires. A sweep after it terminates the
     /// session.
     ///
-    /// `None` if the policy is paused, if it is a violation already, if this depends on something unknown, or if it does not
-    /// come about within 31 days and 16 changes, such as the ends of hours.
+    /// `None` if the policy is paused, if it is a violation already, if this depends on something
+    /// unknown, or if it does not come about within 31 days and 16 changes, such as the ends of hours.
     #[must_use]
     pub fn due(&self, it: &Evaluated) -> Option<Timestamp> {
+        if matches!(it.verdict, Verdict::Violation { .. }) || self.policy.paused {
+            return None;
+        }
         let horizon = self.now.checked_add(HORIZON).ok()?;
         let mut later = self.clone();
         // Whether it will still have no place then is not known.
         let unknown_then =
             |it: &Truth| if *it == Truth::True { Truth::True } else { Truth::Unknown };
         let counted: Vec<_> = it.counted().iter().map(unknown_then).collect();
-        if matches!(it.verdict, Verdict::Violation { .. }) || self.policy.paused {
-            return None;
-        }
         for _ in 0..MAX_CHANGES {
             later.now = self.policy.next_change(later.now, &it.session)?;
             if horizon < later.now {

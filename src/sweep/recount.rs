@@ -35,33 +35,25 @@ pub(super) async fn count_again(
     let SweepContext { ssm, scope, now, memory, .. } = context;
     let evaluator = Evaluator::new(policy, now).at(scope).typed(types);
     let is_violation = |it: &Evaluated| matches!(it.verdict, Verdict::Violation { .. });
-    let is_in_excess = |it: &&mut Step| {
+    let is_in_excess = |(_, it): &(usize, &Step)| {
         let alone = || evaluator.evaluate(it.session.clone(), it.tags.clone());
         it.action == Action::Terminate && !is_violation(&alone())
     };
-    let known = steps.iter().map(|it| (Arc::clone(&it.session.target), it.tags.clone()));
-    let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
-    let known: HashMap<Arc<str>, Tags> = known.filter(|(_, tags)| *tags != not_looked_up).collect();
-    let places: Vec<_> = steps
-        .iter()
-        .map(|it| [Arc::clone(&it.session.owner), Arc::clone(&it.session.target)])
-        .collect();
-    let in_excess: Vec<_> = steps.iter_mut().filter(is_in_excess).collect();
+    let in_excess: Vec<_> = steps.iter().enumerate().filter(is_in_excess).collect();
     if in_excess.is_empty() {
         return;
     }
+    let place = |it: &Step| [Arc::clone(&it.session.owner), Arc::clone(&it.session.target)];
+    let mut of_theirs: HashSet<Arc<str>> = in_excess.iter().flat_map(|(_, it)| place(it)).collect();
+    let in_excess: Vec<usize> = in_excess.into_iter().map(|(index, _)| index).collect();
     let budget = acting.first_of(2);
-    let mut of_theirs: HashSet<Arc<str>> = in_excess
-        .iter()
-        .flat_map(|it| [Arc::clone(&it.session.owner), Arc::clone(&it.session.target)])
-        .collect();
     // Those that stand before them have groups of their own, in which they have a place or not.
     let mut n_before = 0;
     while n_before < of_theirs.len() {
         n_before = of_theirs.len();
-        for it in &places {
+        for it in steps.iter().map(place) {
             if it.iter().any(|it| of_theirs.contains(it)) {
-                of_theirs.extend(it.iter().map(Arc::clone));
+                of_theirs.extend(it);
             }
         }
     }
@@ -70,11 +62,14 @@ pub(super) async fn count_again(
     };
     let Census { pages, problem, .. } =
         list_those(ssm, State::Active, budget, to_verify(memory), may_count).await;
+    let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
+    let known = steps.iter().map(|it| (&*it.session.target, &it.tags));
+    let known: HashMap<&str, &Tags> = known.filter(|(_, tags)| **tags != not_looked_up).collect();
     let (mut evaluated, mut not_evaluated) = (Vec::new(), Vec::new());
     for record in pages.into_iter().flatten() {
         match record.read(now) {
             Reading::Session(session) => {
-                let tags = known.get(&session.target).unwrap_or(&not_looked_up).clone();
+                let tags = known.get(&*session.target).copied().unwrap_or(&not_looked_up).clone();
                 evaluated.push(evaluator.evaluate(Box::new(session), tags));
             }
             Reading::NotEvaluated(record, why) => not_evaluated.push((record, why)),
@@ -87,7 +82,8 @@ pub(super) async fn count_again(
     };
     let listed: HashMap<&str, &Evaluated> =
         evaluated.iter().map(|it| (&*it.session.id, it)).collect();
-    for step in in_excess {
+    for index in in_excess {
+        let Some(step) = steps.get_mut(index) else { continue };
         let is_confirmed = match listed.get(&*step.session.id) {
             Some(it) => is_violation(it),
             // Where it is gone, AWS says so when it is asked.
