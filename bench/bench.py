@@ -1,6 +1,7 @@
 """The benchmark: `bench/run` installs, builds, and starts this.
 
-    python bench/bench.py FUNCTION REAPCTL EMULATOR FLOORS CUSTODIAN [--quick] [--also NAME=FUNCTION]
+    python bench/bench.py FUNCTION REAPCTL EMULATOR FLOORS CUSTODIAN
+        [--quick] [--organization] [--also NAME=FUNCTION]
 
 Everything runs on one machine in one run, one after the other and interleaved, so that the ratios
 hold though the machine may not be quiet; only what waits for the quota runs side by side.
@@ -30,6 +31,7 @@ import certifi
 import trustme
 
 import lambda_api
+from organization import Organization
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent
@@ -56,14 +58,15 @@ parser = argparse.ArgumentParser()
 for name in ["function", "reapctl", "emulator", "floors", "custodian"]:
     parser.add_argument(name, type=lambda it: pathlib.Path(it).resolve())
 parser.add_argument("--quick", action="store_true", help="small fleets, once: to try the benchmark")
+parser.add_argument("--organization", action="store_true", help="only the organization")
 parser.add_argument("--also", action="append", default=[], help="another build of the function")
 ARGUMENTS = parser.parse_args()
 
 
 @contextlib.contextmanager
-def emulator(sessions, latency_ms=0, quota=0, tls=()):
+def emulator(*shape, tls=()):
     """An emulator; its address, and, after it has exited, the calls that it received."""
-    command = [ARGUMENTS.emulator, *map(str, [sessions, latency_ms, quota]), *tls]
+    command = [ARGUMENTS.emulator, *map(str, shape), *tls]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     record = {}
     try:
@@ -74,16 +77,43 @@ def emulator(sessions, latency_ms=0, quota=0, tls=()):
         process.wait()
 
 
-def run(command, environment):
-    """Runs a command; its times and peak memory, with those of its children."""
+@contextlib.contextmanager
+def authority():
+    """A server's certificate, what makes a client trust it, and how many roots are trusted in all."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        authority = trustme.CA()
+        server = authority.issue_cert("localhost")
+        server.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+        bundle = folder / "bundle.pem"
+        bundle.write_bytes(pathlib.Path(certifi.where()).read_bytes())
+        authority.cert_pem.write_to_path(bundle, append=True)
+        roots = bundle.read_text(encoding="utf-8").count("BEGIN CERTIFICATE")
+        trusted = {"AWS_CA_BUNDLE": str(bundle), "SSL_CERT_FILE": str(bundle)}
+        yield [folder / "server.pem", folder / "server.pem"], trusted, roots
+
+
+def resident_kib(group):
+    """The memory of a group of processes; what they share counts once."""
+    found = 0
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # It has just exited.
+            if int(stat.read_text().rsplit(")", 1)[1].split()[2]) == group:
+                rollup = stat.with_name("smaps_rollup").read_text()
+                found += int(re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)[1])
+    return found
+
+
+def run(command, environment, has_children=False):
+    """Runs a command; its times and peak memory, with those of its children if it has any."""
     started_at = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env=environment, start_new_session=has_children, **null)
     peak_kib = 0
     while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        peak_kib = max(peak_kib, lambda_api.high_water_kib(process))
-        time.sleep(0.005)
+        sample = resident_kib(process.pid) if has_children else lambda_api.high_water_kib(process)
+        peak_kib = max(peak_kib, sample)
+        time.sleep(0.25 if has_children else 0.005)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall_s = time.perf_counter() - started_at
@@ -183,7 +213,7 @@ def sweeps():
 def limits(results):
     """The physical limits, and how far session-reaper is from them."""
     latency_ms, sessions = 30, 1_000 if ARGUMENTS.quick else 10_000
-    with emulator(0, latency_ms) as (url, _record):
+    with emulator(0, latency_ms, 0) as (url, _record):
         round_trips = [round_trip(url) for _ in range(20)]
     measured_latency_s = statistics.median(round_trips)
     tagged = sweep(
@@ -255,18 +285,8 @@ def cold_starts():
         "boto3 function with one call": [sys.executable, HERE / "boto3_function.py"],
     }
     found = {name: [] for name in subjects}
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        authority = trustme.CA()
-        server = authority.issue_cert("localhost")
-        server.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-        bundle = folder / "bundle.pem"
-        bundle.write_bytes(pathlib.Path(certifi.where()).read_bytes())
-        authority.cert_pem.write_to_path(bundle, append=True)
-        roots = bundle.read_text(encoding="utf-8").count("BEGIN CERTIFICATE")
-        tls = [folder / "server.pem", folder / "server.pem"]
-        trusted = {"AWS_CA_BUNDLE": str(bundle), "SSL_CERT_FILE": str(bundle)}
-        with emulator(0, tls=tls) as (url, record):
+    with authority() as (tls, trusted, roots):
+        with emulator(0, 0, 0, tls=tls) as (url, record):
             environment = {**AWS, "AWS_ENDPOINT_URL": url, **trusted, "REAPER_POLICY": policy}
             for _ in range(5 if ARGUMENTS.quick else 30):
                 for name, command in subjects.items():
@@ -309,7 +329,7 @@ def command_lines():
         "reapctl plan": [ARGUMENTS.reapctl, "plan", "--policy", HERE / "policy.yaml"],
     }
     found = {name: [] for name in commands}
-    with emulator(10) as (url, _record):
+    with emulator(10, 0, 0) as (url, _record):
         for _ in range(3 if ARGUMENTS.quick else 20):
             for name, command in commands.items():
                 found[name].append(run(command, {**AWS, "AWS_ENDPOINT_URL": url}))
@@ -362,22 +382,35 @@ def versions():
     }
 
 
-def main():
-    began = time.monotonic()
-    found = {
+def about():
+    return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "quick": ARGUMENTS.quick,
         "machine": machine(),
         "versions": versions(),
-        "cold": cold_starts(),
-        "command_lines": command_lines(),
-        "sweeps": sweeps(),
     }
-    found["limits"] = limits(found["sweeps"])
-    found["evaluating"] = evaluating()
-    found["minutes"] = round((time.monotonic() - began) / 60)
-    name = "target/bench-quick.json" if ARGUMENTS.quick else "bench/results.json"
-    (ROOT / name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def main():
+    began = time.monotonic()
+    minutes = lambda: round((time.monotonic() - began) / 60)
+    name = ROOT / ("target/bench-quick.json" if ARGUMENTS.quick else "bench/results.json")
+    if ARGUMENTS.organization:
+        found = json.loads(name.read_text(encoding="utf-8")) if name.exists() else {}
+    else:
+        found = {
+            **about(),
+            "quick": ARGUMENTS.quick,
+            "cold": cold_starts(),
+            "command_lines": command_lines(),
+            "sweeps": sweeps(),
+        }
+        found["limits"] = limits(found["sweeps"])
+        found["evaluating"] = evaluating()
+        found["minutes"] = minutes()
+    began = time.monotonic()
+    organization = {**about(), **Organization(sys.modules[__name__]).measure()}
+    found["organization"] = {**organization, "minutes": minutes()}
+    name.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 main()

@@ -1,10 +1,11 @@
-"""Lambda's Runtime API for one function, one event, and what the function used until its reply."""
+"""Lambda's Runtime API for one function, its events, and what it used until its reply."""
 
 import contextlib
 import http.server
 import json
 import os
 import pathlib
+import queue
 import re
 import resource
 import subprocess
@@ -18,11 +19,10 @@ TIMEOUT_S = 900
 class Api(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, event):
-        self.event = json.dumps(event).encode()
+    def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.first_next = self.reply = self.replied_at = None
-        self.is_done = threading.Event()
+        self.first_next = None
+        self.events, self.replies = queue.Queue(), queue.Queue()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -33,22 +33,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        now = time.perf_counter()
-        if self.server.first_next:
-            return time.sleep(TIMEOUT_S)  # A frozen function waits for its next event.
-        self.server.first_next = now
-        self.answer(200, self.server.event, {
+        self.server.first_next = self.server.first_next or time.perf_counter()
+        event = self.server.events.get()  # A frozen function waits for its next event.
+        self.answer(200, event, {
             "lambda-runtime-aws-request-id": "request-1",
             "lambda-runtime-deadline-ms": str(int((time.time() + TIMEOUT_S) * 1000)),
             "lambda-runtime-invoked-function-arn": ARN,
         })
 
     def do_POST(self):
-        self.server.replied_at = time.perf_counter()
+        replied_at = time.perf_counter()
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.server.reply = self.path.rsplit("/", 1)[1], json.loads(body)
+        reply = replied_at, self.path.rsplit("/", 1)[1], json.loads(body)
         self.answer(202, b"{}", {})
-        self.server.is_done.set()
+        self.server.replies.put(reply)
 
     def answer(self, status, body, headers):
         self.send_response(status)
@@ -78,38 +76,69 @@ def used(usage, peak_kib):
     return {"cpu_s": usage.ru_utime + usage.ru_stime, "peak_mib": peak_kib / 1024}
 
 
-def invoke(command, environment, event={}, end=subprocess.Popen.kill):
-    """Starts the function and gives it one event: what it used, and its reply.
+class Function:
+    """A function that stays for one event after the other, each with a duration. Where its environment
+    is closed it is killed, and `used` is set."""
 
-    Times count from the start of the process. Killed, it is in the middle of waiting for the next event.
-    """
-    with Api(event) as api:
+    def __init__(self, command, environment):
+        self.api = Api()
         environment = {
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
             "AWS_LAMBDA_FUNCTION_NAME": "session-reaper",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_LOG_FORMAT": "JSON",
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.api.server_port}",
             **environment,
         }
         with open(os.devnull, "wb") as null:
-            started_at = time.perf_counter()
-            process = subprocess.Popen(command, env=environment, stdout=null)
+            self.started_at = time.perf_counter()
+            self.process = subprocess.Popen(command, env=environment, stdout=null)
+        self.peak_kib = 0
+
+    def __enter__(self):
+        return self
+
+    def invoke(self, event):
+        """The reply to an event. Fails if the function does."""
+        self.api.events.put(json.dumps(event).encode())
+        while True:
+            try:
+                self.replied_at, kind, reply = self.api.replies.get(timeout=1)
+                break
+            except queue.Empty:
+                if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                    raise RuntimeError("the function has ended") from None
+        self.peak_kib = high_water_kib(self.process)
+        if kind != "response":
+            raise RuntimeError(reply)
+        return reply
+
+    def __exit__(self, *_err):
+        self.end(subprocess.Popen.kill)
+
+    def end(self, end):
+        if self.process.returncode is not None:
+            return
+        end(self.process)
+        _, _, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = 0
+        self.api.shutdown()
+        self.api.server_close()
+        self.used = used(usage, self.peak_kib)
+
+
+def invoke(command, environment, event={}, end=subprocess.Popen.kill):
+    """Starts the function and gives it one event: what it used, and its reply.
+
+    Times count from the start of the process. Killed, it is in the middle of waiting for the next event.
+    """
+    with Function(command, environment) as function:
         try:
-            while not api.is_done.wait(1):
-                if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                    raise RuntimeError("the function has ended")
-            peak_kib = high_water_kib(process)
+            reply = function.invoke(event)
         finally:
-            end(process)
-            _, _, usage = os.wait4(process.pid, 0)
-            process.returncode = 0
-            api.shutdown()
-    kind, reply = api.reply
-    if kind != "response":
-        raise RuntimeError(reply)
+            function.end(end)
     return {
-        "next_s": api.first_next - started_at,
-        "wall_s": api.replied_at - started_at,
-        **used(usage, peak_kib),
+        "next_s": function.api.first_next - function.started_at,
+        "wall_s": function.replied_at - function.started_at,
+        **function.used,
     }, reply

@@ -50,12 +50,12 @@ def terminated(runs):
     return text + (f", and {worst['wrongly']} others" if worst["wrongly"] else "")
 
 
-def machine():
-    it, versions = RESULTS["machine"], RESULTS["versions"]
+def machine(of=RESULTS):
+    it, versions = of["machine"], of["versions"]
     names = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
-        f"Measured on {RESULTS['date']} on {it['cores']} cores of an {it['cpu']} with"
-        f" {it['memory_gib']} GiB, load {it['load']:.1f} at the start, in {RESULTS['minutes']}"
+        f"Measured on {of['date']} on {it['cores']} cores of an {it['cpu']} with"
+        f" {it['memory_gib']} GiB, load {it['load']:.1f} at the start, in {of['minutes']}"
         f" minutes: {names}."
     )
 
@@ -132,6 +132,99 @@ def goals():
     return table(["", "goal", "measured", "met"], rows)
 
 
+def organization_groups():
+    found = {}
+    for it in RESULTS["organization"]["sweeps"]:
+        found.setdefault((it["throttles"], it["accounts"], it["name"]), []).append(it)
+    return found
+
+
+def organization():
+    """The tables of an organization."""
+    of = RESULTS["organization"]
+    parts = [machine(of)]
+    found = organization_groups()
+    header = ["accounts", "", "time, s", "CPU, s", "peak, MiB", "calls", "violators terminated, in the worst run", "foreign", "twice", "runs"]
+    for throttles, title in [(False, "Every account-Region answers"), (True, "One account-Region throttles every listing")]:
+        rows = []
+        for (at, n, name), runs in sorted(found.items(), key=lambda it: it[0][1]):
+            if at == throttles:
+                rows.append([
+                    f"{n} × {of['regions']}", name, number(median(runs, "wall_s")), number(median(runs, "cpu_s")),
+                    number(max(it["peak_mib"] for it in runs)),
+                    f"{statistics.median(sum(it['calls'].values()) for it in runs):,.0f}", terminated(runs),
+                    max(it["foreign"] for it in runs), max(it["twice"] for it in runs), len(runs),
+                ])
+        parts += [f"**{title}**", table(header, rows)]
+    return "\n\n".join(parts)
+
+
+def organization_goals():
+    of, found = RESULTS["organization"], organization_groups()
+    n = max(it["accounts"] for it in of["sweeps"])
+    careful, custodian = (found[False, n, it] for it in ["boto3, careful", "c7n-org"])
+    listed = []
+    for name in ["reapctl sweep", OURS]:
+        runs = found.get((False, n, name))
+        if not runs:
+            continue
+        cpu, wall = median(runs, "cpu_s"), median(runs, "wall_s")
+        to_careful, to_custodian = median(careful, "cpu_s") / cpu, median(custodian, "cpu_s") / cpu
+        faster = median(careful, "wall_s") / wall
+        calls = max(sum(it["calls"].values()) for it in runs)
+        peak = max(it["peak_mib"] for it in runs)
+        every = [it for at, its in found.items() if at[2] == name for it in its]
+        wrong = sum(it["wrongly"] + it["violators"] - it["terminated"] + it["foreign"] + it["twice"] for it in every)
+        throttled = median(found[True, n, name], "wall_s") / wall
+        listed += [
+            (f"{name}: CPU time ÷ that of the careful script", "≤ 1/10", f"1/{to_careful:.1f}", 10 <= to_careful),
+            (f"{name}: CPU time ÷ that of c7n-org", "≤ 1/140", f"1/{to_custodian:.0f}", 140 <= to_custodian),
+            (f"{name}: time ÷ that of the careful script", "≤ 1/4", f"1/{faster:.1f}", 4 <= faster),
+            (f"{name}: calls", "≤ 3,000", f"{calls:,}", calls <= 3_000),
+            (f"{name}: peak memory", "≤ 40 MiB", f"{peak:.0f} MiB", peak <= 40),
+            (f"{name}: sessions terminated wrongly, or twice, or not, and foreign calls, in all runs", "0", wrong, wrong == 0),
+            (f"{name}: time with one throttled ÷ time without", "≤ 1.3", f"{throttled:.2f}", throttled <= 1.3),
+        ]
+    many = of["many"]
+    listed += [
+        (f"{many['accounts']:,} × {many['regions']}, over TLS: CPU time of an account-Region", "≤ 1 ms", f"{many['cpu_s'] * 1000:.2f} ms", many["cpu_s"] <= 0.001),
+        (f"the same: peak memory of a batch of {many['account_regions_of_batch']}", "≤ 24 MiB", f"{many['cold']['peak_mib']:.1f} MiB", many["cold"]["peak_mib"] <= 24),
+    ]
+    rows = [[what, goal, value, "yes" if is_met else "**no**"] for what, goal, value, is_met in listed]
+    return table([f"{n} × {of['regions']}", "goal", "measured", "met"], rows)
+
+
+# List prices in us-east-1 in US dollars, as in docs/organization.md.
+GB_SECOND, REQUEST = 0.0000166667, 0.20e-6  # Lambda on x86.
+TRANSITION, EXPRESS, EXPRESS_GB_SECOND = 25e-6, 1e-6, 0.00001667  # Step Functions.
+PUT, GET = 5e-6, 0.4e-6  # S3.
+MEMORY_GB, CHILD_GB = 0.25, 0.0625
+
+
+def organization_cost():
+    """A month of runs of 1,000 accounts, from the durations that were measured."""
+    of = RESULTS["organization"]
+    many, cost = of["many"], of["cost"]
+    n, seconds = many["batches_of_run"], many["batches_of_run"] * cost["batch_s"]
+    parts = {
+        "Lambda": (seconds + 2 * cost["plan_s"]) * MEMORY_GB * GB_SECOND + (n + 2) * REQUEST,
+        "Step Functions": n * EXPRESS + seconds * CHILD_GB * EXPRESS_GB_SECOND + 6 * TRANSITION,
+        "S3": n * (PUT + 3 * GET),
+    }
+    rows = [
+        [name, *(f"{dollars * runs:,.2f}" for runs in [8_640, 2_880, 720])]
+        for name, dollars in [*parts.items(), ("**together**", sum(parts.values()))]
+    ]
+    text = (
+        f"{many['accounts']:,} accounts in {many['regions']} Regions are {n} batches of"
+        f" {many['account_regions_of_batch']}. A batch took {cost['batch_s']:.2f} s, from the start of its"
+        f" process (mean of {cost['batches']}; one account-Region in ten has {of['sessions']} sessions, of"
+        f" which {of['sessions'] // 10} are terminated; {of['latency_ms']} ms a call; the default pace)."
+    )
+    header = ["dollars a month, if a run starts every", "5 minutes", "15 minutes", "hour"]
+    return text + "\n\n" + table(header, rows)
+
+
 def evaluating():
     rows = []
     for name, it in RESULTS["evaluating"].items():
@@ -201,7 +294,10 @@ def insert(path, name, text):
     path.write_text(new, encoding="utf-8")
 
 
-for name in ["machine", "goals", "sweeps", "cold", "evaluating", "command_lines"]:
+names = ["machine", "goals", "sweeps", "cold", "evaluating", "command_lines"]
+if "organization" in RESULTS:
+    names += ["organization", "organization_goals", "organization_cost"]
+for name in names:
     insert(ROOT / "docs/performance.md", name, globals()[name]())
 insert(ROOT / "README.md", "readme", readme())
 chart()

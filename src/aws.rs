@@ -1,20 +1,30 @@
 //! The edge to AWS. No SDK type leaves it.
 
+mod accounts;
 mod advice;
 mod bounded;
+mod bucket;
 mod call;
 mod client;
 mod connect;
 mod date;
 mod error;
+mod event_bus;
+mod json;
+mod members;
 pub mod pacer;
 mod record;
+mod signed;
 
 pub use self::{
+    accounts::{Accounts, AccountsNotListed},
     advice::remediation,
+    bucket::{Bucket, Created, Object, Unless},
     call::ATTEMPT,
     client::{MAX_ARNS, Page, Parameter, Ssm, TaggedResources},
-    connect::{Connect, connectors, one_connector},
+    connect::{Connect, configured, connectors, one_connector},
     date::ServiceTime,
     error::{CallError, CallErrorKind, sources},
+    event_bus::EventBus,
+    members::{Members, NoAccess},
 };

@@ -7,6 +7,7 @@ mod look_ups;
 mod recount;
 pub mod source;
 pub mod tags;
+mod tell;
 pub mod terminate;
 pub mod types;
 pub mod verify;
@@ -21,18 +22,20 @@ use self::context::to_verify;
 use crate::{
     Budget,
     aws::CallError,
-    sinks::Sinks,
+    sinks::{Sinks, events::Events, evidence::Recording},
     sweep::clock::{ClockError, check_clock},
     sweep::list::{Census, ListingProblem, list_those},
     sweep::look_ups::evaluate_with_look_ups,
     sweep::recount::count_again,
     sweep::source::PolicyUnusable,
+    sweep::tell::warnings,
     sweep::terminate::act,
     sweep::verify::verify,
 };
 use reaper_core::{
     census::{Evaluator, Unseen, oldest_first},
     event::Event,
+    evidence::{EvidenceWritten, Sweep},
     plan::{Action, DeferReason, Plan, Step, plan},
     policy::{Policy, PolicyIdentity},
     report::{Coverage, Mode, Outcome, OutcomeRecord, Report, Row, SweepRecord},
@@ -61,9 +64,9 @@ pub struct PlannedSweep {
     /// What went wrong when tags were looked up: also among `warnings`.
     pub tag_problems: Vec<CallError>,
     policy: PolicyIdentity,
-    /// The policy, if it counts sessions, and the documents' types: the sessions are counted once more
-    /// before any is terminated.
-    counting: Option<Box<(Policy, DocumentTypes)>>,
+    /// The policy, and the documents' types, if they are needed again: to count the sessions once more
+    /// before any is terminated, or to tell of them.
+    again: Option<Box<(Policy, DocumentTypes)>>,
     is_paused: bool,
     n_calls: u64,
     listed_for: Duration,
@@ -133,6 +136,7 @@ pub async fn plan_by(
     policy: &Policy,
     identity: PolicyIdentity,
 ) -> Result<PlannedSweep, ClockError> {
+    let context = context.until_telling();
     let SweepContext { ssm, sinks, scope, now, read_at, budget, memory, .. } = context;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
@@ -179,7 +183,8 @@ pub async fn plan_by(
         warnings: looked_up.warnings,
         tag_problems: looked_up.tag_problems,
         policy: identity,
-        counting: policy.counts().then(|| Box::new((policy.clone(), looked_up.types))),
+        again: (policy.counts() || sinks.events.is_some())
+            .then(|| Box::new((policy.clone(), looked_up.types))),
         is_paused: policy.paused,
         n_calls: ssm.n_calls() - calls_before,
         listed_for,
@@ -188,26 +193,38 @@ pub async fn plan_by(
 }
 
 /// The second half: carries the plan out, as far as the mode allows, verifies and reports.
-pub async fn carry_out(context: SweepContext<'_>, planned: PlannedSweep) -> SweepResult {
+pub async fn carry_out(whole: SweepContext<'_>, mut planned: PlannedSweep) -> SweepResult {
+    let context = whole.until_telling();
     let SweepContext { ssm, sinks, scope, mode, now, .. } = context;
     let began = Instant::now();
     let calls_before = ssm.n_calls();
+    let recording = record_decisions(context, &mut planned).await;
     let acting = acting_time(context, planned.listed_for);
     let mut steps = planned.plan.steps;
-    if let Some(counting) = planned.counting.filter(|_| mode == Mode::Enforce) {
-        let (policy, types) = *counting;
-        count_again(context, acting, &policy, &types, &mut steps).await;
+    let again = planned.again.as_deref();
+    if let Some((policy, types)) = again.filter(|(it, _)| mode == Mode::Enforce && it.counts()) {
+        count_again(context, acting, policy, types, &mut steps).await;
     }
-    let outcomes = carry_out_plan(context, acting, &planned.not_evaluated, steps).await;
+    let mut outcomes = carry_out_plan(context, acting, &planned.not_evaluated, steps).await;
+    let took = began.elapsed();
+    let warnings = match (again, &sinks.events) {
+        (Some((policy, types)), Some(Events { period, .. })) => {
+            warnings(whole.until_recording(), policy, types, *period, &mut outcomes).await
+        }
+        (None, _) | (_, None) => Vec::new(),
+    };
     for it in outcomes.iter().filter(|it| it.outcome != Outcome::NoAction) {
         sinks.emit(&Event::Done(&Row::of_outcome(it, now)));
+    }
+    for it in &warnings {
+        sinks.emit(&Event::Due(it));
     }
 
     let record = SweepRecord {
         mode,
         scope: scope.cloned(),
         started_at: now,
-        duration: planned.took + began.elapsed(),
+        duration: planned.took + took,
         policy: planned.policy,
         coverage: planned.coverage,
         calls: planned.n_calls + ssm.n_calls() - calls_before,
@@ -216,9 +233,56 @@ pub async fn carry_out(context: SweepContext<'_>, planned: PlannedSweep) -> Swee
         outcomes,
         not_evaluated: planned.not_evaluated,
     };
-    let report = Report::new(&record);
+    let mut report = Report::new(&record);
+    if let Some(recording) = recording {
+        report.evidence = Some(record_outcomes(whole, recording, &record, &report).await);
+    }
+    if let Some(events) = &sinks.events {
+        report.events = Some(events.send(&record, &report, &warnings, whole.budget).await);
+    }
     sinks.emit(&Event::Finished(&report));
     SweepResult { record, report }
+}
+
+/// Writes the decisions where they outlive the log, if they are to be. If they must be and are not, no session
+/// is terminated.
+async fn record_decisions<'a>(
+    context: SweepContext<'a>,
+    planned: &mut PlannedSweep,
+) -> Option<Recording<'a>> {
+    let SweepContext { sinks, scope, mode, now, budget, .. } = context;
+    let evidence = sinks.evidence.as_ref()?;
+    let PlannedSweep { plan, not_evaluated, coverage, policy, .. } = planned;
+    let is_empty = plan.steps.is_empty() && not_evaluated.is_empty();
+    if is_empty && coverage.complete && evidence.leaves_out_empty() {
+        return None;
+    }
+    let sweep = Sweep::new(&evidence.invocation, scope, mode, now, policy);
+    let recording = evidence.begin(sweep, &plan.steps, not_evaluated, budget).await;
+    if let Some(error) = recording.problem() {
+        sinks.emit(&Event::EvidenceNotWritten { error });
+    }
+    if recording.forbids_terminations() {
+        for it in plan.steps.iter_mut().filter(|it| it.action == Action::Terminate) {
+            it.action = Action::Defer(DeferReason::Evidence);
+        }
+    }
+    Some(recording)
+}
+
+/// Writes the outcomes and the manifest, if the decisions were written.
+async fn record_outcomes(
+    whole: SweepContext<'_>,
+    recording: Recording<'_>,
+    record: &SweepRecord,
+    report: &Report,
+) -> EvidenceWritten {
+    let is_told = recording.problem().is_some();
+    let written = recording.finish(record, report, whole.budget).await;
+    if let Some(error) = written.problem.as_deref().filter(|_| !is_told) {
+        whole.sinks.emit(&Event::EvidenceNotWritten { error });
+    }
+    written
 }
 
 /// What is left to act in, when verification will need as long as the listing did.

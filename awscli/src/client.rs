@@ -13,7 +13,7 @@ pub(crate) use self::connect::Options;
 
 use crate::{
     client::attempt::{Answer, attempt},
-    environment::{Settings, variable},
+    environment::{Problem, Settings, variable},
     error::CommandError,
     host::Host,
     json, model,
@@ -27,7 +27,11 @@ const MAX_ATTEMPTS: u32 = 5;
 /// A client of one account and Region.
 pub(crate) struct Client {
     config: SdkConfig,
+    /// What is wrong with the credentials: only half of them are there.
+    partial: Option<Problem>,
     ssm: aws_sdk_ssm::Client,
+    /// Whether parameters are checked before they are sent.
+    validates: bool,
     max_attempts: u32,
     has_iso_dates: bool,
 }
@@ -39,14 +43,22 @@ impl Client {
         settings: &Settings,
         host: &Host,
     ) -> Result<Self, String> {
+        let max_attempts = max_attempts(settings)?;
         let config = connect::config(options, settings, host).await?;
         let mut builder = aws_sdk_ssm::config::Builder::from(&config);
+        let url = options.endpoint_url.clone().or_else(|| connect::endpoint(&config));
+        if let Some(url) = url {
+            let host = url.split_once("://").map_or("", |(_, rest)| rest);
+            if host.is_empty() || host.starts_with('/') {
+                return Err(format!("Invalid endpoint: {url}"));
+            }
+            // The SDK refuses them together.
+            builder = builder.use_fips(false).use_dual_stack(false);
+        }
         if !options.signs {
             builder = builder.allow_no_auth();
         }
         let ssm = aws_sdk_ssm::Client::from_conf(builder.build());
-        let max_attempts = settings.variable_or("AWS_MAX_ATTEMPTS", "max_attempts");
-        let max_attempts = max_attempts.and_then(|it| it.parse().ok()).unwrap_or(MAX_ATTEMPTS);
         let has_iso_dates = match settings.get("cli_timestamp_format") {
             None | Some("wire" | "none") => false,
             Some("iso8601") => true,
@@ -57,7 +69,10 @@ impl Client {
                 ));
             }
         };
-        Ok(Self { config, ssm, max_attempts, has_iso_dates })
+        let partial = settings.check_credentials().err().filter(|_| options.signs);
+        let validates = settings.get("parameter_validation");
+        let validates = validates.is_none_or(|it| it.eq_ignore_ascii_case("true"));
+        Ok(Self { config, partial, ssm, validates, max_attempts, has_iso_dates })
     }
 
     /// Makes a call: what botocore keeps of the answer, or its message.
@@ -66,8 +81,10 @@ impl Client {
         operation: &Operation,
         params: &Map,
     ) -> Result<Value, CommandError> {
-        check(operation, params)?;
-        connect::check_credentials(&self.config).await?;
+        if self.validates {
+            check(operation, params)?;
+        }
+        connect::check_credentials(&self.config, self.partial.as_ref()).await?;
         let body = json::compact(&Value::Map(params.clone()), ", ", ": ");
         let mut n_attempts = 1;
         let answer = loop {
@@ -95,9 +112,8 @@ impl Client {
         }
     }
 
-    fn known(&self, operation: &Operation, body: &Value) -> Value {
-        let Value::Map(map) = body else { return Value::Map(Map::default()) };
-        let known = operation.output.known(map);
+    fn known(&self, operation: &Operation, body: &Map) -> Value {
+        let known = operation.output.known(body);
         if self.has_iso_dates { operation.output.with_iso_dates(&known) } else { known }
     }
 }
@@ -109,6 +125,31 @@ pub(crate) fn check(operation: &Operation, params: &Map) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("Parameter validation failed:\n{}", wrong.join("\n")))
+}
+
+/// How often a call is tried, with botocore's words for what is no number of attempts.
+fn max_attempts(settings: &Settings) -> Result<u32, String> {
+    let modes = ["legacy", "standard", "adaptive"];
+    if let Some(mode) = settings.variable_or("AWS_RETRY_MODE", "retry_mode")
+        && !modes.contains(&mode.as_str())
+    {
+        return Err(format!(
+            "Invalid value provided to \"mode\": \"{mode}\" must be one of: ('legacy', 'standard', \
+             'adaptive')"
+        ));
+    }
+    let Some(text) = settings.variable_or("AWS_MAX_ATTEMPTS", "max_attempts") else {
+        return Ok(MAX_ATTEMPTS);
+    };
+    let n = crate::value::parse_int(&text).ok_or_else(|| {
+        format!("invalid literal for int() with base 10: {}", crate::value::quoted(&text))
+    })?;
+    if n < 1 {
+        return Err(format!(
+            "Value provided to \"max_attempts\": {n} must be an integer greater than or equal to 1."
+        ));
+    }
+    Ok(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 /// A time-out in seconds; none for 0.
@@ -124,10 +165,12 @@ pub(crate) fn seconds(text: Option<&str>) -> Result<Option<Duration>, String> {
     }
 }
 
-/// The Region, as the AWS CLI finds it; and that of other SDKs where it would find none.
+/// The Region, as the AWS CLI finds it; and that of other SDKs where it would find none. An empty one
+/// counts as not set.
 pub(crate) fn region(option: Option<&str>, settings: &Settings) -> Option<String> {
     option
         .map(Into::into)
         .or_else(|| settings.variable_or("AWS_DEFAULT_REGION", "region"))
-        .or_else(|| variable("AWS_REGION"))
+        .filter(|it| !it.is_empty())
+        .or_else(|| variable("AWS_REGION").filter(|it| !it.is_empty()))
 }

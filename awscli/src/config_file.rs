@@ -7,28 +7,76 @@
 use std::{collections::HashSet, fmt::Write, fs, io::ErrorKind, path::Path};
 
 use aws_runtime::env_config::file::EnvConfigFileKind;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// A file in the SDK's form (empty if there is no file), or why it cannot be used.
-pub(crate) fn read(path: &Path, kind: EnvConfigFileKind) -> Result<String, String> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(String::new());
-        }
-        Err(_) if !path.is_file() => return Ok(String::new()), // So does botocore: a device, a folder.
-        Err(err) => return Err(err.to_string()),
-    };
-    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    Ok(written(&sections(&text)?, kind))
+/// The sections of one file.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigFile {
+    sections: Vec<Section>,
+}
+
+impl ConfigFile {
+    /// Reads a file (empty if there is none), or says why it cannot be used.
+    pub(crate) fn read(path: &Path, kind: EnvConfigFileKind) -> Result<Self, String> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(Self::default());
+            }
+            Err(_) if !path.is_file() => return Ok(Self::default()), // So does botocore: a device, a folder.
+            Err(err) => return Err(err.to_string()),
+        };
+        let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+        Ok(Self { sections: named(sections(&text)?, kind) })
+    }
+
+    /// The file in the SDK's form.
+    pub(crate) fn text(&self) -> String {
+        written(&self.sections)
+    }
+
+    /// Whether a section has this header in the SDK's form, such as `services s`.
+    pub(crate) fn has_section(&self, header: &str) -> bool {
+        self.sections.iter().any(|it| it.header == header)
+    }
+
+    /// Whether the section of a profile has this setting.
+    pub(crate) fn has(&self, header: &str, setting: &str) -> bool {
+        let mut sections = self.sections.iter().filter(|it| it.header == header);
+        sections.any(|it| it.has(setting))
+    }
+}
+
+/// What the SDK accepts in names, but for the sign that starts an escape.
+const ESCAPED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'_')
+    .remove(b'-')
+    .remove(b'/')
+    .remove(b'.')
+    .remove(b'@')
+    .remove(b':')
+    .remove(b'+');
+
+/// What stands for a profile or a list of services in the SDK's form, which has fewer characters for names
+/// than `aws configure` takes: others are escaped as in URLs.
+pub(crate) fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, &ESCAPED).to_string()
+}
+
+/// The name that `encoded` was given.
+pub(crate) fn decoded(name: &str) -> String {
+    percent_decode_str(name).decode_utf8_lossy().into_owned()
 }
 
 /// The text between the brackets, and the settings.
+#[derive(Debug)]
 struct Section {
     header: String,
     settings: Vec<Setting>,
 }
 
 /// A name in lower case, and the lines of its value.
+#[derive(Debug)]
 struct Setting {
     name: String,
     lines: Vec<String>,
@@ -91,6 +139,12 @@ fn header(line: &str) -> Option<&str> {
     (!header.is_empty()).then_some(header)
 }
 
+impl Section {
+    fn has(&self, setting: &str) -> bool {
+        self.settings.iter().any(|it| it.name == setting)
+    }
+}
+
 impl Setting {
     /// Whether its value is a list of settings.
     fn is_nested(&self) -> bool {
@@ -98,20 +152,33 @@ impl Setting {
     }
 }
 
+/// The sections that botocore uses, with the names by which the SDK knows them.
+fn named(sections: Vec<Section>, kind: EnvConfigFileKind) -> Vec<Section> {
+    let header = |it: &str| match kind {
+        EnvConfigFileKind::Config => config_header(it),
+        EnvConfigFileKind::Credentials => Some(encoded(it)),
+    };
+    let named = |it: Section| Some(Section { header: header(&it.header)?, ..it });
+    sections.into_iter().filter_map(named).collect()
+}
+
 /// The sections as botocore reads them, so that the SDK reads the same.
-fn written(sections: &[Section], kind: EnvConfigFileKind) -> String {
+fn written(sections: &[Section]) -> String {
     let mut text = String::new();
-    for Section { header, settings } in sections {
-        let header = match kind {
-            EnvConfigFileKind::Config => match config_header(header) {
-                Some(header) => header,
-                None => continue,
-            },
-            EnvConfigFileKind::Credentials => header.clone(),
-        };
-        let _ = writeln!(text, "[{header}]");
-        for setting in settings.iter().filter(|it| is_identifier(&it.name)) {
-            let _ = writeln!(text, "{} = {}", setting.name, setting.lines.join("\n    "));
+    for section in sections {
+        let _ = writeln!(text, "[{}]", section.header);
+        // To botocore, a secret alone is nothing; the SDK would join it to a key of the other file.
+        let is_secret_alone =
+            |name: &str| name == "aws_secret_access_key" && !section.has("aws_access_key_id");
+        for Setting { name, lines } in &section.settings {
+            if !is_identifier(name) || is_secret_alone(name) {
+                continue;
+            }
+            let value = match name.as_str() {
+                "source_profile" | "services" => encoded(&lines.join("\n")),
+                _ => lines.join("\n    "),
+            };
+            let _ = writeln!(text, "{name} = {value}");
         }
     }
     text
@@ -128,8 +195,17 @@ fn config_header(header: &str) -> Option<String> {
     let name = name.trim();
     let mut quotes = ['"', '\''].into_iter();
     let unquoted = quotes.find_map(|it| name.strip_prefix(it)?.strip_suffix(it));
+    // Only quotes make one word of several, and botocore ignores what has other quotes or backslashes.
+    let is_word = |it: &str| !it.contains(['"', '\'', '\\']);
+    if !is_word(unquoted.unwrap_or(name))
+        || unquoted.is_none() && name.contains(char::is_whitespace)
+    {
+        return None;
+    }
     let name = unquoted.unwrap_or(name);
-    (first == kind && is_identifier(name)).then(|| format!("{kind} {name}"))
+    // The cache of logins is found by the name of the session, so that it cannot have another.
+    let name = if kind == "sso-session" { name.to_owned() } else { encoded(name) };
+    (first == kind && is_identifier(&name)).then(|| format!("{kind} {name}"))
 }
 
 /// Whether the SDK accepts it as a name.
@@ -145,7 +221,7 @@ mod tests {
     const KEYS: &str = "aws_access_key_id = a\naws_secret_access_key = b\n";
 
     fn read(text: &str) -> Result<String, String> {
-        sections(text).map(|it| written(&it, EnvConfigFileKind::Config))
+        sections(text).map(|it| written(&named(it, EnvConfigFileKind::Config)))
     }
 
     /// Each was given to awscli 1.46.3, which read a profile of this Region from it.
@@ -170,6 +246,18 @@ mod tests {
         }
         let nested = "[profile p]\ns3 = \n    max_concurrent_requests = 20\nregion = eu-west-1\n";
         assert_eq!(read(nested).as_deref(), Ok(nested));
+    }
+
+    /// Names that the SDK does not take are found all the same.
+    #[test]
+    fn encoded_names() {
+        for name in ["my profile", "ü 100%", "a.b@c:d+e/f_g-h", "%20"] {
+            assert!(is_identifier(&encoded(name)), "{name}");
+            assert_eq!(decoded(&encoded(name)), name);
+        }
+        let text = "[profile 'my profile']\nsource_profile = the other\n[profile \"quo ted\"]\n";
+        let written = "[profile my%20profile]\nsource_profile = the%20other\n[profile quo%20ted]\n";
+        assert_eq!(read(text).as_deref(), Ok(written));
     }
 
     /// Each was given to awscli 1.46.3, which did not find the profile `p` in it.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::{
     arguments::{Given, check_required, parse},
     client::{Client, Options, check, region, seconds},
-    environment::{Settings, variable},
+    environment::{Settings, expand, variable},
     error::CommandError,
     help,
     host::Host,
@@ -59,7 +59,8 @@ pub(crate) fn answered(
         let answer = json::parse(answer).map_err(|err| err.to_string())?;
         let format = line.global.one("--output").unwrap_or("json");
         let format = Format::parse(format, line.global.one("--color").unwrap_or("auto"))?;
-        render(format, operation, &line, &answer)
+        let (text, rendered) = render(format, operation, &line, &answer)?;
+        Ok(rendered.map(|()| text)?)
     };
     rendered().map_err(|error| complaint(operation, error).0)
 }
@@ -80,13 +81,11 @@ async fn execute(
     host: &Host,
 ) -> Result<(), CommandError> {
     if words.iter().any(|it| it == "--help" || it == "-h") || words == ["help"] {
-        output::print(&help::text(operation));
-        return Ok(());
+        return Ok(output::print(&help::text(operation))?);
     }
     let line = read(operation, words, host)?;
     if line.global.has("--version") {
-        output::print(concat!("reapctl ", env!("CARGO_PKG_VERSION"), "\n"));
-        return Ok(());
+        return Ok(output::print(concat!("reapctl ", env!("CARGO_PKG_VERSION"), "\n"))?);
     }
     let is_manual = ["--next-token", "--max-results"].iter().any(|it| line.own.has(it));
     let paginates =
@@ -99,12 +98,13 @@ async fn execute(
         output::complain(&warning, host);
     }
     let settings = Settings::load(line.global.one("--profile")).await;
-    settings.checked()?;
+    let endpoint_url = line.global.one("--endpoint-url").map(Into::into);
+    let endpoint_url = endpoint_url.or_else(|| variable("AWS_ENDPOINT_URL_SSM"));
+    settings.checked(endpoint_url.as_deref())?;
     parameters::add_input_json(&mut params, &line.own)?;
     let sample = line.own.one(GENERATE_CLI_SKELETON.name);
     if sample == Some("input") {
-        output::print(&(json::pretty(&operation.input.sample(None)) + "\n"));
-        return Ok(());
+        return Ok(output::print(&(json::pretty(&operation.input.sample(None)) + "\n"))?);
     }
     let format = line.global.one("--output").map(Into::into);
     let format = format.or_else(|| settings.variable_or("AWS_DEFAULT_OUTPUT", "output"));
@@ -143,7 +143,11 @@ fn read<'a>(
     words: &[String],
     host: &'a Host,
 ) -> Result<Line<'a>, CommandError> {
-    let global = parse(GLOBAL, words, false).map_err(CommandError::Usage)?;
+    let mut global = parse(GLOBAL, words, false).map_err(CommandError::Usage)?;
+    // After `--`, the options that all commands share are not read, but this command's own are.
+    if let Some(place) = global.rest.iter().position(|it| it == "--") {
+        global.rest.remove(place);
+    }
     if global.has("--version") {
         let own = Given::default();
         return Ok(Line {
@@ -208,21 +212,13 @@ fn check_url(url: &str) -> Result<(), String> {
 
 async fn open(line: &Line<'_>, region: String, settings: &Settings) -> Result<Client, String> {
     let endpoint_url = line.global.one("--endpoint-url");
-    if let Some(url) = endpoint_url {
-        let host = url.split_once("://").map_or("", |(_, rest)| rest);
-        if host.is_empty() || host.starts_with('/') {
-            return Err(format!("Invalid endpoint: {url}"));
-        }
-    }
-    let ca_bundle = line.global.one("--ca-bundle").map(Into::into);
+    let ca_bundle = line.global.one("--ca-bundle").map(|it| expand(it).display().to_string());
     let options = Options {
         region,
         endpoint_url: endpoint_url.map(Into::into),
         signs: !line.global.has("--no-sign-request"),
         verifies: !line.global.has("--no-verify-ssl"),
-        ca_bundle: ca_bundle
-            .or_else(|| variable("AWS_CA_BUNDLE"))
-            .or_else(|| settings.get("ca_bundle").map(Into::into)),
+        ca_bundle: ca_bundle.or_else(|| settings.ca_bundle()),
         connect_timeout: line.connect_timeout,
         read_timeout: line.read_timeout,
         shows_calls: line.global.has("--debug"),
@@ -276,8 +272,9 @@ fn show(
     line: &Line<'_>,
     answer: &Value,
 ) -> Result<(), CommandError> {
-    output::print(&render(format, operation, line, answer)?);
-    Ok(())
+    let (text, rendered) = render(format, operation, line, answer)?;
+    output::print(&text)?;
+    Ok(rendered?)
 }
 
 fn render(
@@ -285,7 +282,7 @@ fn render(
     operation: &Operation,
     line: &Line<'_>,
     answer: &Value,
-) -> Result<String, CommandError> {
+) -> Result<(String, Result<(), String>), CommandError> {
     let picked = line.query.as_ref().map(|it| it.search(answer)).transpose()?;
-    Ok(format.render(operation.name, picked.as_ref().unwrap_or(answer), line.host)?)
+    Ok(format.render(operation.name, picked.as_ref().unwrap_or(answer), line.host))
 }

@@ -85,6 +85,18 @@ impl Shape {
         }
     }
 
+    fn fits(&self, value: &Value) -> bool {
+        match (self, value) {
+            (_, Value::Null) => true,
+            (Self::Structure(it), Value::Map(map)) => it.fits(map),
+            (Self::List { member, .. }, Value::List(items)) => {
+                items.iter().all(|it| member.fits(it))
+            }
+            (Self::Structure(_) | Self::List { .. }, _) => false,
+            (Self::Integer { .. } | Self::Text { .. } | Self::Timestamp, _) => value.is_scalar(),
+        }
+    }
+
     /// What botocore keeps of an answer.
     pub(crate) fn known(&self, value: &Value) -> Value {
         match (self, value) {
@@ -121,6 +133,14 @@ impl Shape {
 }
 
 impl Structure {
+    /// Whether an answer may be of this structure: known members have their kind of value, and unless it
+    /// is empty, it has one of them.
+    pub(crate) fn fits(&self, map: &Map) -> bool {
+        let fits = |(name, shape): &(&str, Shape)| map.get(name).map(|it| shape.fits(it));
+        let mut known = self.members.iter().filter_map(fits).peekable();
+        (map.len() == 0 || known.peek().is_some()) && known.all(|it| it)
+    }
+
     /// What botocore keeps of an answer: members that it knows and that are not null.
     pub(crate) fn known(&self, map: &Map) -> Value {
         let mut known = Map::default();
@@ -153,13 +173,20 @@ impl Structure {
     }
 }
 
-/// Seconds since 1970, as Python's `isoformat` writes an instant in UTC.
+/// Seconds since 1970, as Python's `datetime.fromtimestamp(…).isoformat()` writes an instant in the local
+/// time zone: rounded to microseconds, half to even.
 fn iso(seconds: f64) -> Option<Value> {
-    let instant = jiff::SignedDuration::try_from_secs_f64((seconds * 1e6).round() / 1e6).ok()?;
+    let whole = jiff::SignedDuration::try_from_secs_f64(seconds.trunc()).ok()?;
+    // As many seconds as there are microseconds.
+    let micros = (seconds.fract() * 1e6).round_ties_even();
+    let micros = jiff::SignedDuration::try_from_secs_f64(micros).ok()?.as_secs();
+    let instant = whole.checked_add(jiff::SignedDuration::from_micros(micros))?;
     let instant = jiff::Timestamp::UNIX_EPOCH.checked_add(instant).ok()?;
-    let micros = instant.subsec_microsecond();
+    let zone = jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC);
+    let local = instant.to_zoned(zone);
+    let micros = local.subsec_nanosecond() / 1_000;
     let fraction = if micros == 0 { String::new() } else { format!(".{micros:06}") };
-    let text = instant.strftime("%Y-%m-%dT%H:%M:%S").to_string() + &fraction + "+00:00";
+    let text = local.strftime(&format!("%Y-%m-%dT%H:%M:%S{fraction}%:z")).to_string();
     Some(Value::Text(text))
 }
 

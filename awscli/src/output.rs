@@ -1,7 +1,7 @@
 //! Standard output, as the AWS CLI writes it; but on a terminal, control characters in AWS's data are
 //! escaped.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stdout};
 
 use crate::{
     host::Host,
@@ -36,29 +36,43 @@ impl Format {
         }
     }
 
-    /// An answer, or a page of one, as it is written.
-    pub(crate) fn render(self, title: &str, value: &Value, host: &Host) -> Result<String, String> {
+    /// An answer, or a page of one, as it is written; with an error, what is written before it.
+    pub(crate) fn render(
+        self,
+        title: &str,
+        value: &Value,
+        host: &Host,
+    ) -> (String, Result<(), String>) {
         let escaped =
             if is_terminal() && self != Self::Json { Some(escaped(value, host)) } else { None };
         let value = escaped.as_ref().unwrap_or(value);
-        Ok(match self {
+        let text = match self {
             Self::Json if matches!(value, Value::Map(map) if map.len() == 0) => String::new(),
             Self::Json if is_terminal() => (host.printable_json)(json::pretty(value)) + "\n",
             Self::Json => json::pretty(value) + "\n",
             Self::Table { is_coloured } => {
-                let table = table::render(title, value, width(), is_coloured)?;
-                // The AWS CLI resets the terminal's colours again at its end.
-                if is_coloured && is_terminal() { table + table::RESET } else { table }
+                match table::render(title, value, width(), is_coloured) {
+                    // The AWS CLI resets the terminal's colours again at its end.
+                    Ok(table) if is_coloured && is_terminal() => table + table::RESET,
+                    Ok(table) => table,
+                    Err(err) => return (String::new(), Err(err)),
+                }
             }
-            Self::Text => text::render(value),
-        })
+            Self::Text => return text::render(value),
+        };
+        (text, Ok(()))
     }
 }
 
 /// Writes a text; a closed pipe is not an error.
-pub(crate) fn print(text: &str) {
+pub(crate) fn print(text: &str) -> Result<(), String> {
     let mut stdout = stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(err) if err.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {err}"))
+        }
+        Err(_) | Ok(()) => Ok(()),
+    }
 }
 
 /// Columns of the terminal.

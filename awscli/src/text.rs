@@ -4,19 +4,25 @@ use std::collections::BTreeSet;
 
 use crate::value::{Map, Value};
 
-/// The lines of a value.
-pub(crate) fn render(value: &Value) -> String {
+/// The lines of a value; with an error, those before it.
+pub(crate) fn render(value: &Value) -> (String, Result<(), String>) {
     let mut lines = String::new();
-    write(value, None, None, &mut lines);
-    lines
+    let written = write(value, None, None, &mut lines);
+    (lines, written)
 }
 
-fn write(value: &Value, name: Option<&str>, keys: Option<&BTreeSet<&str>>, lines: &mut String) {
+fn write(
+    value: &Value,
+    name: Option<&str>,
+    keys: Option<&BTreeSet<&str>>,
+    lines: &mut String,
+) -> Result<(), String> {
     match value {
         Value::Map(map) => write_map(map, name, keys, lines),
         Value::List(items) => write_list(items, name, lines),
         Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {
             write_line(&[value.text()], lines);
+            Ok(())
         }
     }
 }
@@ -26,16 +32,17 @@ fn write_line(cells: &[String], lines: &mut String) {
     lines.push('\n');
 }
 
-fn write_list(items: &[Value], name: Option<&str>, lines: &mut String) {
+/// Maps beside other values are an error, as in the AWS CLI.
+fn write_list(items: &[Value], name: Option<&str>, lines: &mut String) -> Result<(), String> {
     let maps =
         items.iter().filter_map(|it| if let Value::Map(map) = it { Some(map) } else { None });
     if maps.clone().next().is_some() {
+        if let Some(other) = items.iter().find(|it| !matches!(it, Value::Map(_))) {
+            return Err(format!("'{}' object has no attribute 'items'", other.type_name()));
+        }
         let members = maps.flat_map(Map::iter).filter(|(_, value)| value.is_scalar());
         let keys: BTreeSet<_> = members.map(|(name, _)| name).collect();
-        for item in items {
-            write(item, name, Some(&keys), lines);
-        }
-        return;
+        return items.iter().try_for_each(|item| write(item, name, Some(&keys), lines));
     }
     let (scalars, lists): (Vec<_>, Vec<_>) = items.iter().partition(|it| it.is_scalar());
     let scalars: Vec<_> = scalars.into_iter().map(Value::text).collect();
@@ -48,13 +55,16 @@ fn write_list(items: &[Value], name: Option<&str>, lines: &mut String) {
         None if scalars.is_empty() => {}
         None => write_line(&scalars, lines),
     }
-    for list in lists {
-        write(list, name, None, lines);
-    }
+    lists.into_iter().try_for_each(|list| write(list, name, None, lines))
 }
 
 /// Scalars in one line, those of `keys` if given; other values follow in lines of their own.
-fn write_map(map: &Map, name: Option<&str>, keys: Option<&BTreeSet<&str>>, lines: &mut String) {
+fn write_map(
+    map: &Map,
+    name: Option<&str>,
+    keys: Option<&BTreeSet<&str>>,
+    lines: &mut String,
+) -> Result<(), String> {
     let members = map.sorted();
     let is_in_line = |(name, value): &(&str, &Value)| match keys {
         Some(keys) => keys.contains(name),
@@ -72,7 +82,6 @@ fn write_map(map: &Map, name: Option<&str>, keys: Option<&BTreeSet<&str>>, lines
         }
         write_line(&cells, lines);
     }
-    for (name, value) in members.into_iter().filter(|it| !is_in_line(it)) {
-        write(value, Some(name), None, lines);
-    }
+    let mut others = members.into_iter().filter(|it| !is_in_line(it));
+    others.try_for_each(|(name, value)| write(value, Some(name), None, lines))
 }

@@ -3,18 +3,24 @@
 //! Most rules are about one session alone. A rule with `concurrent` limits how many sessions of a
 //! group are active at once, so its truth depends on the others, on those that were not seen too.
 
+mod due;
 mod groups;
+mod places;
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use self::groups::{Groups, Members};
+pub use self::due::{Due, Forewarning};
+use self::{
+    groups::{Groups, Members, Numbered},
+    places::{Hashes, Sizes},
+};
 use crate::{
     evaluate::{Assessment, Verdict, trace::clauses, verdict},
-    policy::{Concurrent, Effect, Keep, Per, Policy, Rule, Subject},
+    policy::{Concurrent, Effect, Facts, Keep, Per, Policy, Rule, Subject},
     session::{Record, Session, is_terminating},
-    session_type::{DocumentTypes, KNOWN_BY_NAME},
+    session_type::DocumentTypes,
     target::{Scope, Tags, Unknown},
     truth::Truth,
 };
@@ -34,6 +40,8 @@ pub struct Evaluated {
     stays_alone: Truth,
     /// Whether it may be gone already: one without a status may be `Terminating`.
     may_be_gone: bool,
+    /// Of its owner and its target, where a rule counts.
+    hashes: Hashes,
     /// The groups that have, or may have, no place for it.
     pub excess: Box<[Excess]>,
 }
@@ -64,10 +72,6 @@ struct Membership {
     /// How many certainly stand before it.
     n_before: u32,
 }
-
-/// How far a termination is foreseen.
-const HORIZON: SignedDuration = SignedDuration::from_hours(31 * 24);
-const MAX_CHANGES: usize = 16;
 
 /// What a listing did not show, or not well enough to be evaluated.
 #[derive(Clone, Copy, Debug)]
@@ -114,10 +118,11 @@ pub fn oldest_first(a: &Session, b: &Session) -> Ordering {
 pub struct Evaluator<'a> {
     policy: &'a Policy,
     now: Timestamp,
-    scope: Option<&'a Scope>,
-    types: &'a DocumentTypes,
+    facts: Facts<'a>,
     /// The rules with `concurrent`, in policy order.
     counting: Vec<(&'a Rule, Concurrent)>,
+    /// Their answers where no group has too many.
+    all_kept: Vec<Truth>,
 }
 
 impl Evaluated {
@@ -132,6 +137,7 @@ impl Evaluated {
             groups: Box::default(),
             stays_alone: Truth::Unknown,
             may_be_gone,
+            hashes: Hashes::default(),
             excess: Box::default(),
         }
     }
@@ -153,21 +159,22 @@ impl<'a> Evaluator<'a> {
     /// Evaluates by a policy, at an instant.
     #[must_use]
     pub fn new(policy: &'a Policy, now: Timestamp) -> Self {
-        let counting = policy.rules.iter().filter_map(|it| Some((it, it.concurrent()?))).collect();
-        let types = &KNOWN_BY_NAME;
-        Self { policy, now, scope: None, types, counting }
+        let counting = policy.rules.iter().filter_map(|it| Some((it, it.concurrent()?)));
+        let counting: Vec<_> = counting.collect();
+        let all_kept = vec![Truth::True; counting.len()];
+        Self { policy, now, facts: Facts::default(), counting, all_kept }
     }
 
     /// In this account and Region.
     #[must_use]
     pub fn at(self, scope: Option<&'a Scope>) -> Self {
-        Self { scope, ..self }
+        Self { facts: Facts { scope, ..self.facts }, ..self }
     }
 
     /// With the types of documents that have been looked up.
     #[must_use]
     pub fn typed(self, types: &'a DocumentTypes) -> Self {
-        Self { types, ..self }
+        Self { facts: Facts { types, ..self.facts }, ..self }
     }
 
     /// What a session is evaluated with, but for the others.
@@ -176,7 +183,14 @@ impl<'a> Evaluator<'a> {
     where
         'a: 's,
     {
-        Subject::new(self.policy, &it.session, &it.tags).at(self.scope).typed(self.types)
+        self.subject_with(&it.session, &it.tags)
+    }
+
+    fn subject_with<'s>(&self, session: &'s Session, tags: &'s Tags) -> Subject<'s>
+    where
+        'a: 's,
+    {
+        Subject::new(self.policy, session, tags).with(self.facts)
     }
 
     /// Evaluates a session as if no group had too many. `conclude` follows.
@@ -196,8 +210,11 @@ impl<'a> Evaluator<'a> {
             n_before: 0,
         };
         it.groups = self.counting.iter().map(membership).collect();
-        it.verdict = self.verdict(it, &it.counted());
-        it.stays_alone = self.stays(&it.session, &it.verdict);
+        it.verdict = self.verdict(it, &self.all_kept);
+        if !self.counting.is_empty() {
+            it.stays_alone = self.stays(&it.session, &it.verdict);
+            it.hashes = Hashes::of(&it.session);
+        }
     }
 
     /// How a verdict came about.
@@ -207,35 +224,6 @@ impl<'a> Evaluator<'a> {
         let subject = self.subject(it).counted(&counted);
         let verdict = verdict(self.policy, self.now, subject);
         Assessment { verdict, clauses: clauses(self.policy, self.now, subject) }
-    }
-
-    /// The first instant from which on a session is a violation, if nothing changes but the time: it
-    /// exceeds `max_age`, the `hours` end, or an exemption expires. A sweep after it terminates the
-    /// session.
-    ///
-    /// `None` if the policy is paused, if it is a violation already, if this depends on something
-    /// unknown, or if it does not come about within 31 days and 16 changes, such as the ends of hours.
-    #[must_use]
-    pub fn due(&self, it: &Evaluated) -> Option<Timestamp> {
-        if matches!(it.verdict, Verdict::Violation { .. }) || self.policy.paused {
-            return None;
-        }
-        let horizon = self.now.checked_add(HORIZON).ok()?;
-        let mut later = self.clone();
-        // Whether it will still have no place then is not known.
-        let unknown_then =
-            |it: &Truth| if *it == Truth::True { Truth::True } else { Truth::Unknown };
-        let counted: Vec<_> = it.counted().iter().map(unknown_then).collect();
-        for _ in 0..MAX_CHANGES {
-            later.now = self.policy.next_change(later.now, &it.session)?;
-            if horizon < later.now {
-                return None;
-            }
-            if matches!(later.verdict(it, &counted), Verdict::Violation { .. }) {
-                return Some(later.now);
-            }
-        }
-        None
     }
 
     fn verdict(&self, it: &Evaluated, counted: &[Truth]) -> Verdict {
@@ -255,6 +243,9 @@ impl<'a> Evaluator<'a> {
     /// counted from the newest session on, and the others from the oldest. Where a policy has both,
     /// sessions that the others might terminate are counted as possible. Rules that only warn come last.
     ///
+    /// Sessions whose groups have too few members to have too many are left out of the count: they
+    /// take places only where there are enough.
+    ///
     /// `goes_on` is asked before a session is evaluated again: from its first `false` on, those that
     /// have, or may have, no place are undetermined.
     ///
@@ -269,21 +260,16 @@ impl<'a> Evaluator<'a> {
         if self.counting.is_empty() {
             return Vec::new();
         }
-        let mut is_sorted = true;
-        let mut before: Option<&Session> = None;
-        let sessions = evaluated.iter().map(|it| {
-            is_sorted &=
-                before.is_none_or(|it_before| oldest_first(it_before, &it.session).is_le());
-            before = Some(&it.session);
-            &*it.session
-        });
-        let members = Members::new(sessions, evaluated.len());
-        let mut order: Vec<usize> = (0..evaluated.len()).collect();
-        if !is_sorted {
-            order.sort_unstable_by(|a, b| match (evaluated.get(*a), evaluated.get(*b)) {
+        let crowded = self.crowded(evaluated, unseen);
+        let sessions = crowded.iter().filter_map(|it| Some((*it, &*evaluated.get(*it)?.session)));
+        let (members, mut order) = Members::new(sessions, crowded.len());
+        let by_age =
+            |a: &Numbered, b: &Numbered| match (evaluated.get(a.index), evaluated.get(b.index)) {
                 (Some(a), Some(b)) => oldest_first(&a.session, &b.session),
                 _ => Ordering::Equal, // Unreachable: every index is one of theirs.
-            });
+            };
+        if !order.is_sorted_by(|a, b| by_age(a, b).is_le()) {
+            order.sort_unstable_by(by_age);
         }
         let has = |keep, effect| {
             self.counting.iter().any(|(rule, it)| it.keep == keep && rule.effect == effect)
@@ -314,6 +300,17 @@ impl<'a> Evaluator<'a> {
         open
     }
 
+    /// The sessions that a group may have no place for, or had none for when they were counted before.
+    fn crowded(&self, evaluated: &[Evaluated], unseen: Unseen<'_>) -> Vec<usize> {
+        let rules = self.counting.iter().map(|(_, it)| it);
+        let hashes = evaluated.iter().map(|it| it.hashes);
+        let sizes = Sizes::new(rules, hashes, unseen.not_evaluated.len());
+        let is_crowded = |(_, it): &(usize, &Evaluated)| {
+            unseen.is_incomplete || !it.excess.is_empty() || !sizes.suffice(it.hashes)
+        };
+        evaluated.iter().enumerate().filter(is_crowded).map(|(index, _)| index).collect()
+    }
+
     fn excess(&self, it: &Evaluated) -> Box<[Excess]> {
         let has_no_place = |(_, it): &(_, &Membership)| it.is_kept != Truth::True;
         let groups = self.counting.iter().zip(&it.groups).filter(has_no_place);
@@ -335,7 +332,7 @@ impl<'a> Evaluator<'a> {
         &self,
         kind: Kind,
         listing: Listing<'_>,
-        order: impl Iterator<Item = usize>,
+        order: impl Iterator<Item = Numbered>,
         evaluated: &mut [Evaluated],
         goes_on: &mut impl FnMut() -> bool,
     ) -> Vec<usize> {
@@ -349,11 +346,14 @@ impl<'a> Evaluator<'a> {
         let mut records = unseen.in_order(keep).into_iter().peekable();
         let mut joined = Vec::new();
         let mut open = Vec::new();
-        for index in order {
+        for numbered in order {
+            let index = numbered.index;
             let Some(it) = evaluated.get_mut(index) else { continue };
             while let Some(record) = records.next_if(|record| may_stand_before(record, it, keep)) {
-                for (_, groups) in &mut groups {
-                    groups.may_take(record);
+                for (rule, groups) in &mut groups {
+                    if self.may_be_in_scope(*rule, record) {
+                        groups.may_take(record);
+                    }
                 }
             }
             let mut is_changed = false;
@@ -361,8 +361,8 @@ impl<'a> Evaluator<'a> {
                 let Some(membership) = it.groups.get_mut(*rule) else { continue };
                 let mut is_kept = Truth::True;
                 if membership.in_scope != Truth::False {
-                    let group = groups.of(index);
-                    (is_kept, membership.n_before) = groups.has_place(index, group);
+                    let group = groups.of(numbered);
+                    (is_kept, membership.n_before) = groups.has_place(numbered, group);
                     if unseen.is_incomplete {
                         is_kept = is_kept.min(Truth::Unknown);
                     }
@@ -398,6 +398,12 @@ impl<'a> Evaluator<'a> {
             of_rule.is_some_and(|(_, groups)| groups.is_short(*group))
         };
         open.into_iter().filter(matters).map(|(_, _, index)| index).collect()
+    }
+
+    /// Whether a record that was not evaluated may be in scope of a rule with `concurrent`.
+    fn may_be_in_scope(&self, rule: usize, record: &Record) -> bool {
+        let rule = self.counting.get(rule);
+        rule.is_none_or(|(rule, _)| rule.may_be_about(record, self.policy, self.facts))
     }
 
     /// Whether a session will be there after the sweep, if this rule does not terminate it.
@@ -451,6 +457,31 @@ impl<'a> Evaluator<'a> {
         let rules = self.counting.iter().zip(has_no_place).filter(|(_, has_none)| *has_none);
         let rules = rules.map(|((rule, _), _)| Arc::clone(&rule.id)).collect();
         Verdict::Undetermined { rules, unknown: Unknown::ConcurrentNotKnown }
+    }
+
+    /// The records that were not evaluated, and may take a place before this session in its group under a
+    /// rule, with the reasons.
+    #[must_use]
+    pub fn unseen_before<'u>(
+        &self,
+        concurrent: Concurrent,
+        it: &Evaluated,
+        unseen: Unseen<'u>,
+    ) -> Vec<&'u (Record, &'static str)> {
+        let Session { owner, target, .. } = &*it.session;
+        let may_be = |known: &Option<Arc<str>>, of_it| known.as_ref().is_none_or(|it| it == of_it);
+        let may_share = |record: &Record| match concurrent.per {
+            Per::Owner => may_be(&record.owner, owner),
+            Per::OwnerAndTarget => may_be(&record.owner, owner) && may_be(&record.target, target),
+            Per::Target => may_be(&record.target, target),
+        };
+        let may_count = |(record, _): &&(Record, _)| {
+            !is_terminating(record.status.as_deref())
+                && may_stand_before(record, it, concurrent.keep)
+                && may_share(record)
+                && self.may_be_in_scope(concurrent.index, record)
+        };
+        unseen.not_evaluated.iter().filter(may_count).collect()
     }
 
     /// The sessions that stand before this one in its group under a rule, and take a place, or may.
@@ -523,191 +554,4 @@ fn may_stand_before(record: &Record, it: &Evaluated, keep: Keep) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::Session;
-
-    fn session(id: &str, minutes: i64, status: Option<&str>) -> Session {
-        Session {
-            id: id.into(),
-            owner: "arn:aws:iam::123456789012:user/a".into(),
-            target: "i-1".into(),
-            started_at: Timestamp::UNIX_EPOCH - SignedDuration::from_mins(minutes),
-            status: status.map(Into::into),
-            document: None,
-            reason: None,
-            access_type: None,
-        }
-    }
-
-    /// The verdict on the oldest of these sessions of one owner, with a record without an owner or not.
-    fn of_oldest(policy: &str, statuses: &[Option<&str>], has_nameless: bool) -> &'static str {
-        let policy = Policy::parse(&format!("version: 1\n{policy}")).expect(policy);
-        let evaluator = Evaluator::new(&policy, Timestamp::UNIX_EPOCH);
-        let sessions = statuses.iter().enumerate();
-        let mut all: Vec<_> = sessions
-            .map(|(i, status)| {
-                let minutes = i64::try_from(statuses.len() - i).expect("few");
-                let it = session(&format!("s-{i}"), minutes, *status);
-                evaluator.evaluate(Box::new(it), Tags::Unknown(Unknown::TagsNotLookedUp))
-            })
-            .collect();
-        let nameless = [(Record { target: Some("i-2".into()), ..Record::default() }, "no Owner")];
-        let not_evaluated = if has_nameless { nameless.as_slice() } else { &[] };
-        let unseen = Unseen { is_incomplete: false, not_evaluated };
-        evaluator.conclude(&mut all, unseen, || true);
-        all[0].verdict.name()
-    }
-
-    /// A session whose status AWS did not return may be `Terminating`, so it is counted as possible.
-    #[test]
-    fn counts_without_status() {
-        let one = "rules: [{ id: r, when: all, require: { concurrent: { per: owner, at_most: 1, keep: newest } } }]";
-        let on = Some("Connected");
-        for (newer, expected) in [
-            (on, "violation"),
-            (Some("Hibernating"), "violation"),
-            (None, "undetermined"),
-            (Some("Terminating"), "compliant"),
-        ] {
-            assert_eq!(of_oldest(one, &[on, newer], false), expected, "{newer:?}");
-        }
-    }
-
-    /// A record without an owner is one possible member, however many rules count it.
-    #[test]
-    fn counts_once_per_rule() {
-        let rule = |id: &str, at_most: u8| {
-            format!(
-                "{{ id: {id}, when: all, require: {{ concurrent: {{ per: owner, at_most: {at_most}, keep: newest }} }} }}"
-            )
-        };
-        let on = Some("Connected");
-        for (at_most, expected) in [(1, "undetermined"), (2, "compliant")] {
-            let policy = format!("rules: [{}, {}]", rule("a", at_most), rule("b", 9));
-            assert_eq!(of_oldest(&policy, &[on], true), expected, "{at_most}");
-        }
-    }
-
-    /// When a session of one hour, started at 1970-01-01T11:00Z on a Thursday, is due under a policy.
-    #[test]
-    fn due() {
-        let exempt = "exemptions: [{ id: e, when: all, until: 1970-01-02T00:00:00Z }]";
-        let over = "rules: [{ id: r, when: all, require: { max_age: 8h } }]";
-        for (policy, expected) in [
-            (over.to_owned(), Some("1970-01-01T19:00:00.000000001Z")),
-            (format!("{over}\n{exempt}"), Some("1970-01-02T00:00:00Z")),
-            (over.replace("8h", "30m"), None), // It is a violation already.
-            (over.replace("8h", "40d"), None), // Beyond the horizon.
-            (over.replace("r,", "r, effect: warn,"), None),
-            (
-                over.replace("max_age: 8h", "hours: Mon-Fri 08:00-18:00 UTC"),
-                Some("1970-01-01T18:00:00Z"),
-            ),
-            (over.replace("when: all", "when: { document: A }"), None), // It depends on the document.
-            ("rules: [{ id: r, when: { owner: root }, require: { max_age: 8h } }]".into(), None),
-        ] {
-            let policy = Policy::parse(&format!("version: 1\n{policy}")).expect(&policy);
-            let now = "1970-01-01T12:00:00Z".parse().expect("an instant");
-            let session = Session {
-                id: "s-1".into(),
-                owner: "arn:aws:iam::123456789012:user/a".into(),
-                target: "i-1".into(),
-                started_at: "1970-01-01T11:00:00Z".parse().expect("an instant"),
-                status: None,
-                document: None,
-                reason: None,
-                access_type: None,
-            };
-            let evaluator = Evaluator::new(&policy, now);
-            let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
-            let it = evaluator.evaluate(Box::new(session), tags);
-            let actual = evaluator.due(&it).map(|it| it.to_string());
-            assert_eq!(actual.as_deref(), expected, "{policy:?}");
-        }
-    }
-
-    /// A record counts only where it may be a member: of both, what is known of it must be shared.
-    #[test]
-    fn nameless_records() {
-        let policy = "version: 1\nrules: [{ id: r, when: all, require: { concurrent: \
-                      { per: owner_and_target, at_most: 1, keep: newest } } }]";
-        let policy = Policy::parse(policy).expect(policy);
-        let now = Timestamp::UNIX_EPOCH;
-        let session = |target: &str| Session {
-            id: format!("s-{target}").into(),
-            owner: "arn:aws:iam::123456789012:user/a".into(),
-            target: target.into(),
-            started_at: now - SignedDuration::from_hours(1),
-            status: Some("Connected".into()),
-            document: None,
-            reason: None,
-            access_type: None,
-        };
-        let evaluator = Evaluator::new(&policy, now);
-        let tags = || Tags::Unknown(Unknown::TagsNotLookedUp);
-        let mut evaluated: Vec<_> =
-            ["i-1", "i-2"].map(|it| evaluator.evaluate(Box::new(session(it)), tags())).into();
-        let record = Record { target: Some("i-2".into()), ..Record::default() };
-        let not_evaluated = [(record, "no Owner")];
-        let unseen = Unseen { is_incomplete: false, not_evaluated: &not_evaluated };
-        evaluator.conclude(&mut evaluated, unseen, || true);
-        let verdicts: Vec<_> = evaluated.iter().map(|it| it.verdict.name()).collect();
-        assert_eq!(verdicts, ["compliant", "undetermined"]);
-    }
-
-    /// Where the type of a session is unknown, so is what depends on it; account and Region likewise.
-    #[test]
-    fn facts_of_the_scope_and_the_document() {
-        let scope = Scope::from_arn("arn:aws:lambda:eu-west-1:111122223333:function:f");
-        let mut types = DocumentTypes::default();
-        types.insert("Team-DbTunnel".into(), Some(crate::session_type::SessionType::Port));
-        types.insert("Denied".into(), None);
-        for (when, document, at_scope, expected) in [
-            ("session_type: Port", "Team-DbTunnel", true, "violation"),
-            ("session_type: Port", "AWS-StartSSHSession", true, "violation"),
-            ("session_type: Port", "SSM-SessionManagerRunShell", true, "compliant"),
-            (
-                "session_type: [Port, InteractiveCommands]",
-                "AWS-StartInteractiveCommand",
-                true,
-                "violation",
-            ),
-            ("session_type: Port", "Denied", true, "undetermined"),
-            ("session_type: Port", "Other", true, "undetermined"),
-            ("account: \"111122223333\"", "A", true, "violation"),
-            ("account: [\"111122223333\"]", "A", false, "undetermined"),
-            ("account: \"111122223334\"", "A", true, "compliant"),
-            ("region: [eu-*, us-east-1]", "A", true, "violation"),
-            ("region: us-*", "A", true, "compliant"),
-            ("region: us-*", "A", false, "undetermined"),
-        ] {
-            let text =
-                format!("version: 1\nrules: [{{ id: r, when: {{ {when} }}, forbid: true }}]");
-            let policy = Policy::parse(&text).expect(when);
-            let session = Session {
-                id: "s-1".into(),
-                owner: "arn:aws:iam::123456789012:user/a".into(),
-                target: "i-1".into(),
-                started_at: Timestamp::UNIX_EPOCH,
-                status: None,
-                document: Some(document.into()),
-                reason: None,
-                access_type: None,
-            };
-            let evaluator = Evaluator::new(&policy, Timestamp::UNIX_EPOCH)
-                .at(scope.as_ref().filter(|_| at_scope))
-                .typed(&types);
-            let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
-            let it = evaluator.evaluate(Box::new(session), tags);
-            assert_eq!(it.verdict.name(), expected, "{when}, {document}");
-        }
-        for wrong in
-            ["account: \"12\"", "account: 111122223333", "region: eu_west", "session_type: port"]
-        {
-            let text =
-                format!("version: 1\nrules: [{{ id: r, when: {{ {wrong} }}, forbid: true }}]");
-            assert!(Policy::parse(&text).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

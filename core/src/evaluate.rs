@@ -344,16 +344,7 @@ exemptions:
             "root" => "arn:aws:iam::123456789012:root".into(),
             role => format!("arn:aws:sts::123456789012:assumed-role/{role}/x"),
         };
-        Session {
-            id: "x-1".into(),
-            owner: owner.into(),
-            target: "i-0123456789abcdef0".into(),
-            started_at: NOW - age,
-            status: None,
-            document: None,
-            reason: None,
-            access_type: None,
-        }
+        Session::new("x-1", owner, "i-0123456789abcdef0", NOW - age)
     }
 
     fn tags_of(text: &str) -> Tags {

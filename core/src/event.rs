@@ -5,6 +5,8 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     evaluate::VerdictKind,
+    notice::ExpiryWarning,
+    organization::{RunSummary, Status},
     report::{Mode, Outcome, Outcomes, Report, Row, Verdicts},
 };
 
@@ -38,6 +40,13 @@ pub enum Event<'a> {
     Decided(&'a Row),
     /// What has been done about a session.
     Done(&'a Row),
+    /// A session will be terminated, unless it ends before.
+    Due(&'a ExpiryWarning),
+    /// What was decided or done is not recorded in the bucket of evidence.
+    EvidenceNotWritten {
+        /// Why.
+        error: &'a str,
+    },
     /// It is not proved which sessions are gone.
     VerificationFailed {
         /// Why.
@@ -46,6 +55,25 @@ pub enum Event<'a> {
     /// The sweep has finished.
     #[serde(serialize_with = "manifest")]
     Finished(&'a Report),
+    /// An account-Region of a run was not swept, or not as a whole.
+    NotSwept {
+        /// What became of it.
+        status: Status,
+        /// Why.
+        error: &'a str,
+    },
+    /// A run over many accounts and Regions has finished.
+    RunFinished(&'a RunSummary),
+    /// Another delivery of the same batch has written its report first.
+    BatchReportExists {
+        /// The number of the batch.
+        batch: usize,
+    },
+    /// The lease of a run is still held after the run's end, until it expires.
+    LeaseNotReleased {
+        /// Why.
+        error: &'a str,
+    },
     /// The run as a whole has failed.
     Failed {
         /// Why.
@@ -104,8 +132,14 @@ impl Event<'_> {
                 Some(Outcome::Unconfirmed) => "session unconfirmed",
                 Some(Outcome::NoAction) | None => "session no action",
             },
+            Self::Due(_) => "session due",
+            Self::EvidenceNotWritten { .. } => "evidence not written",
             Self::VerificationFailed { .. } => "verification failed",
             Self::Finished(_) => "sweep finished",
+            Self::NotSwept { .. } => "account-Region not swept",
+            Self::RunFinished(_) => "run finished",
+            Self::BatchReportExists { .. } => "batch report exists",
+            Self::LeaseNotReleased { .. } => "lease not released",
             Self::Failed { .. } => "sweep failed",
             Self::MetricsNotWritten { .. } => "metrics not written",
         }
@@ -116,7 +150,12 @@ impl Event<'_> {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Decided(row) if row.verdict == VerdictKind::NotEvaluated => Severity::Warning,
-            Self::Started { .. } | Self::Decided(_) | Self::Finished(_) => Severity::Info,
+            Self::Started { .. }
+            | Self::Decided(_)
+            | Self::Due(_)
+            | Self::Finished(_)
+            | Self::NotSwept { status: Status::RegionOff, .. }
+            | Self::RunFinished(_) => Severity::Info,
             Self::Done(row) => match row.outcome {
                 Some(
                     Outcome::Denied | Outcome::Failed | Outcome::Throttled | Outcome::Unconfirmed,
@@ -133,21 +172,22 @@ impl Event<'_> {
             Self::PolicyWarning { .. }
             | Self::TagLookUpFailed { .. }
             | Self::DocumentLookUpFailed { .. }
-            | Self::VerificationFailed { .. } => Severity::Warning,
-            Self::Failed { .. } | Self::MetricsNotWritten { .. } => Severity::Error,
+            | Self::VerificationFailed { .. }
+            | Self::NotSwept { .. }
+            | Self::BatchReportExists { .. }
+            | Self::LeaseNotReleased { .. } => Severity::Warning,
+            Self::EvidenceNotWritten { .. }
+            | Self::Failed { .. }
+            | Self::MetricsNotWritten { .. } => Severity::Error,
         }
     }
 }
 
-/// All that is known of a sweep but the sessions and the rules, flat.
+/// All that is known of a sweep but the sessions and the rules, flat. Account and Region are in every line.
 fn manifest<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Manifest<'a> {
         mode: Mode,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        account: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        region: Option<&'a str>,
         started_at: Timestamp,
         duration_s: f64,
         policy_source: &'a str,
@@ -169,11 +209,21 @@ fn manifest<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S::E
         verdicts: &'a Verdicts,
         #[serde(flatten)]
         outcomes: &'a Outcomes,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        events_sent: Option<usize>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        events_failed: Option<usize>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        events_problem: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        evidence: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        evidence_sha256: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        evidence_problem: Option<&'a str>,
     }
     Manifest {
         mode: report.mode,
-        account: report.account.as_deref(),
-        region: report.region.as_deref(),
         started_at: report.started_at,
         duration_s: report.duration_s,
         policy_source: &report.policy.source,
@@ -190,6 +240,12 @@ fn manifest<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S::E
         pages: report.coverage.pages,
         verdicts: &report.verdicts,
         outcomes: &report.outcomes,
+        events_sent: report.events.as_ref().map(|it| it.sent),
+        events_failed: report.events.as_ref().map(|it| it.failed),
+        events_problem: report.events.as_ref().and_then(|it| it.problem.as_deref()),
+        evidence: report.evidence.as_ref().and_then(|it| it.manifest.as_deref()),
+        evidence_sha256: report.evidence.as_ref().and_then(|it| it.manifest_sha256.as_deref()),
+        evidence_problem: report.evidence.as_ref().and_then(|it| it.problem.as_deref()),
     }
     .serialize(serializer)
 }
@@ -210,7 +266,7 @@ mod tests {
         record.outcomes.truncate(1);
         record.not_evaluated.clear();
         let expected = json!({
-            "mode": "enforce", "account": "123456789012", "region": "eu-west-1",
+            "mode": "enforce",
             "started_at": "1970-01-01T00:00:00Z", "duration_s": 1.5, "policy_source": "p",
             "policy_version": 3, "policy_sha256": sha256("abc"), "calls": 16,
             "oldest_violation_s": 1_000, "circuit_breaker_open": true, "paused": true,

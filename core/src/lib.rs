@@ -12,6 +12,9 @@
 //! | [`census`] | all sessions of a listing: those that are active at once are counted |
 //! | [`plan`] | from verdicts to actions: order and limits |
 //! | [`report`], [`event`], [`metrics`] | what was done: reply, rows, log lines, CloudWatch metrics |
+//! | [`notice`] | what other systems are told: events for EventBridge |
+//! | [`evidence`] | files of decisions and outcomes, and whether they are as they were written |
+//! | [`organization`] | a run over many accounts and Regions: its plan, reports and summary |
 //! | [`printable`] | makes text from users safe to show |
 //!
 //! # Example
@@ -75,5 +78,8 @@ pub mod census;
 pub mod plan;
 pub mod report;
 pub mod event;
+pub mod evidence;
 pub mod metrics;
+pub mod notice;
+pub mod organization;
 pub mod printable;

@@ -1,8 +1,11 @@
-//! CloudWatch metrics of one sweep, in the embedded metric format (EMF).
+//! CloudWatch metrics of one sweep or run, in the embedded metric format (EMF).
 
 use serde_json::{Map, Value, json};
 
-use crate::report::Report;
+use crate::{
+    organization::{RunSummary, Status},
+    report::{Outcomes, Report, Verdicts},
+};
 
 /// The metrics' namespace in CloudWatch.
 const NAMESPACE: &str = "SessionReaper";
@@ -24,13 +27,13 @@ pub fn lines(report: &Report, now_ms: i64, remaining_ms: Option<u64>) -> Vec<Str
 
 type Metric = (&'static str, &'static str, Value);
 
-fn sweep(report: &Report, remaining_ms: Option<u64>) -> Vec<Metric> {
-    let (verdicts, outcomes) = (report.verdicts, report.outcomes);
-    let count = |name, n: usize| (name, "Count", json!(n));
-    let mut metrics = vec![
-        count("Sessions", verdicts.seen),
-        count("Compliant", verdicts.compliant),
-        count("Exempt", verdicts.exempt),
+fn count(name: &'static str, n: usize) -> Metric {
+    (name, "Count", json!(n))
+}
+
+/// What sweeps and runs both count, but for what is compliant or exempt, and what was deferred.
+fn sessions(verdicts: Verdicts, outcomes: Outcomes) -> [Metric; 10] {
+    [
         count("Violations", verdicts.violation),
         count("Warnings", verdicts.warning),
         count("Undetermined", verdicts.undetermined),
@@ -41,6 +44,18 @@ fn sweep(report: &Report, remaining_ms: Option<u64>) -> Vec<Metric> {
         count("Denied", outcomes.denied),
         count("Throttled", outcomes.throttled),
         count("Failed", outcomes.failed),
+    ]
+}
+
+fn sweep(report: &Report, remaining_ms: Option<u64>) -> Vec<Metric> {
+    let (verdicts, outcomes) = (report.verdicts, report.outcomes);
+    let mut metrics = vec![
+        count("Sessions", verdicts.seen),
+        count("Compliant", verdicts.compliant),
+        count("Exempt", verdicts.exempt),
+    ];
+    metrics.extend(sessions(verdicts, outcomes));
+    metrics.extend([
         count("Deferred", outcomes.deferred),
         count("Backlog", report.backlog),
         count("WouldTerminate", outcomes.would_terminate),
@@ -51,11 +66,55 @@ fn sweep(report: &Report, remaining_ms: Option<u64>) -> Vec<Metric> {
         ("Calls", "Count", json!(report.calls)),
         ("OldestViolation", "Seconds", json!(report.oldest_violation_s.unwrap_or(0))),
         ("SweepDuration", "Seconds", json!(report.duration_s)),
-    ];
+    ]);
+    if let Some(events) = &report.events {
+        metrics.push(count("EventsFailed", events.failed));
+    }
+    if let Some(evidence) = &report.evidence {
+        metrics.push(count("EvidenceFailed", evidence.problem.is_some().into()));
+    }
     if let Some(remaining_ms) = remaining_ms {
         metrics.push(("RemainingTime", "Milliseconds", json!(remaining_ms)));
     }
     metrics
+}
+
+/// One line for a run over many accounts and Regions. Its only dimension is the mode: metrics are charged
+/// by dimension, so that what is known of an account-Region is in reports and logs alone.
+#[must_use]
+pub fn run_line(summary: &RunSummary, now_ms: i64) -> String {
+    let sweeps = &summary.sweeps;
+    let (verdicts, outcomes) = (sweeps.verdicts, sweeps.outcomes);
+    let status = |name, status| count(name, summary.n(status));
+    let mut metrics = vec![
+        count("Accounts", summary.accounts),
+        count("AccountRegions", summary.account_regions),
+        status("Swept", Status::Swept),
+        status("Incomplete", Status::Incomplete),
+        status("NoAccess", Status::NoAccess),
+        status("RegionOff", Status::RegionOff),
+        status("AccessDenied", Status::Denied),
+        status("Unreachable", Status::Unreachable),
+        status("NotStarted", Status::NotStarted),
+        count("Missing", summary.missing),
+        count("CanaryFailed", summary.canary_failure.is_some().into()),
+        count("Sessions", verdicts.seen),
+    ];
+    metrics.extend(sessions(verdicts, outcomes));
+    metrics.extend([
+        count("WouldTerminate", outcomes.would_terminate),
+        count("Deferred", outcomes.deferred),
+        count("Backlog", sweeps.backlog),
+        count("CircuitBreakersOpen", sweeps.circuit_breakers_open),
+        ("Calls", "Count", json!(sweeps.calls)),
+        ("OldestViolation", "Seconds", json!(sweeps.oldest_violation_s.unwrap_or(0))),
+        ("RunDuration", "Seconds", json!(summary.duration_s)),
+    ]);
+    if let Some(events) = &summary.events {
+        metrics.push(count("EventsFailed", sweeps.events_failed + events.failed));
+    }
+    metrics.extend(sweeps.evidence_failed.map(|n| count("EvidenceFailed", n)));
+    emf(vec![("Mode", summary.mode.name().to_owned())], now_ms, &metrics)
 }
 
 fn line(report: &Report, now_ms: i64, rule: Option<&str>, metrics: &[Metric]) -> String {
@@ -66,7 +125,10 @@ fn line(report: &Report, now_ms: i64, rule: Option<&str>, metrics: &[Metric]) ->
         ("Mode", report.mode.name().to_owned()),
     ];
     dimensions.extend(rule.map(|it| ("Rule", it.to_owned())));
+    emf(dimensions, now_ms, metrics)
+}
 
+fn emf(dimensions: Vec<(&str, String)>, now_ms: i64, metrics: &[Metric]) -> String {
     let names: Vec<_> = dimensions.iter().map(|(name, _)| *name).collect();
     let definitions: Vec<_> =
         metrics.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
@@ -92,7 +154,7 @@ fn line(report: &Report, now_ms: i64, rule: Option<&str>, metrics: &[Metric]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::sweep_record;
+    use crate::{organization::run_plan, report::tests::sweep_record};
 
     #[test]
     fn every_metric_has_its_own_count() {
@@ -117,5 +179,24 @@ mod tests {
         assert_eq!(defined, Some(expected.as_object().map_or(0, Map::len) - 3));
         assert_eq!(lines[2]["Rule"], "b");
         assert_eq!(lines[2]["Violations"], 36);
+    }
+
+    /// Of a run, only the mode is a dimension: no account and no Region.
+    #[test]
+    fn run_has_one_dimension() {
+        let plan = run_plan();
+        let mut summary = RunSummary::new(&plan);
+        summary.add(&plan, 1, None);
+        summary.add(&plan, 2, None);
+        let line = run_line(&summary, 1_772_430_000_000);
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Dimensions"], json!([["Mode"]]));
+        assert_eq!(line["Mode"], "enforce");
+        let values = ["Accounts", "AccountRegions", "Missing", "Swept", "CanaryFailed"];
+        assert_eq!(values.map(|it| line[it].as_i64()), [3, 6, 6, 0, 1].map(Some));
+        let names = directive["Metrics"].as_array().into_iter().flatten();
+        let names: std::collections::BTreeSet<_> = names.map(|it| it["Name"].to_string()).collect();
+        assert_eq!(Some(names.len()), line.as_object().map(|it| it.len() - 2));
     }
 }

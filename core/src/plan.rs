@@ -33,6 +33,8 @@ pub enum DeferReason {
     CircuitBreaker,
     /// The sweep ran out of time.
     Deadline,
+    /// The decision could not be recorded, and has to be before the termination.
+    Evidence,
     /// The sweep was interrupted.
     Interrupted,
     /// There are more violators than `max_terminations`, and it was the turn of others.
@@ -78,6 +80,7 @@ impl DeferReason {
             Self::CircuitBreaker => "circuit_breaker",
             Self::CountedAgain => "counted_again",
             Self::Deadline => "deadline",
+            Self::Evidence => "evidence",
             Self::Interrupted => "interrupted",
             Self::Limit => "limit",
             Self::NotConfirmed => "not_confirmed",
@@ -210,16 +213,12 @@ mod tests {
     }
 
     fn session(second: i64, id: usize, is_violator: bool) -> Evaluated {
-        let session = Session {
-            id: format!("s-{id}").into(),
-            owner: "".into(),
-            target: "".into(),
-            started_at: Timestamp::from_second(second).expect("an instant"),
-            status: None,
-            document: None,
-            reason: None,
-            access_type: None,
-        };
+        let session = Session::new(
+            format!("s-{id}"),
+            "",
+            "",
+            Timestamp::from_second(second).expect("an instant"),
+        );
         let violation = Verdict::Violation { rules: ["r".into()].into(), unknown: None };
         let verdict = if is_violator { violation } else { Verdict::Compliant };
         Evaluated::alone(Box::new(session), Tags::Known(Arc::default()), verdict)
@@ -233,6 +232,7 @@ mod tests {
             (Action::Defer(DeferReason::CircuitBreaker), "defer", Some("circuit_breaker")),
             (Action::Defer(DeferReason::CountedAgain), "defer", Some("counted_again")),
             (Action::Defer(DeferReason::Deadline), "defer", Some("deadline")),
+            (Action::Defer(DeferReason::Evidence), "defer", Some("evidence")),
             (Action::Defer(DeferReason::Interrupted), "defer", Some("interrupted")),
             (Action::Defer(DeferReason::Limit), "defer", Some("limit")),
             (Action::Defer(DeferReason::NotConfirmed), "defer", Some("not_confirmed")),
@@ -432,8 +432,8 @@ mod tests {
             let (max, n_terminated) = (max as usize, violators.iter().filter(is_ended).count());
             prop_assert_eq!(n_terminated, violators.len().min(max));
             prop_assert!(violators.iter().take(max / 2).all(|it| is_ended(&it)));
-            let is_held = |it: &&&Step| it.action == Action::Defer(DeferReason::Limit);
-            prop_assert_eq!(violators.iter().filter(is_held).count(), violators.len() - n_terminated);
+            let is_deferred = |it: &&&Step| it.action == Action::Defer(DeferReason::Limit);
+            prop_assert_eq!(violators.iter().filter(is_deferred).count(), violators.len() - n_terminated);
             prop_assert!(violators.is_sorted_by_key(|it| it.session.started_at));
         }
     }

@@ -33,6 +33,7 @@ pub use self::{
 pub(crate) use self::{
     holds::RuleTruths,
     model::{ACCESS_TYPES, STATUSES},
+    subject::Facts,
 };
 
 impl Policy {

@@ -4,10 +4,10 @@ mod mode;
 mod outcome;
 mod row;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::AddAssign, sync::Arc};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::{
@@ -17,6 +17,8 @@ pub use self::{
 };
 use crate::{
     evaluate::{Verdict, VerdictKind},
+    evidence::EvidenceWritten,
+    notice::EventsSent,
     plan::{Action, DeferReason},
     policy::PolicyIdentity,
     session::Record,
@@ -41,7 +43,7 @@ pub struct Coverage {
 }
 
 /// Sessions by verdict. `seen` is the sum of the others.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Verdicts {
     /// Records listed, each session once.
     pub seen: usize,
@@ -60,7 +62,7 @@ pub struct Verdicts {
 }
 
 /// Evaluated sessions by outcome: together as many as were evaluated.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "each is a variant of `Outcome`, and documented there")]
 pub struct Outcomes {
     pub terminated: usize,
@@ -112,8 +114,14 @@ pub struct Report {
     pub sessions_sha256: String,
     /// Whether `sessions` lacks some.
     pub truncated: bool,
+    /// What became of its events, if there is a bus for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<EventsSent>,
     /// Every session that is not compliant: violators first, oldest first.
     pub sessions: Vec<Row>,
+    /// What became of its evidence, if any is to be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceWritten>,
     #[serde(skip)]
     first_denial: Option<Arc<str>>,
 }
@@ -199,6 +207,8 @@ impl Report {
             *counts.of(it.outcome) += 1;
         }
         let (sessions, truncated) = rows(record);
+        let ids = outcomes.iter().map(|it| &*it.step.session.id);
+        let ids = ids.chain(not_evaluated.iter().filter_map(|(it, _)| it.id.as_deref()));
         let first_denied = outcomes.iter().find(|it| it.outcome == Outcome::Denied);
         let scope = record.scope.as_ref();
         Self {
@@ -217,9 +227,11 @@ impl Report {
             oldest_violation_s,
             circuit_breaker_open: record.circuit_breaker_open,
             paused: record.paused,
-            sessions_sha256: hash_of_ids(outcomes, not_evaluated),
+            sessions_sha256: hash_of_ids(ids),
             truncated,
+            events: None,
             sessions,
+            evidence: None,
             first_denial: first_denied.and_then(|it| it.error.clone()),
         }
     }
@@ -268,6 +280,45 @@ impl Report {
     }
 }
 
+impl AddAssign for Verdicts {
+    fn add_assign(&mut self, other: Self) {
+        let Self { seen, compliant, exempt, violation, warning, undetermined, not_evaluated } =
+            other;
+        self.seen += seen;
+        self.compliant += compliant;
+        self.exempt += exempt;
+        self.violation += violation;
+        self.warning += warning;
+        self.undetermined += undetermined;
+        self.not_evaluated += not_evaluated;
+    }
+}
+
+impl AddAssign for Outcomes {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            terminated,
+            already_gone,
+            unconfirmed,
+            denied,
+            throttled,
+            failed,
+            would_terminate,
+            deferred,
+            no_action,
+        } = other;
+        self.terminated += terminated;
+        self.already_gone += already_gone;
+        self.unconfirmed += unconfirmed;
+        self.denied += denied;
+        self.throttled += throttled;
+        self.failed += failed;
+        self.would_terminate += would_terminate;
+        self.deferred += deferred;
+        self.no_action += no_action;
+    }
+}
+
 impl Outcomes {
     fn of(&mut self, outcome: Outcome) -> &mut usize {
         match outcome {
@@ -309,10 +360,9 @@ fn rows(record: &SweepRecord) -> (Vec<Row>, bool) {
     (rows, false)
 }
 
-fn hash_of_ids(outcomes: &[OutcomeRecord], not_evaluated: &[(Record, &str)]) -> String {
-    let outcomes = outcomes.iter().map(|it| &*it.step.session.id);
-    let records = not_evaluated.iter().map(|(it, _)| it);
-    let mut ids: Vec<&str> = outcomes.chain(records.filter_map(|it| it.id.as_deref())).collect();
+/// SHA-256, in hexadecimal, of ids, sorted, each followed by a newline.
+pub(crate) fn hash_of_ids<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+    let mut ids: Vec<&str> = ids.collect();
     ids.sort_unstable();
     let mut hash = Sha256::new();
     for id in ids {
@@ -386,14 +436,13 @@ pub(crate) mod tests {
 
     pub(super) fn session(id: &str, seconds_after: i64) -> Session {
         Session {
-            id: id.into(),
-            owner: "o".into(),
-            target: "t".into(),
-            started_at: Timestamp::from_second(seconds_after - 1_000).expect("an instant"),
-            status: None,
             document: Some("d".into()),
-            reason: None,
-            access_type: None,
+            ..Session::new(
+                id,
+                "o",
+                "t",
+                Timestamp::from_second(seconds_after - 1_000).expect("an instant"),
+            )
         }
     }
 
@@ -495,9 +544,10 @@ pub(crate) mod tests {
 
         record.coverage.problem = None;
         record.outcomes.retain(|it| matches!(it.outcome, Outcome::Denied | Outcome::Deferred));
-        let held = record.outcomes.iter().find(|it| it.outcome == Outcome::Deferred).cloned();
-        let held = OutcomeRecord { error: Some("none".into()), ..held.expect("one that is held") };
-        record.outcomes.splice(..0, std::iter::repeat_n(held, MAX_SESSIONS)); // It fills the reply.
+        let deferred = record.outcomes.iter().find(|it| it.outcome == Outcome::Deferred).cloned();
+        let deferred =
+            OutcomeRecord { error: Some("none".into()), ..deferred.expect("one that is deferred") };
+        record.outcomes.splice(..0, std::iter::repeat_n(deferred, MAX_SESSIONS)); // It fills the reply.
         for it in record.outcomes.iter_mut().filter(|it| it.outcome == Outcome::Denied) {
             it.error = Some("AccessDeniedException: no".into());
         }

@@ -1,6 +1,9 @@
 //! A session as the API returns it (`Record`), and as the rest of the program knows it (`Session`).
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,18 +27,32 @@ const TEXT_BYTES: usize = 64;
 #[derive(Debug, Default)]
 pub struct Interner {
     texts: HashSet<Arc<str>>,
+    /// The latest texts that were not among them: most are met again soon, and comparing takes less than
+    /// hashing.
+    recent: VecDeque<Arc<str>>,
     n_bytes: usize,
 }
+
+/// How many recent texts are compared.
+const RECENT: usize = 8;
 
 impl Interner {
     /// The one copy of this text.
     pub fn share(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.texts.get(text) {
+        if let Some(known) = self.recent.iter().find(|it| ***it == *text) {
             return Arc::clone(known);
         }
-        let text: Arc<str> = text.into();
-        self.texts.insert(Arc::clone(&text));
-        self.n_bytes += TEXT_BYTES + text.len();
+        let known = self.texts.get(text).map(Arc::clone);
+        let text = known.unwrap_or_else(|| {
+            let text: Arc<str> = text.into();
+            self.texts.insert(Arc::clone(&text));
+            self.n_bytes += TEXT_BYTES + text.len();
+            text
+        });
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Arc::clone(&text));
         text
     }
 
@@ -104,32 +121,34 @@ impl Record {
     /// Reads a record at an instant: what it lacks decides what may be done about it.
     #[must_use]
     pub fn read(self, now: Timestamp) -> Reading {
-        let why = match &self {
-            Self { id: None, .. } => "no SessionId",
-            Self { owner: None, .. } => "no Owner",
-            Self { target: None, .. } => "no Target",
-            Self { started_at: None, .. } => "no StartDate",
-            Self { started_at: Some(it), .. } if CLOCK_SKEW < it.duration_since(now) => {
-                "StartDate in the future"
-            }
+        let why = match self {
             Self {
                 id: Some(id),
                 owner: Some(owner),
                 target: Some(target),
-                started_at: Some(at),
-                ..
-            } => {
+                started_at: Some(started_at),
+                ended_at: _,
+                status,
+                document,
+                reason,
+                access_type,
+            } if started_at.duration_since(now) <= CLOCK_SKEW => {
                 return Reading::Session(Session {
-                    id: id.clone(),
-                    owner: owner.clone(),
-                    target: target.clone(),
-                    started_at: *at,
-                    status: self.status,
-                    document: self.document,
-                    reason: self.reason,
-                    access_type: self.access_type,
+                    id,
+                    owner,
+                    target,
+                    started_at,
+                    status,
+                    document,
+                    reason,
+                    access_type,
                 });
             }
+            Self { id: None, .. } => "no SessionId",
+            Self { owner: None, .. } => "no Owner",
+            Self { target: None, .. } => "no Target",
+            Self { started_at: None, .. } => "no StartDate",
+            Self { started_at: Some(_), .. } => "StartDate in the future",
         };
         Reading::NotEvaluated(self, why)
     }
@@ -157,6 +176,26 @@ pub fn is_terminating(status: Option<&str>) -> bool {
 }
 
 impl Session {
+    /// A session of which AWS returned no more.
+    #[must_use]
+    pub fn new(
+        id: impl Into<Arc<str>>,
+        owner: impl Into<Arc<str>>,
+        target: impl Into<Arc<str>>,
+        started_at: Timestamp,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            owner: owner.into(),
+            target: target.into(),
+            started_at,
+            status: None,
+            document: None,
+            reason: None,
+            access_type: None,
+        }
+    }
+
     /// Whether it has been terminated already, though it is still listed.
     #[must_use]
     pub fn is_terminating(&self) -> bool {
@@ -217,6 +256,22 @@ mod tests {
             };
             assert_eq!(actual, expected, "{record:?}");
         }
+    }
+
+    /// Each text is kept and weighed once, however many there are and in whatever order they come.
+    #[test]
+    fn texts_are_shared() {
+        let mut interner = Interner::default();
+        let texts: Vec<String> = (0..3 * RECENT).map(|it| format!("text-{it:02}")).collect();
+        let first: Vec<_> = texts.iter().map(|it| interner.share(it)).collect();
+        for (text, first) in
+            texts.iter().chain(texts.iter().rev()).zip(first.iter().chain(first.iter().rev()))
+        {
+            let again = interner.share(text);
+            assert!(Arc::ptr_eq(&again, first), "{text}");
+            assert_eq!(*again, **text);
+        }
+        assert_eq!(interner.n_bytes(), texts.len() * (TEXT_BYTES + 7));
     }
 
     /// A record without an id may be of any session that its other fields allow.

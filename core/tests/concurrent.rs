@@ -268,7 +268,7 @@ impl Case {
         all
     }
 
-    /// Which sessions must go, with every fact known, where all rules keep the same: one after the
+    /// Which sessions are terminated, with every fact known, where all rules keep the same: one after the
     /// other, what is kept first.
     fn violators(&self, sessions: &[Known]) -> Vec<bool> {
         let mut order: Vec<usize> = (0..sessions.len()).collect();

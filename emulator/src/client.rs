@@ -1,4 +1,6 @@
-//! The emulator as an HTTP client for the SDK: without a socket, and usable in virtual time.
+//! A service as an HTTP client for the SDK: without a socket, and usable in virtual time.
+
+use std::{error::Error, fmt};
 
 use aws_smithy_runtime_api::client::{
     http::{
@@ -11,26 +13,43 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use http::{Request, Response};
+use tower::{Service, ServiceExt};
 
-use crate::{
-    Emulator,
-    body::{is_cut_off, sent},
-};
+use crate::body::{is_cut_off, sent};
 
-impl Emulator {
-    /// An HTTP client for the SDK whose requests this emulator answers.
-    #[must_use]
-    pub fn http_client(&self) -> SharedHttpClient {
-        SharedHttpClient::new(self.clone())
-    }
+/// An HTTP client for the SDK whose requests this service answers.
+pub(crate) fn http_client<S>(service: S) -> SharedHttpClient
+where
+    S: Service<Request<Bytes>, Response = Response<Bytes>>
+        + Clone
+        + fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+    S::Error: Error + Send + Sync + 'static,
+    S::Future: Send,
+{
+    SharedHttpClient::new(InProcess(service))
+}
 
-    async fn call_in_process(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+/// Answers in the same process.
+#[derive(Clone, Debug)]
+struct InProcess<S>(S);
+
+impl<S> InProcess<S>
+where
+    S: Service<Request<Bytes>, Response = Response<Bytes>>,
+    S::Error: Error + Send + Sync + 'static,
+{
+    async fn call(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let unusable = |err: &str| ConnectorError::user(err.to_owned().into());
         let request = request.try_into_http1x().map_err(|err| unusable(&err.to_string()))?;
         let (parts, body) = request.into_parts();
         let body = body.bytes().ok_or_else(|| unusable("a streaming body"))?;
-        let request = http::Request::from_parts(parts, Bytes::copy_from_slice(body));
-        let response = self.answer(request).await.map_err(|err| ConnectorError::io(err.into()))?;
+        let request = Request::from_parts(parts, Bytes::copy_from_slice(body));
+        let response = self.0.oneshot(request).await;
+        let response = response.map_err(|err| ConnectorError::io(err.into()))?;
         let response = if is_cut_off(&response) {
             sent(response).map(SdkBody::from_body_1_x)
         } else {
@@ -40,7 +59,11 @@ impl Emulator {
     }
 }
 
-impl HttpClient for Emulator {
+impl<S> HttpClient for InProcess<S>
+where
+    Self: HttpConnector + Clone + 'static,
+    S: Send + Sync + fmt::Debug,
+{
     fn http_connector(
         &self,
         _settings: &HttpConnectorSettings,
@@ -50,8 +73,18 @@ impl HttpClient for Emulator {
     }
 }
 
-impl HttpConnector for Emulator {
+impl<S> HttpConnector for InProcess<S>
+where
+    S: Service<Request<Bytes>, Response = Response<Bytes>>
+        + Clone
+        + fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+    S::Error: Error + Send + Sync + 'static,
+    S::Future: Send,
+{
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        HttpConnectorFuture::new(self.clone().call_in_process(request))
+        HttpConnectorFuture::new(self.clone().call(request))
     }
 }

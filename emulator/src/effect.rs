@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use http::{Response, header::DATE};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
 use crate::{
     emulator::{Emulator, Reset},
+    events,
     fault::FaultKind,
+    organization::same_accounts,
     request::Operation,
     wire::{self, ApiError},
     world::{same_place, scattered},
@@ -35,25 +37,21 @@ impl Emulator {
             Some(FaultKind::DuplicateRows) => self.alter(index, call, duplicate_rows),
             Some(FaultKind::DuplicateTags) => self.alter(index, call, duplicate_tags),
             Some(FaultKind::EmptyPage) => {
-                let token = call.body.get("NextToken").and_then(Value::as_str);
-                let token = same_place(token, self.state().calls.len());
-                self.alter(index, call, |page| {
-                    *page = match page.get("ResourceTagMappingList") {
-                        Some(_) => json!({"PaginationToken": "", "ResourceTagMappingList": []}),
-                        None => json!({"Sessions": [], "NextToken": token}),
-                    };
-                })
+                let token = call.text("NextToken");
+                let n_calls = self.state().calls.len();
+                self.alter(index, call, |page| empty_page(page, token, n_calls))
             }
-            Some(FaultKind::EmptyToken) => self.alter(index, call, |page| {
-                if let Some(page) = page.as_object_mut().filter(|it| it.contains_key("Sessions")) {
-                    page.entry("NextToken").or_insert("".into());
-                }
-            }),
+            Some(FaultKind::EmptyToken) => self.alter(index, call, empty_token),
             Some(FaultKind::Error { status, code, message }) => {
                 Err(ApiError::new(status, &code, &message))
             }
             Some(FaultKind::DropField(field)) => {
                 self.alter(index, call, |page| drop_field(page, &field))
+            }
+            Some(FaultKind::FailEntries(code)) => {
+                let mut spoilt = call.clone();
+                events::spoil(&mut spoilt.body);
+                self.alter(index, &spoilt, |answer| events::fail(answer, &code))
             }
             Some(FaultKind::InternalError) => Err(ApiError::internal_error()),
             Some(FaultKind::InvalidToken) => Err(ApiError::invalid_token()),
@@ -107,7 +105,7 @@ impl Emulator {
                 .carry_out(call, |_| {})
                 .map(|response| response.map(|body| body.slice(..body.len() / 2))),
             Some(FaultKind::Unavailable) => {
-                let body = "<html><body>503 Service Unavailable</body></html>".into();
+                let body = "<html><body>503 Service Unavailable</body></html>";
                 Ok(wire::response(503, "text/html", body))
             }
             Some(FaultKind::Vanish(id)) => {
@@ -148,10 +146,32 @@ impl Emulator {
     }
 }
 
-/// Every session of the page, and every target's tags, a second time; these without tags.
+/// No rows, and a token for the same page; of tags, no token.
+fn empty_page(page: &mut Value, token: Option<&str>, nonce: usize) {
+    *page = if page.get("ResourceTagMappingList").is_some() {
+        json!({"PaginationToken": "", "ResourceTagMappingList": []})
+    } else if page.get("Accounts").is_some() {
+        json!({"Accounts": [], "NextToken": same_accounts(token, nonce)})
+    } else {
+        json!({"Sessions": [], "NextToken": same_place(token, nonce)})
+    };
+}
+
+/// An empty token, if there is none.
+fn empty_token(page: &mut Value) {
+    let is_page =
+        |it: &Map<String, Value>| it.contains_key("Accounts") || it.contains_key("Sessions");
+    if let Some(page) = page.as_object_mut().filter(|it| is_page(it)) {
+        page.entry("NextToken").or_insert("".into());
+    }
+}
+
+/// Every session or account of the page, and every target's tags, a second time; these without tags.
 fn duplicate_rows(page: &mut Value) {
-    if let Some(rows) = page.get_mut("Sessions").and_then(Value::as_array_mut) {
-        rows.extend(rows.clone());
+    for list in ["Accounts", "Sessions"] {
+        if let Some(rows) = page.get_mut(list).and_then(Value::as_array_mut) {
+            rows.extend(rows.clone());
+        }
     }
     if let Some(rows) = page.get_mut("ResourceTagMappingList").and_then(Value::as_array_mut) {
         let without_tags = |it: &Value| json!({"ResourceARN": it["ResourceARN"], "Tags": []});
@@ -172,9 +192,9 @@ fn duplicate_tags(answer: &mut Value) {
     }
 }
 
-/// Takes a field out of the rows of sessions or tags, and out of each tag.
+/// Takes a field out of the rows of sessions, accounts or tags, and out of each tag.
 fn drop_field(answer: &mut Value, field: &str) {
-    for list in ["Sessions", "ResourceTagMappingList"] {
+    for list in ["Accounts", "Sessions", "ResourceTagMappingList"] {
         let rows = answer.get_mut(list).and_then(Value::as_array_mut);
         for row in rows.into_iter().flatten().filter_map(Value::as_object_mut) {
             row.remove(field);

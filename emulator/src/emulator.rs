@@ -2,10 +2,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use bytes::Bytes;
 use http::{Request, Response, header::DATE};
 use jiff::{SignedDuration, Timestamp};
@@ -14,13 +18,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    document,
+    client, document, events,
     fault::{Fault, FaultKind},
     fleet::{Behaviour, Fleet, ToEnded},
+    organization::{Directory, Objects},
     request::Operation,
     seed::Seed,
+    sts,
     wire::{self, ApiError, epoch_seconds},
-    world::World,
+    world::{Parameter, World},
 };
 
 /// An emulated account in one Region. Clones share it.
@@ -43,6 +49,10 @@ pub struct Call {
     pub operation: String,
     /// The ARN of the caller that signed it.
     pub caller: String,
+    /// The account of that caller.
+    pub account: String,
+    /// The Region where it arrived.
+    pub region: String,
     /// The request's body; that of the query protocol as an object.
     pub body: Value,
     /// The answer's HTTP status; `None` if there was none, or not yet.
@@ -51,12 +61,24 @@ pub struct Call {
     pub error: Option<String>,
     /// The fault that was applied to it, if it changed anything.
     pub fault: Option<FaultKind>,
+    /// Whether it names an ARN or a session of another account or Region than those where it arrived.
+    /// Only an organization knows.
+    pub is_foreign: bool,
+    /// Its place among all calls of an organization.
+    pub(crate) number: usize,
+}
+
+/// The time, and the numbers of calls: all emulators of an organization have the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+    epoch: Timestamp,
+    n_calls: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    origin: Instant,
-    epoch: Timestamp,
+    clock: Clock,
     state: Mutex<State>,
 }
 
@@ -67,30 +89,74 @@ pub(crate) struct State {
     faults: Vec<Fault>,
     /// Arrivals within the last second, by operation.
     recent: BTreeMap<String, VecDeque<Instant>>,
+    /// By operation: the calls that its bucket held, and when.
+    buckets: BTreeMap<String, (f64, Instant)>,
     pub(crate) world: World,
+    /// The entries that `PutEvents` has taken.
+    pub(crate) events: Vec<Value>,
+    /// The account's buckets: every one that is named exists. An organization has its own.
+    objects: Objects,
+    /// What an organization answers itself, if that is what this emulator is.
+    pub(crate) directory: Option<Directory>,
+}
+
+/// An answer, in the protocol of its call.
+pub(crate) enum Answer {
+    /// A body in JSON, which faults may alter.
+    Json(Value),
+    /// An answer in another protocol.
+    Whole(Response<Bytes>),
+}
+
+impl Clock {
+    /// A clock that starts now, with this time; with the real time if there is none.
+    pub(crate) fn start(now: Option<Timestamp>) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the emulator's day begins today")]
+        let epoch = now.unwrap_or_else(Timestamp::now);
+        Self { origin: Instant::now(), epoch, n_calls: Arc::default() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.epoch + self.origin.elapsed()
+    }
 }
 
 impl Emulator {
     /// Seeds an account; its ages count from this instant.
     #[must_use]
     pub fn new(fleet: Fleet) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the emulator's day begins today")]
-        let epoch = fleet.now.unwrap_or_else(Timestamp::now);
+        let clock = Clock::start(fleet.now);
+        Self::at(clock, fleet, None)
+    }
+
+    /// Seeds an account whose ages count from the start of the clock; or what answers for a whole
+    /// organization.
+    pub(crate) fn at(clock: Clock, fleet: Fleet, directory: Option<Directory>) -> Self {
+        let epoch = clock.epoch;
         let state = State {
             behaviour: fleet.behaviour.clone(),
             calls: Vec::new(),
             faults: fleet.faults.clone(),
             recent: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            events: Vec::new(),
             world: World::new(fleet, epoch),
+            objects: Objects::new(None),
+            directory,
         };
-        let shared = Shared { origin: Instant::now(), epoch, state: Mutex::new(state) };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(Shared { clock, state: Mutex::new(state) }) }
+    }
+
+    /// An HTTP client for the SDK whose requests this emulator answers.
+    #[must_use]
+    pub fn http_client(&self) -> SharedHttpClient {
+        client::http_client(self.clone())
     }
 
     /// The emulator's time: the time of its start plus the time that passed on the runtime's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.shared.epoch + self.shared.origin.elapsed()
+        self.shared.clock.now()
     }
 
     /// Every call so far, in the order in which they arrived.
@@ -104,6 +170,18 @@ impl Emulator {
     pub fn active_ids(&self) -> Vec<String> {
         let state = self.state();
         state.world.active_ids(self.now(), state.behaviour.terminating_for)
+    }
+
+    /// The entries that `PutEvents` has taken, in their order.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        self.state().events.clone()
+    }
+
+    /// The objects of all buckets, by `BUCKET/KEY`.
+    #[must_use]
+    pub fn objects(&self) -> BTreeMap<String, Bytes> {
+        self.state().objects.contents()
     }
 
     /// Sets a parameter of Parameter Store.
@@ -146,7 +224,11 @@ impl Emulator {
     /// # Errors
     /// If the connection is to be closed instead.
     pub async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Reset> {
-        let call = wire::Call::read(&request);
+        self.answer_call(wire::Call::read(&request)).await
+    }
+
+    /// Answers a call whose protocol has been parsed.
+    pub(crate) async fn answer_call(&self, call: wire::Call) -> Result<Response<Bytes>, Reset> {
         let index = self.arrived(&call);
         let is_throttled = self.is_throttled(&call.operation);
         let latency = self.state().behaviour.latency;
@@ -162,7 +244,10 @@ impl Emulator {
         };
         let (mut response, error) = match self.answer_with(index, &call, fault).await? {
             Ok(response) => (response, None),
-            Err(err) => (wire::error_response(&call, &err), Some(err.code)),
+            Err(err) => {
+                let err = err.of_service(call.protocol);
+                (wire::error_response(call.protocol, &err), Some(err.code))
+            }
         };
         response.headers_mut().entry(DATE).or_insert(wire::date(self.now()));
         self.record(index, |it| {
@@ -175,16 +260,26 @@ impl Emulator {
     /// Records a call, even if its caller does not wait for the answer. Returns its index.
     fn arrived(&self, call: &wire::Call) -> usize {
         let mut state = self.state();
-        let caller = state.world.caller(call.access_key.as_deref().unwrap_or_default());
-        let calls = &mut state.calls;
+        let State { calls, world, .. } = &mut *state;
+        let (caller, account, region) = if let Some(it) = &call.route {
+            (it.arn.clone(), it.account.clone(), it.region.clone())
+        } else {
+            let caller = world.caller(call.access_key.as_deref().unwrap_or_default());
+            (caller, world.account.clone(), world.region.clone())
+        };
+        let Clock { origin, n_calls, .. } = &self.shared.clock;
         calls.push(Call {
-            at: self.shared.origin.elapsed(),
+            at: origin.elapsed(),
             operation: call.operation.clone(),
             caller,
+            account,
+            region,
             body: call.body.clone(),
             status: None,
             error: None,
             fault: None,
+            is_foreign: call.route.as_ref().is_some_and(|it| it.is_foreign),
+            number: n_calls.fetch_add(1, Ordering::Relaxed),
         });
         calls.len() - 1
     }
@@ -199,10 +294,14 @@ impl Emulator {
     /// The first fault that is due.
     fn due_fault(&self, call: &wire::Call) -> Option<FaultKind> {
         let mut state = self.state();
+        let State { faults, world, .. } = &mut *state;
+        let account = call.account_of_role();
+        let account = account.or_else(|| Some(call.route.as_ref()?.account.as_str()));
+        let account = account.unwrap_or(&world.account);
         let mut due = None;
-        for fault in &mut state.faults {
+        for fault in faults {
             // Every fault counts the call, including those after the one that is due.
-            if fault.is_due(&call.operation, call.session()) && due.is_none() {
+            if fault.is_due(&call.operation, call.session(), account) && due.is_none() {
                 due = Some(fault.apply());
             }
         }
@@ -214,13 +313,38 @@ impl Emulator {
         call: &wire::Call,
         alter: impl FnOnce(&mut Value),
     ) -> Result<Response<Bytes>, ApiError> {
-        let operation = Operation::read(call)?;
-        self.check_signing_time(call)?;
-        let caller = call.access_key.as_deref().unwrap_or_default();
+        match self.carried_out(call)? {
+            Answer::Json(mut body) => {
+                alter(&mut body);
+                Ok(wire::json_response(200, &body))
+            }
+            Answer::Whole(response) => Ok(response),
+        }
+    }
+
+    fn carried_out(&self, call: &wire::Call) -> Result<Answer, ApiError> {
+        if let Some(refusal) = call.route.as_ref().and_then(|it| it.refusal.clone()) {
+            return Err(refusal);
+        }
         let now = self.now();
         let mut state = self.state();
-        let State { behaviour, world, .. } = &mut *state;
-        let mut body = match operation {
+        let State { behaviour, world, objects, directory, events: kept, .. } = &mut *state;
+        if let Some(directory) = directory {
+            check_signing_time(call, now, behaviour)?;
+            return directory.carry_out(call, now);
+        }
+        if let Some(request) = &call.object {
+            check_signing_time(call, now, behaviour)?;
+            return objects.answer(request, now).map(Answer::Whole);
+        }
+        let operation = Operation::read(call)?;
+        check_signing_time(call, now, behaviour)?;
+        let caller = call.access_key.as_deref().unwrap_or_default();
+        let caller = |world: &World| match &call.route {
+            Some(route) => route.arn.clone(),
+            None => world.caller(caller),
+        };
+        Ok(Answer::Json(match operation {
             Operation::DescribeSessions(query) => {
                 let (rows, next) = world.page(&query, now, behaviour)?;
                 match next {
@@ -233,25 +357,12 @@ impl Emulator {
                     let message = format!("{role} is invalid");
                     return Err(ApiError::new(400, "ValidationException", &message));
                 };
-                // By the real clock, because the client compares it with the real time.
-                #[expect(clippy::disallowed_methods, reason = "credentials end in real time")]
-                let expires_at = Timestamp::now() + lasts;
-                let result = json!({
-                    "AssumedRoleUser": {"AssumedRoleId": user_id(&arn), "Arn": arn},
-                    "Credentials": {
-                        "AccessKeyId": access_key,
-                        "SecretAccessKey": "emulator",
-                        "SessionToken": "emulator",
-                        "Expiration": format!("{expires_at:.0}"),
-                    },
-                });
-                return Ok(wire::query_response(&call.operation, &result));
+                return Ok(Answer::Whole(sts::credentials(&access_key, &arn, lasts)));
             }
             Operation::GetCallerIdentity => {
-                let arn = world.caller(caller);
+                let arn = caller(world);
                 let account = Arn::parse(&arn).map_or(&*world.account, |it| it.account);
-                let identity = json!({"Arn": arn, "UserId": user_id(&arn), "Account": account});
-                return Ok(wire::query_response(&call.operation, &identity));
+                return Ok(Answer::Whole(sts::identity(&arn, account)));
             }
             Operation::GetDocument { name, format } => match world.document(&name) {
                 Some(content) => json!({
@@ -265,17 +376,21 @@ impl Emulator {
                 }),
                 None => return Err(ApiError::no_such_document(&name)),
             },
-            Operation::GetParameter { name } => match world.parameter(&name) {
-                Some((value, version)) => json!({"Parameter": {
+            Operation::GetParameter { name } => {
+                let Parameter { name, number, value, is_selected } = world.parameter(&name)?;
+                let mut parameter = json!({
                     "Name": name,
                     "Type": "String",
                     "Value": value,
-                    "Version": version,
+                    "Version": number,
                     "LastModifiedDate": epoch_seconds(now),
                     "DataType": "text",
-                }}),
-                None => return Err(ApiError::new(400, "ParameterNotFound", "")),
-            },
+                });
+                if let Some(fields) = parameter.as_object_mut().filter(|_| is_selected) {
+                    fields.insert("Selector".into(), format!(":{number}").into());
+                }
+                json!({"Parameter": parameter})
+            }
             Operation::GetResources { arns } => {
                 let tagged = arns.iter().filter_map(|arn| {
                     let tags = world.tags(arn)?.iter();
@@ -285,11 +400,17 @@ impl Emulator {
                 let tagged: Vec<_> = tagged.collect();
                 json!({"PaginationToken": "", "ResourceTagMappingList": tagged})
             }
+            Operation::PutEvents { entries } => {
+                let entries = entries.into_iter().map(|it| events::take(it, kept));
+                let entries: Vec<_> = entries.collect();
+                let n_failed = entries.iter().filter(|it| it.get("EventId").is_none()).count();
+                json!({"FailedEntryCount": n_failed, "Entries": entries})
+            }
             Operation::StartSession { target, document, reason } => {
                 let access_type = Some("Standard".into());
                 let target = Some(target);
                 let seed = Seed { target, document, reason, access_type, ..Seed::default() };
-                let id = world.start_for(world.caller(caller), seed, now);
+                let id = world.start_for(caller(world), seed, now);
                 let url = wire::stream_url(&world.region, &id);
                 json!({"SessionId": id, "TokenValue": wire::TOKEN_VALUE, "StreamUrl": url})
             }
@@ -300,27 +421,25 @@ impl Emulator {
                 }
                 json!({"SessionId": id})
             }
-        };
-        alter(&mut body);
-        Ok(wire::json_response(200, &body))
+        }))
     }
 
-    /// Refuses a signature that is too old or too new, if any is.
-    fn check_signing_time(&self, call: &wire::Call) -> Result<(), ApiError> {
-        let (now, max_skew) = (self.now(), self.state().behaviour.max_skew);
-        match (max_skew.and_then(|it| SignedDuration::try_from(it).ok()), call.signed_at) {
-            (Some(max), Some(at)) if max < now.duration_since(at).abs() => {
-                Err(ApiError::signed_at_another_time(at, now, max))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the call exceeds the quota: more calls within any one second than it allows.
+    /// Whether the call exceeds the quota: more calls within any one second than it allows, or an empty
+    /// bucket.
     fn is_throttled(&self, operation: &str) -> bool {
         let mut state = self.state();
         let Some(quota) = state.behaviour.quota else { return false };
         let now = Instant::now();
+        if let Some(burst) = state.behaviour.burst {
+            let burst = f64::from(burst);
+            let (level, at) = state.buckets.entry(operation.into()).or_insert((burst, now));
+            #[expect(clippy::cast_precision_loss, reason = "a quota is small")]
+            let refilled = (now - *at).as_secs_f64() * quota as f64;
+            (*level, *at) = ((*level + refilled).min(burst), now);
+            let is_empty = *level < 1.0;
+            *level -= if is_empty { 0.0 } else { 1.0 };
+            return is_empty;
+        }
         let recent = state.recent.entry(operation.into()).or_default();
         while recent.front().is_some_and(|it| Duration::from_secs(1) <= now - *it) {
             recent.pop_front();
@@ -337,12 +456,17 @@ impl Emulator {
     }
 }
 
-/// The unique id of a caller; that of a role's session ends with the session's name.
-fn user_id(arn: &str) -> String {
-    match arn.rsplit_once('/') {
-        Some((head, session)) if head.contains(":assumed-role/") => {
-            format!("AROAEMULATOR:{session}")
+/// Refuses a signature that is too old or too new, if any is.
+fn check_signing_time(
+    call: &wire::Call,
+    now: Timestamp,
+    behaviour: &Behaviour,
+) -> Result<(), ApiError> {
+    let max_skew = behaviour.max_skew.and_then(|it| SignedDuration::try_from(it).ok());
+    match (max_skew, call.signed_at) {
+        (Some(max), Some(at)) if max < now.duration_since(at).abs() => {
+            Err(ApiError::signed_at_another_time(at, now, max))
         }
-        _ => "AIDAEMULATOR".into(),
+        _ => Ok(()),
     }
 }

@@ -16,6 +16,9 @@ pub struct Fault {
     /// Only calls that name this session.
     #[serde(default)]
     pub session: Option<String>,
+    /// Only calls of this account; of `AssumeRole`, only those for a role of this account.
+    #[serde(default)]
+    pub account: Option<String>,
     /// How many calls pass before it applies.
     #[serde(default)]
     pub skip: usize,
@@ -60,6 +63,8 @@ pub enum FaultKind {
     },
     /// The rows of the page, or of the tags, lack this field.
     DropField(String),
+    /// Every second event is not taken, the first one of them, and has this error code.
+    FailEntries(String),
     /// 500 `InternalServerError`.
     InternalError,
     /// 400 `InvalidNextToken`. AWS's model has no error of its own for a token that has expired.
@@ -95,7 +100,8 @@ impl Fault {
     #[must_use]
     pub fn new(operation: &str, times: usize, kind: FaultKind) -> Self {
         let operation = operation.into();
-        Self { operation, session: None, skip: 0, times: Some(times), kind, n_calls: 0 }
+        let (session, account) = (None, None);
+        Self { operation, session, account, skip: 0, times: Some(times), kind, n_calls: 0 }
     }
 
     /// The same, of every call.
@@ -116,10 +122,17 @@ impl Fault {
         Self { session: Some(id.into()), ..self }
     }
 
+    /// The same, only for calls of this account; of `AssumeRole`, for a role of this account.
+    #[must_use]
+    pub fn for_account(self, id: &str) -> Self {
+        Self { account: Some(id.into()), ..self }
+    }
+
     /// Whether the fault applies to this call. Counts the calls to which it might apply.
-    pub(crate) fn is_due(&mut self, operation: &str, session: Option<&str>) -> bool {
-        let is_it = |it: &String| session == Some(it.as_str());
-        if self.operation != operation || !self.session.as_ref().is_none_or(is_it) {
+    pub(crate) fn is_due(&mut self, operation: &str, session: Option<&str>, account: &str) -> bool {
+        let is_session = self.session.as_deref().is_none_or(|it| session == Some(it));
+        let is_account = self.account.as_deref().is_none_or(|it| account == it);
+        if self.operation != operation || !is_session || !is_account {
             return false;
         }
         self.n_calls += 1;

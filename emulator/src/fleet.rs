@@ -73,6 +73,9 @@ pub struct Behaviour {
     pub order: Order,
     /// Calls per second that each operation allows; no quota if absent. AWS's quota is 6.
     pub quota: Option<usize>,
+    /// With it, the quota is a token bucket: so many calls may come at once, and `quota` more each second.
+    /// If absent, no more calls than the quota are allowed within any one second.
+    pub burst: Option<u32>,
     /// Calls signed at a time further from the emulator's are refused, as AWS does from 5 minutes on;
     /// none if absent.
     #[serde(deserialize_with = "crate::seed::some_duration")]

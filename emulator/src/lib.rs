@@ -2,8 +2,11 @@
 //!
 //! One `Emulator` is one account in one Region. It implements what session-reaper and its users need:
 //! `DescribeSessions`, `StartSession`, `TerminateSession`, `GetDocument` and `GetParameter` of Systems
-//! Manager, `GetResources` of Resource Groups Tagging (all in JSON 1.1), and `GetCallerIdentity` and
-//! `AssumeRole` of STS (in the query protocol).
+//! Manager, `GetResources` of Resource Groups Tagging and `PutEvents` of EventBridge (all in JSON 1.1),
+//! `GetCallerIdentity` and `AssumeRole` of STS (in the query protocol), and `GetObject` and `PutObject` of
+//! S3.
+//! An `Organization` is many accounts and Regions: an `Emulator` for each, and `ListAccounts` of
+//! Organizations.
 //! It is served on a socket (`serve`), or used by the SDK in the same process
 //! (`Emulator::http_client`), also in virtual time: all its clocks are tokio's.
 //!
@@ -14,12 +17,15 @@ mod client;
 mod document;
 mod effect;
 mod emulator;
+mod events;
 mod fault;
 mod filter;
 mod fleet;
+mod organization;
 mod request;
 mod seed;
 mod serve;
+mod sts;
 mod wire;
 mod world;
 
@@ -27,6 +33,7 @@ pub use self::{
     emulator::{Call, Emulator, Reset},
     fault::{Fault, FaultKind},
     fleet::{Behaviour, Filters, Fleet, FleetError, Order, ToEnded},
+    organization::{AccountFleet, AccountState, Hub, Organization, OrganizationFleet, RegionFleet},
     seed::{OnTerminate, Seed},
     serve::serve,
 };

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     document::Format,
+    events,
     filter::{Filter, Key},
     wire::{ApiError, Call},
     world::Query,
@@ -19,6 +20,7 @@ pub(crate) enum Operation {
     GetDocument { name: String, format: Format },
     GetParameter { name: String },
     GetResources { arns: Vec<String> },
+    PutEvents { entries: Vec<Value> },
     StartSession { target: String, document: Option<String>, reason: Option<String> },
     TerminateSession { id: String },
 }
@@ -33,8 +35,7 @@ impl Operation {
     /// Parses a call that AWS would accept.
     pub(crate) fn read(call: &Call) -> Result<Self, ApiError> {
         if !call.is_signed() {
-            let message = "Request is missing Authentication Token";
-            return Err(ApiError::new(400, "MissingAuthenticationTokenException", message));
+            return Err(ApiError::not_signed());
         }
         let Value::Object(body) = &call.body else { return Err(ApiError::serialization("")) };
         match call.operation.as_str() {
@@ -48,13 +49,14 @@ impl Operation {
                 wrong.none(Self::GetParameter { name })
             }
             "GetResources" => get_resources(body),
+            "PutEvents" => events::entries(body).map(|entries| Self::PutEvents { entries }),
             "StartSession" => start_session(body),
             "TerminateSession" => {
                 let mut wrong = Violations::default();
                 let id = wrong.text(body, "SessionId", 1, 96, true)?.unwrap_or_default();
                 wrong.none(Self::TerminateSession { id })
             }
-            _ => Err(ApiError::new(400, "UnknownOperationException", "")),
+            _ => Err(ApiError::unknown_operation(call)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Serves an HTTP service on a socket, such as the emulator.
+//! Serves an HTTP service on a socket, such as an emulator or an organization.
 
 use std::{
     convert::Infallible,

@@ -41,7 +41,8 @@ pub(crate) struct World {
     n_started: usize,
     tags: BTreeMap<String, BTreeMap<String, String>>,
     documents: BTreeMap<String, String>,
-    parameters: BTreeMap<String, (String, i64)>,
+    /// All versions, oldest first, by name.
+    parameters: BTreeMap<String, Vec<String>>,
 }
 
 /// A session's place in a listing: its start, and a number for sessions of the same instant.
@@ -54,6 +55,15 @@ struct Session {
     terminated_at: Option<Timestamp>,
     /// When it ended, if it had ended from the beginning.
     over_at: Option<Timestamp>,
+}
+
+/// A version of a parameter.
+pub(crate) struct Parameter<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) number: usize,
+    pub(crate) value: &'a str,
+    /// Whether the caller named the version.
+    pub(crate) is_selected: bool,
 }
 
 /// A request of `DescribeSessions`.
@@ -168,12 +178,36 @@ impl World {
     }
 
     pub(crate) fn set_parameter(&mut self, name: String, value: String) {
-        let version = self.parameters.get(&name).map_or(0, |(_, version)| *version) + 1;
-        self.parameters.insert(name, (value, version));
+        self.parameters.entry(name).or_default().push(value);
     }
 
-    pub(crate) fn parameter(&self, name: &str) -> Option<&(String, i64)> {
-        self.parameters.get(name)
+    /// A version of a parameter, and its number: the one that follows the name and a colon, or else
+    /// the newest.
+    pub(crate) fn parameter(&self, selector: &str) -> Result<Parameter<'_>, ApiError> {
+        let (name, version) = selector.split_once(':').map_or((selector, None), |(name, it)| {
+            (name, Some(it)) // A name has no colon.
+        });
+        let no_parameter = || ApiError::new(400, "ParameterNotFound", "");
+        let (name, versions) = self.parameters.get_key_value(name).ok_or_else(no_parameter)?;
+        let number = match version {
+            None => Some(versions.len()),
+            Some(it) => it.parse().ok(),
+        };
+        let value = number.and_then(|it| versions.get(it.checked_sub(1)?));
+        let (Some(number), Some(value)) = (number, value) else {
+            let message = format!(
+                "Systems Manager could not find version {} of {name}. Verify the version and try \
+                 again.",
+                version.unwrap_or_default()
+            );
+            return Err(ApiError::new(400, "ParameterVersionNotFound", &message));
+        };
+        Ok(Parameter { name, number, value, is_selected: version.is_some() })
+    }
+
+    /// Whether there is or was a session with this id.
+    pub(crate) fn knows_session(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
     }
 
     /// The content of a document, by its name or ARN: one of the account's own, or shared with it, or

@@ -77,7 +77,8 @@ fuzz_target!(init: start_log(), |text: &str| {
 
 fn start_log() {
     let common = Map::from_iter([("service".into(), "reaper".into())]);
-    let settings = LogSettings { is_json: true, least: Severity::Info, common };
+    let settings =
+        LogSettings { is_json: true, least: Severity::Info, logs_compliant: true, common };
     let _ = LOG.set(Log::new(settings, Memory).with_other_crates());
 }
 

@@ -4,22 +4,28 @@ mod page;
 mod replay;
 mod result;
 
-use std::{fs, process::ExitCode};
+use std::{fs, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use jiff::SignedDuration;
-use reaper_core::{duration, pattern::short_owner, policy::Policy, printable::printable_json};
+use jiff::{SignedDuration, Timestamp};
+use reaper_core::{
+    duration, organization::Status, pattern::short_owner, policy::Policy,
+    printable::printable_json, target::Scope,
+};
 use reaper_render::table::{Table, age, cell, fitting_table, minute};
-use serde_json::json;
+use serde_json::{Value, json};
+use session_reaper::{organization::status_without_pages, sweep::list::ListingProblem};
 
 use crate::{
-    aws::Connection,
+    account_regions::{CONCURRENCY, Fate, Opened, Overview, Reach},
+    aws::AccountRegion,
     backtest::{
-        replay::{HISTORY, Replayer, history},
+        replay::{HISTORY, History, Replayer, history},
         result::{Backtest, Replay, Sums},
     },
     clock::now,
     file::File,
+    lines::Place,
     progress::{bar, with_progress},
     stdio::{Output, println},
 };
@@ -33,7 +39,7 @@ use crate::{
 /// depends on it is undetermined.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  reapctl backtest policy.yaml\n  reapctl backtest new.yaml --against old.yaml --html changes.html"
+    after_help = "Examples:\n  reapctl backtest policy.yaml\n  reapctl backtest new.yaml --against old.yaml --html changes.html\n  reapctl backtest policy.yaml --organization --regions eu-central-1 --member-role Reaper"
 )]
 pub(crate) struct Args {
     /// The policy's file; `-` for standard input
@@ -51,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
     #[command(flatten)]
-    connection: Connection,
+    reach: Reach,
 }
 
 fn period(text: &str) -> Result<SignedDuration, String> {
@@ -67,24 +73,25 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(path) => Some(File::read(path)?.policy()?),
         None => None,
     };
-    let aws = args.connection.open().await?;
-    let now = now();
+    args.reach.check_stdin(&args.policy)?;
     // Every tag key and session type that one of them uses.
     let mut both = policy.clone();
     both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
     both.rules.extend(old.iter().flat_map(|it| it.rules.clone()));
     both.exemptions.extend(old.iter().flat_map(|it| it.exemptions.clone()));
-    let reading = with_progress("listing", &aws, Box::pin(history(&aws, &both, now)));
-    let history = reading.await?;
+    let Histories { all, overview } = histories(args.reach.open().await?, &both).await?;
+    let to = all.iter().map(|it| it.now).max().unwrap_or_else(now);
     let test = |policy: &Policy| {
-        let bar = bar("evaluating", history.sessions.len());
-        let replayer =
-            Replayer { policy, scope: aws.scope(), types: &history.types, every: args.every, now };
+        let bar = bar("evaluating", all.iter().map(|it| it.history.sessions.len()).sum());
+        let replays = all.iter().flat_map(|it| it.replay(policy, args.every, || bar.inc(1)));
+        let mut replays: Vec<_> = replays.collect();
+        replays.sort_by(|a, b| (a.started_at, &a.session_id).cmp(&(b.started_at, &b.session_id)));
         Backtest {
-            from: now - HISTORY,
-            to: now,
-            replays: history.replay(replayer, || bar.inc(1)),
-            n_not_evaluated: history.not_evaluated.len(),
+            from: to - HISTORY,
+            to,
+            replays,
+            n_not_evaluated: all.iter().map(|it| it.history.not_evaluated.len()).sum(),
+            problem: overview.as_ref().and_then(|it| it.problem(MISSING)),
         }
     };
     let (new, old) = (test(&policy), old.as_ref().map(test));
@@ -94,22 +101,108 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     match args.output {
         Output::Json => {
-            let json = new.json(old.as_ref());
+            let mut json = new.json(old.as_ref());
+            if let (Some(overview), Some(fields)) = (&overview, json.as_object_mut()) {
+                overview.add_to(fields);
+                let [accounts, regions] = new.by_place().map(sums);
+                fields.insert("by_account".into(), accounts);
+                fields.insert("by_region".into(), regions);
+            }
             println!("{}", printable_json(format!("{json:#}")));
         }
-        Output::Text => new.print(old.as_ref()),
+        Output::Text => {
+            new.print(old.as_ref());
+            if let Some(overview) = &overview {
+                println!("");
+                overview.print();
+            }
+        }
     }
+    overview.map_or(Ok(()), |it| it.check(MISSING))?;
     Ok(ExitCode::SUCCESS)
 }
 
-impl Backtest {
-    fn json(&self, old: Option<&Self>) -> serde_json::Value {
-        let sums = |sums: Sums| -> serde_json::Value {
-            sums.into_iter()
-                .map(|(key, (n, minutes))| (key, json!({"sessions": n, "minutes": minutes})))
-                .collect::<serde_json::Map<_, _>>()
-                .into()
+/// The history of every account-Region, and what became of each, if there are many.
+struct Histories {
+    all: Vec<OneHistory>,
+    overview: Option<Overview>,
+}
+
+/// The history of one account-Region.
+struct OneHistory {
+    history: History,
+    /// The account and Region, if they are known.
+    scope: Option<Scope>,
+    /// Whether it is one of many.
+    is_one_of_many: bool,
+    /// When it was listed.
+    now: Timestamp,
+}
+
+/// What it means that an account-Region was not listed.
+const MISSING: &str = "their sessions are not in the result";
+
+/// The longest that listing all histories may take.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+async fn histories(opened: Opened, policy: &Policy) -> anyhow::Result<Histories> {
+    let list = async |at: AccountRegion<'_>| {
+        let now = now();
+        let reading = Box::pin(history(at, policy, now));
+        let history = with_progress("listing", at, reading).await?;
+        let (scope, is_one_of_many) = (at.scope().cloned(), at.is_one_of_many);
+        anyhow::Ok(OneHistory { history, scope, is_one_of_many, now })
+    };
+    let many = match opened {
+        Opened::One(aws) => {
+            return Ok(Histories { all: vec![list(aws.account_region()).await?], overview: None });
+        }
+        Opened::Many(many) => many,
+    };
+    let mut overview = Overview::default();
+    let mut all = Vec::new();
+    let visits = many.each("account-Regions listed", CONCURRENCY, PATIENCE, list).await;
+    for (scope, visit) in visits {
+        let fate = match visit {
+            Ok(Ok(history)) => {
+                all.push(history);
+                Fate::SWEPT
+            }
+            Ok(Err(err)) => {
+                let problem = err.downcast_ref::<ListingProblem>();
+                let status = problem.and_then(status_without_pages).unwrap_or(Status::Incomplete);
+                Fate::new(status, &format!("{err:#}"))
+            }
+            Err(fate) => fate,
         };
+        overview.add(&scope, fate, None);
+    }
+    Ok(Histories { all, overview: Some(overview) })
+}
+
+impl OneHistory {
+    /// What a policy would have done to each session.
+    fn replay(&self, policy: &Policy, every: SignedDuration, done: impl FnMut()) -> Vec<Replay> {
+        let Self { history, scope, now, .. } = self;
+        let scope = scope.as_ref();
+        let replayer = Replayer { policy, scope, types: &history.types, every, now: *now };
+        let mut replays = history.replay(replayer, done);
+        for it in &mut replays {
+            it.place = scope.filter(|_| self.is_one_of_many).map(Place::from);
+        }
+        replays
+    }
+}
+
+fn sums(sums: Sums) -> Value {
+    sums.into_iter()
+        .map(|(key, (n, minutes))| (key, json!({"sessions": n, "minutes": minutes})))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+impl Backtest {
+    fn json(&self, old: Option<&Self>) -> Value {
         let changes = old.map(|old| {
             let change =
                 |(what, it): (&str, &Replay)| json!({"session_id": it.session_id, "change": what});
@@ -130,7 +223,10 @@ impl Backtest {
 
     fn print(&self, old: Option<&Self>) {
         println!("{}\n", self.summary());
+        let [accounts, regions] = self.by_place().map(largest_first);
         for (name, sums) in [
+            ("ACCOUNT", accounts),
+            ("REGION", regions),
             ("RULE", largest_first(self.by_rule())),
             ("OWNER", largest_first(self.by_owner())),
             ("DAY", self.by_day().into_iter().collect()),
@@ -147,24 +243,22 @@ impl Backtest {
             println!("Nothing changes.");
             return;
         }
-        let mut table = fitting_table(&[
-            "CHANGE",
-            "OWNER",
-            "TARGET",
-            "STARTED",
-            "WOULD BE TERMINATED",
-            "SESSION",
-        ]);
+        let has_places = changes.iter().any(|(_, it)| it.place.is_some());
+        let places = ["ACCOUNT", "REGION"].into_iter().filter(|_| has_places);
+        let names =
+            ["CHANGE", "OWNER", "TARGET", "STARTED", "WOULD BE TERMINATED", "SESSION"].into_iter();
+        let mut table = fitting_table(&places.chain(names).collect::<Vec<_>>());
         for (what, it) in changes {
             let at = it.would_terminate_at.map_or("-".into(), minute);
-            table.add_row([
+            let place = it.place.iter().flat_map(|it| [&*it.account, &*it.region]).map(cell);
+            table.add_row(place.chain([
                 cell(what),
                 cell(&short_owner(&it.owner)),
                 cell(&it.target),
                 cell(&minute(it.started_at)),
                 cell(&at),
                 cell(&it.session_id),
-            ]);
+            ]));
         }
         println!("\n{}", table.trim_fmt());
     }

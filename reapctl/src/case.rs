@@ -216,6 +216,14 @@ impl Case {
         }
     }
 
+    /// Whether two cases of a group say different things of the tags of one target.
+    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+        let tags = self.tags.as_ref().zip(other.tags.as_ref());
+        self.group.is_some()
+            && (&self.group, &self.target) == (&other.group, &other.target)
+            && tags.is_some_and(|(a, b)| a != b)
+    }
+
     pub(crate) fn tags(&self) -> Tags {
         let known = |tags: &BTreeMap<_, _>| Tags::Known(tags.clone().into());
         self.tags.as_ref().map_or(Tags::Unknown(Unknown::TagsNotReturned), known)

@@ -25,9 +25,9 @@ pub(crate) fn check_confirmable(enforce: bool, yes: bool) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Asks on the terminal whether to terminate `n` sessions; any answer but `y` or `yes` is a no.
-pub(crate) async fn is_confirmed(n: usize) -> anyhow::Result<bool> {
-    eprint!("Terminate {}? [y/N] ", sessions(n));
+/// Asks on the terminal whether to terminate these sessions; any answer but `y` or `yes` is a no.
+pub(crate) async fn is_confirmed(sessions: &str) -> anyhow::Result<bool> {
+    eprint!("Terminate {sessions}? [y/N] ");
     let answer = spawn_blocking(|| io::stdin().lines().next().transpose()).await?;
     let answer = answer.context("cannot read the answer")?.unwrap_or_default();
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))

@@ -1,9 +1,11 @@
 //! `reapctl demo`: sweeps a sample fleet on the emulator, first as a dry run, then enforced.
 
+mod organization;
+
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use reaper_core::{evaluate::VerdictKind, plan::Step, report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, Fleet};
 use session_reaper::{
@@ -18,8 +20,9 @@ use tokio::time::Instant;
 use crate::{
     emulate::SAMPLE_FLEET,
     lines::{
+        Line,
         columns::{Column, to_table},
-        rows, rows_of_outcomes, rows_of_steps,
+        lines, rows_of_outcomes, rows_of_steps,
     },
     stdio::println,
 };
@@ -42,7 +45,31 @@ const OUTCOMES: [Column; 5] =
 /// Faster than AWS allows: the emulator has no quota.
 const CALLS_PER_SECOND: f64 = 100.0;
 
-pub(crate) async fn run() -> anyhow::Result<()> {
+/// Sweep a sample account on the emulator; needs no AWS account and no setup.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Sweep a sample organization instead: 12 accounts in 3 Regions
+    #[arg(long)]
+    organization: bool,
+}
+
+pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+    if args.organization { Box::pin(organization::run()).await } else { account().await }
+}
+
+/// A connection to an emulator in this process.
+fn connect(region: &str, http_client: SharedHttpClient) -> Connect {
+    let credentials = Credentials::new("emulator", "emulator", None, None, "emulator");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http_client)
+        .build();
+    Connect::from(config)
+}
+
+async fn account() -> anyhow::Result<()> {
     let fleet = Fleet::parse(SAMPLE_FLEET)?;
     let scope = Scope {
         partition: fleet.partition.clone(),
@@ -50,16 +77,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         account: fleet.account.clone(),
     };
     let emulator = Emulator::new(fleet);
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(scope.region.clone()))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-            "emulator", "emulator", None, None, "emulator",
-        )))
-        .http_client(emulator.http_client())
-        .build();
-
-    let ssm = Connect::from(config).ssm(CALLS_PER_SECOND);
+    let ssm = connect(&scope.region, emulator.http_client()).ssm(CALLS_PER_SECOND);
     let policy = PolicySource::Inline { name: "policies/starter.yaml".into(), text: POLICY.into() };
     let context = |mode| SweepContext {
         ssm: &ssm,
@@ -83,7 +101,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let SweepResult { record, report } = sweep(context(Mode::DryRun)).await?;
     let steps = record.outcomes.iter().map(|it| &it.step);
     let now = record.started_at;
-    let all = rows(rows_of_steps(steps, now), &record.not_evaluated, now);
+    let all = lines(rows_of_steps(steps, now), &record.not_evaluated, now, None);
     println!("{}\n\n{}.\n", to_table(&all, &VERDICTS).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
 
@@ -93,8 +111,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let SweepResult { record, report } = sweep(context(Mode::Enforce)).await?;
     let is_violation = |it: &Step| it.verdict.kind() == VerdictKind::Violation;
     let violations = record.outcomes.iter().filter(|it| is_violation(&it.step));
-    let rows: Vec<_> = rows_of_outcomes(violations, record.started_at).collect();
-    println!("{}\n\n{}.", to_table(&rows, &OUTCOMES).trim_fmt(), report.counts());
+    let rows = rows_of_outcomes(violations, record.started_at);
+    let lines: Vec<_> = Line::of_rows(rows, None).collect();
+    println!("{}\n\n{}.", to_table(&lines, &OUTCOMES).trim_fmt(), report.counts());
     report.failure().map_or(Ok(()), Err)?;
     let after = emulator.active_ids().len();
     println!(

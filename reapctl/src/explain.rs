@@ -30,7 +30,7 @@ use self::rows::{Found, from_file};
 use crate::{
     aws::{Aws, Connection, budget},
     clock::now,
-    file::File,
+    file::{File, Invalid},
     stdio::{Output, println, warn},
 };
 
@@ -50,7 +50,8 @@ pub(crate) struct Args {
     /// The policy's file; `-` for standard input
     #[arg(long, value_name = "FILE")]
     policy: String,
-    /// A session in JSON, or the output of `aws ssm describe-sessions`; `-` for standard input
+    /// A session in JSON, or the output of `aws ssm describe-sessions` or of boto3's
+    /// `describe_sessions`; `-` for standard input
     #[arg(long, value_name = "FILE")]
     from: Option<String>,
     /// A tag of the target, in place of a look-up; may be repeated
@@ -101,6 +102,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         (found, tags, Some(aws))
     };
     let Found { record, others, is_incomplete } = found;
+    if let Some(at) = record.ended_at.filter(|it| *it <= now) {
+        bail!(Invalid(format!("the session ended at {at}; say with `--at` when it was active")));
+    }
     let session = match record.read(now) {
         Reading::Session(session) => session,
         Reading::NotEvaluated(_, why) => {
@@ -112,7 +116,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let evaluator = Evaluator::new(&policy, now).at(scope).typed(&types);
     let mut active = vec![evaluator.evaluate(Box::new(session.clone()), tags.clone())];
     let mut not_evaluated = Vec::new();
-    for record in others.into_iter().filter(|_| policy.counts()) {
+    let is_active = |it: &Record| it.ended_at.is_none_or(|at| now < at);
+    for record in others.into_iter().filter(|it| policy.counts() && is_active(it)) {
         match record.read(now) {
             Reading::Session(session) => {
                 let not_looked_up = Tags::Unknown(Unknown::TagsNotLookedUp);
@@ -135,7 +140,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     }
     evaluator.conclude(&mut active, unseen, || true);
     let Some(evaluated) = active.first() else { bail!("there is no session") };
-    let explanation = Explanation::new(&evaluator, now, evaluated, &active);
+    let explanation = Explanation::new(&evaluator, now, evaluated, &active, unseen);
     match args.output {
         Output::Json => {
             println!("{}", printable_json(explanation.json(&session.id, now).to_string()));

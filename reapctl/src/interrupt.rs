@@ -8,12 +8,12 @@ use tokio::{signal::ctrl_c, time::sleep};
 
 use crate::{exit::INTERRUPTED, stdio::eprintln};
 
-/// Runs the work. The first Ctrl-C prevents further terminations, and the work goes on to verify
-/// those that have started. The second one ends the process.
-pub(crate) async fn interruptible<T>(ssm: &Ssm, work: impl Future<Output = T>) -> T {
+/// Runs the work. The first Ctrl-C stops, so that no further termination starts, and the work goes on to
+/// verify those that have started. The second one ends the process.
+pub(crate) async fn interruptible<T>(stop: impl Fn(), work: impl Future<Output = T>) -> T {
     let interrupted = async {
         ctrl_c().await?;
-        ssm.stop();
+        stop();
         eprintln!("interrupted: no further termination starts; those that started are verified");
         ctrl_c().await?;
         exit(INTERRUPTED)

@@ -1,8 +1,8 @@
-//! The sessions of a sweep, one per line: as a table, JSON, or CSV.
+//! The sessions of a sweep, or of many, one per line: as a table, JSON, or CSV.
 
 pub(crate) mod columns;
 
-use std::{io::IsTerminal, str::FromStr};
+use std::{io::IsTerminal, str::FromStr, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -14,11 +14,14 @@ use reaper_core::{
     printable::{printable, printable_json},
     report::{OutcomeRecord, Report, Row},
     session::Record,
+    target::Scope,
 };
 use reaper_render::spreadsheet::to_csv;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    account_regions::Overview,
     file::Invalid,
     lines::columns::{fitting, left_out, to_table},
     stdio::{print, println},
@@ -65,8 +68,43 @@ pub(crate) enum Output {
     Table,
 }
 
-/// The columns of CSV: the fields of a row.
-const COLUMNS: [&str; 18] = [
+/// A session, and where it is, if the sessions of many account-Regions are shown.
+#[derive(Clone, Serialize)]
+pub(crate) struct Line {
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
+    #[serde(flatten)]
+    pub(crate) row: Row,
+}
+
+/// The account-Region of a session.
+#[derive(Clone, Serialize)]
+pub(crate) struct Place {
+    pub(crate) account: Arc<str>,
+    pub(crate) region: Arc<str>,
+}
+
+impl From<&Scope> for Place {
+    fn from(scope: &Scope) -> Self {
+        Self { account: scope.account.as_str().into(), region: scope.region.as_str().into() }
+    }
+}
+
+impl Line {
+    /// The lines of these rows, with their account-Region if there is one to be shown.
+    pub(crate) fn of_rows(
+        rows: impl IntoIterator<Item = Row>,
+        scope: Option<&Scope>,
+    ) -> impl Iterator<Item = Self> {
+        let place = scope.map(Place::from);
+        rows.into_iter().map(move |row| Self { place: place.clone(), row })
+    }
+}
+
+/// The columns of CSV: where a session is, and the fields of a row.
+const COLUMNS: [&str; 20] = [
+    "account",
+    "region",
     "verdict",
     "age_s",
     "owner",
@@ -87,16 +125,21 @@ const COLUMNS: [&str; 18] = [
     "started_at",
 ];
 
-/// Every session: by verdict, the most important first, and then the oldest first.
-pub(crate) fn rows(
+/// The rows of every session of a sweep, as `sorted` has them.
+pub(crate) fn lines(
     evaluated: impl Iterator<Item = Row>,
     not_evaluated: &[(Record, &'static str)],
     now: Timestamp,
-) -> Vec<Row> {
+    scope: Option<&Scope>,
+) -> Vec<Line> {
     let not_evaluated = not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
-    let mut rows: Vec<Row> = evaluated.chain(not_evaluated).collect();
-    rows.sort_by_key(|it| (it.verdict, it.started_at)); // Stable, and so by id within an instant.
-    rows
+    sorted(Line::of_rows(evaluated.chain(not_evaluated), scope).collect())
+}
+
+/// By verdict, the most important first, and then the oldest first.
+pub(crate) fn sorted(mut lines: Vec<Line>) -> Vec<Line> {
+    lines.sort_by_key(|it| (it.row.verdict, it.row.started_at)); // Stable, and so by id within an instant.
+    lines
 }
 
 /// The rows of what is planned.
@@ -138,28 +181,55 @@ impl Shown {
             && self.rule.as_ref().is_none_or(|id| row.rules.iter().any(|it| **it == **id))
     }
 
-    /// Prints the rows that match the options; the counts are of all sessions.
-    pub(crate) fn print(&self, mut rows: Vec<Row>, report: &Report) -> anyhow::Result<()> {
-        let n_all = rows.len();
-        rows.retain(|it| self.has(it));
+    /// Prints the sessions that match the options; the counts are of all sessions.
+    pub(crate) fn print(&self, lines: Vec<Line>, report: &Report) -> anyhow::Result<()> {
+        self.print_of(lines, report, None)
+    }
+
+    /// The same of many account-Regions: with what became of each.
+    pub(crate) fn print_all(
+        &self,
+        lines: Vec<Line>,
+        report: &Report,
+        overview: &Overview,
+    ) -> anyhow::Result<()> {
+        self.print_of(lines, report, Some(overview))
+    }
+
+    fn print_of(
+        &self,
+        mut lines: Vec<Line>,
+        report: &Report,
+        overview: Option<&Overview>,
+    ) -> anyhow::Result<()> {
+        let n_all = lines.len();
+        lines.retain(|it| self.has(&it.row));
         match self.output {
-            Output::Csv => print_csv(&rows)?,
+            Output::Csv if overview.is_some() => print_csv(&lines, COLUMNS)?,
+            Output::Csv => {
+                let [_account, _region, columns @ ..] = COLUMNS;
+                print_csv(&lines, columns)?;
+            }
             Output::Json => {
                 let mut report = json!(report);
                 let fields = report.as_object_mut().context("a report is an object")?;
-                fields.insert("sessions".into(), json!(rows));
+                fields.insert("sessions".into(), json!(lines));
                 fields.insert("truncated".into(), false.into());
+                if let Some(overview) = overview {
+                    fields.retain(|it, _| it != "account" && it != "region");
+                    overview.add_to(fields);
+                }
                 println!("{}", printable_json(format!("{report:#}")));
             }
             Output::Ndjson => {
-                for row in &rows {
-                    println!("{}", printable_json(json!(row).to_string()));
+                for line in &lines {
+                    println!("{}", printable_json(json!(line).to_string()));
                 }
             }
             Output::Table => {
-                let columns = fitting(&rows);
-                if !rows.is_empty() {
-                    println!("{}\n", to_table(&rows, &columns).trim_fmt());
+                let columns = fitting(&lines);
+                if !lines.is_empty() {
+                    println!("{}\n", to_table(&lines, &columns).trim_fmt());
                 }
                 let left_out = left_out(&columns);
                 if !left_out.is_empty() {
@@ -167,25 +237,34 @@ impl Shown {
                         "{} would not fit: widen the terminal, or use `--output csv`.",
                         left_out.join(", ")
                     );
+                    if overview.is_some() {
+                        println!("");
+                    }
                 }
-                if rows.len() < n_all {
-                    println!("{} of {n_all} sessions are shown.", rows.len());
+                if let Some(overview) = overview {
+                    overview.print();
+                }
+                if lines.len() < n_all {
+                    println!("{} of {n_all} sessions are shown.", lines.len());
                 }
                 println!("{}.", report.counts());
             }
+        }
+        if let Some(overview) = overview.filter(|_| self.output != Output::Table) {
+            overview.warn();
         }
         Ok(())
     }
 }
 
-fn print_csv(rows: &[Row]) -> anyhow::Result<()> {
+fn print_csv<const N: usize>(lines: &[Line], columns: [&str; N]) -> anyhow::Result<()> {
     let is_terminal = std::io::stdout().is_terminal();
     let shown = |text: String| if is_terminal { printable(&text) } else { text };
-    let records = rows.iter().map(|row| {
-        let row = json!(row);
-        COLUMNS.map(|it| shown(plain(row.get(it))))
+    let records = lines.iter().map(|line| {
+        let line = json!(line);
+        columns.map(|it| shown(plain(line.get(it))))
     });
-    print!("{}", to_csv([COLUMNS.map(String::from)].into_iter().chain(records))?);
+    print!("{}", to_csv([columns.map(String::from)].into_iter().chain(records))?);
     Ok(())
 }
 
@@ -213,7 +292,7 @@ mod tests {
     #[test]
     fn csv_has_every_field() {
         let text = || Some("x".into());
-        let row = json!(Row {
+        let row = Row {
             session_id: text(),
             owner: text(),
             target: text(),
@@ -232,8 +311,10 @@ mod tests {
             outcome: Some(Outcome::Deferred),
             last_status: text(),
             error: text(),
-        });
-        let mut names: Vec<_> = row.as_object().expect("an object").keys().collect();
+        };
+        let scope = Scope::from_arn("arn:aws:ssm:eu-west-1:123456789012:x");
+        let line = json!(Line::of_rows([row], scope.as_ref()).next().expect("a line"));
+        let mut names: Vec<_> = line.as_object().expect("an object").keys().collect();
         let mut columns = COLUMNS.to_vec();
         names.sort_unstable();
         columns.sort_unstable();

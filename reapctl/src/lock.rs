@@ -1,10 +1,11 @@
 //! `reapctl lock`: for an incident. Terminates all sessions of some owners, now.
 
+mod everywhere;
 mod log;
 mod revocation;
 mod rounds;
 
-use std::{collections::BTreeSet, process::ExitCode, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, str::FromStr, time::Duration};
 
 use anyhow::bail;
 use jiff::SignedDuration;
@@ -15,23 +16,28 @@ use reaper_core::{
     plan::Step,
     printable::printable,
     report::Mode,
+    session::Record,
 };
 use session_reaper::{sinks::Sinks, sweep::PlannedSweep};
+use tokio::time::Instant;
 
 use crate::{
-    aws::Connection,
+    account_regions::{AccountRegions, Opened, Reach},
     clock::now,
-    confirm::{check_confirmable, sessions},
+    confirm::{check_confirmable, is_confirmed, sessions},
     exit::VIOLATED,
     interrupt::interruptible,
     lock::{
         log::Log,
-        revocation::revocations,
-        rounds::{Done, Lock, Rest, Seen, listed_owners, not_evaluated},
+        revocation::{revocations, revocations_everywhere},
+        rounds::{Done, Lock, Rest, Seen, Start, listed_owners, not_evaluated},
     },
-    policy_at::PolicyAt,
+    policy_at::{Loaded, PolicyAt},
     stdio::{eprintln, println},
 };
+
+/// The owners that were seen, by account; without a name if there is only one.
+type SeenIn = BTreeMap<String, Seen>;
 
 /// Terminate every session of these owners, and continue until none is left.
 ///
@@ -39,10 +45,11 @@ use crate::{
 /// unless they are overridden. Without `--enforce` it only shows which sessions it would terminate.
 /// It does not revoke credentials: it prints the commands that do. Ctrl-C prevents further
 /// terminations; those that have started are verified. The exit status is 3 if a session of these
-/// owners that is not exempt is, or may be, still active.
+/// owners that is not exempt is, or may be, still active. With `--organization` or `--accounts`, it works
+/// in all accounts and Regions at once, and the exit status is 1 if one of them is not complete.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  reapctl lock user/lena 'role/*/lena' --policy-parameter NAME\n  reapctl lock role/developer/jonas --policy policy.yaml --enforce --reason INC-2041"
+    after_help = "Examples:\n  reapctl lock user/lena 'role/*/lena' --policy-parameter NAME\n  reapctl lock role/developer/jonas --policy policy.yaml --enforce --reason INC-2041\n  reapctl lock user/lena --policy policy.yaml --organization --member-role Reaper --enforce"
 )]
 pub(crate) struct Args {
     /// The owners: `role/NAME[/SESSION-NAME]`, `permission-set/NAME[/USER]`, `user/NAME`, …; globs
@@ -70,8 +77,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     log: Option<String>,
     #[command(flatten)]
-    connection: Connection,
+    reach: Reach,
 }
+
+/// What it means that an account-Region was not seen.
+const UNSEEN: &str = "sessions of these owners may be active there";
 
 /// The longest that a lock continues. Beyond this, write a rule.
 const MAX_PATIENCE: SignedDuration = SignedDuration::from_hours(24);
@@ -88,10 +98,16 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.log.is_some() {
         log.open();
     }
-    let mut seen = BTreeSet::new();
+    let mut seen = SeenIn::new();
     let result = Box::pin(args.lock(&log, &sinks, &mut seen)).await;
     println!("\nThis does not revoke credentials: their holders can start sessions again.\n");
-    println!("{}", revocations(&args.owners, &seen, now()));
+    let commands = if args.reach.is_many() {
+        revocations_everywhere(&args.owners, &seen, now())
+    } else {
+        let seen = seen.into_values().flatten().collect();
+        revocations(&args.owners, &seen, now())
+    };
+    println!("{commands}");
     if let Some(err) = log.failure() {
         eprintln!("error: the log lacks lines: {err}");
         return result.and(Ok(ExitCode::FAILURE));
@@ -100,40 +116,86 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
-    async fn lock(&self, log: &Log, sinks: &Sinks, seen: &mut Seen) -> anyhow::Result<ExitCode> {
+    async fn lock(&self, log: &Log, sinks: &Sinks, seen: &mut SeenIn) -> anyhow::Result<ExitCode> {
         let lock = Lock {
             owners: &self.owners,
             reason: &self.reason,
             policy: &self.policy,
             override_exemptions: self.override_exemptions,
             mode: if self.enforce { Mode::Enforce } else { Mode::DryRun },
-            is_confirmed: self.yes,
             patience: Duration::try_from(self.patience)?,
             sinks,
         };
-        let (aws, loaded) = self.policy.open(&self.connection).await?;
-        let rounds = Box::pin(lock.rounds(&aws, loaded, log, seen));
-        let rest = interruptible(&aws.ssm, rounds).await?;
-        self.print(&lock, rest)
+        let (opened, loaded) = self.policy.open(&self.reach).await?;
+        match opened {
+            Opened::One(aws) => {
+                let start = Start {
+                    locking: lock.locking(loaded),
+                    asks: Some(&*aws).filter(|_| !self.yes),
+                    confirmed: None,
+                    hard_stop: Instant::now() + lock.patience,
+                };
+                let own = seen.entry(String::new()).or_default();
+                let rounds = Box::pin(lock.rounds(aws.account_region(), start, log, own));
+                let rest = interruptible(|| aws.ssm.stop(), rounds).await?;
+                if let Some(problem) = &rest.planned.coverage.problem {
+                    bail!("the listing is incomplete, so there may be more: {problem}");
+                }
+                self.print(&lock, &[rest])
+            }
+            Opened::Many(all) => self.lock_all(&lock, &all, loaded, log, seen).await,
+        }
     }
 
-    /// Prints what the last listing shows to be left.
-    fn print(&self, lock: &Lock<'_>, rest: Rest) -> anyhow::Result<ExitCode> {
-        let Rest { planned, n_violating, done } = rest;
-        if let Some(problem) = &planned.coverage.problem {
-            bail!("the listing is incomplete, so there may be more: {problem}");
+    /// Locks in many account-Regions at once. What goes wrong in one does not hold up the others.
+    async fn lock_all(
+        &self,
+        lock: &Lock<'_>,
+        all: &AccountRegions,
+        mut loaded: Loaded,
+        log: &Log,
+        seen: &mut SeenIn,
+    ) -> anyhow::Result<ExitCode> {
+        let mut confirmed = None;
+        if !self.yes {
+            let first = Box::pin(lock.look_at_all(all, &loaded, seen)).await;
+            if !self.enforce || !first.needs_question() {
+                first.overview.print();
+                let code = self.print(lock, &first.rests)?;
+                return first.overview.check(UNSEEN).map(|()| code);
+            }
+            log.open();
+            if !is_confirmed(&first.question()).await? {
+                bail!("no session was terminated");
+            }
+            // The question may have waited for hours, so everything is read again.
+            loaded = self.policy.again(all.home(), loaded).await?;
+            confirmed = Some(first.to_terminate);
         }
-        let steps = &planned.plan.steps;
+        let left = Box::pin(lock.rounds_in_all(all, &loaded, confirmed, log, seen)).await;
+        left.overview.print();
+        let code = self.print(lock, &left.rests)?;
+        if all.is_interrupted() {
+            bail!("interrupted");
+        }
+        left.overview.check(UNSEEN).map(|()| code)
+    }
+
+    /// Prints what the last listings show to be left.
+    fn print(&self, lock: &Lock<'_>, rests: &[Rest]) -> anyhow::Result<ExitCode> {
+        let planned = || rests.iter().map(|it| &it.planned);
+        let n_violating: usize = rests.iter().map(|it| it.n_violating).sum();
         let is_open = |it: &&Step| it.verdict.kind() == VerdictKind::Undetermined;
-        let n_open = steps.iter().filter(is_open).count();
-        let n_listed = not_evaluated(&planned).filter(|it| lock.may_have(it)).count();
-        let n_all = steps.len() + planned.not_evaluated.len();
+        let n_open = planned().flat_map(|it| &it.plan.steps).filter(is_open).count();
+        let may_have = |it: &&Record| lock.may_have(it);
+        let n_listed = planned().flat_map(not_evaluated).filter(may_have).count();
+        let n_all = planned().map(|it| it.plan.steps.len() + it.not_evaluated.len()).sum();
         match n_violating {
-            0 if matches!(done, Done::Nothing)
-                && !listed_owners(&planned).any(|it| lock.has(it)) =>
+            0 if rests.iter().all(|it| matches!(it.done, Done::Nothing))
+                && !planned().flat_map(listed_owners).any(|it| lock.has(it)) =>
             {
                 println!("None of the {} listed belongs to these owners.", sessions(n_all));
-                for (given, near) in self.owners.iter().filter_map(|it| nearest(it, &planned)) {
+                for (given, near) in self.owners.iter().filter_map(|it| nearest(it, planned())) {
                     println!("Instead of `{given}`, did you mean `{}`?", printable(&near));
                 }
             }
@@ -142,7 +204,11 @@ impl Args {
             }
             0 => {}
             _ if self.enforce => {
-                if let Done::Denied(failure) = done {
+                let denied = rests.iter().find_map(|it| match &it.done {
+                    Done::Denied(failure) => Some(failure.clone()),
+                    Done::Nothing | Done::Something => None,
+                });
+                if let Some(failure) = denied {
                     bail!(failure);
                 }
                 eprintln!(
@@ -166,10 +232,13 @@ impl Args {
 }
 
 /// A pattern that matches no listed owner, and the listed owner that was probably meant.
-fn nearest(pattern: &OwnerPattern, planned: &PlannedSweep) -> Option<(String, String)> {
+fn nearest<'a>(
+    pattern: &OwnerPattern,
+    planned: impl Iterator<Item = &'a PlannedSweep>,
+) -> Option<(String, String)> {
     let given = pattern.to_string();
     let n_parts = given.split('/').count();
-    let listed = listed_owners(planned).map(|it| {
+    let listed = planned.flat_map(listed_owners).map(|it| {
         short_owner(it).split('/').take(n_parts).collect::<Vec<_>>().join("/") // As the pattern.
     });
     let distance = |it: &String| strsim::damerau_levenshtein(&given, it);

@@ -1,5 +1,6 @@
 //! The operator's command line. It uses the same library and the same sweep as the function.
 
+mod account_regions;
 mod aws;
 mod backtest;
 mod case;
@@ -24,6 +25,7 @@ mod schema;
 mod stdio;
 mod sweep;
 mod test;
+mod verify_evidence;
 
 use std::{
     fs,
@@ -34,6 +36,7 @@ use std::{
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use reaper_core::printable::{printable, printable_json, printable_lines};
+use session_reaper::aws::configured;
 
 use crate::{exit::INVALID, file::Invalid, stdio::eprintln};
 
@@ -56,8 +59,7 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Sweep a sample fleet on the emulator; needs no AWS account and no setup.
-    Demo,
+    Demo(demo::Args),
     Emulate(emulate::Args),
     Explain(explain::Args),
     Lock(lock::Args),
@@ -71,6 +73,7 @@ enum Command {
     Schema,
     Sweep(sweep::Args),
     Test(test::Args),
+    VerifyEvidence(verify_evidence::Args),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -87,7 +90,7 @@ async fn main() -> ExitCode {
             clap_complete::generate(shell, &mut command(), "reapctl", &mut anstream::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::run(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Emulate(args) => emulate::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => Box::pin(explain::run(&args)).await.map(|()| ExitCode::SUCCESS),
         Command::Lock(args) => lock::run(&args).await,
@@ -96,6 +99,7 @@ async fn main() -> ExitCode {
         Command::Schema => schema::run().map(|()| ExitCode::SUCCESS),
         Command::Sweep(args) => Box::pin(sweep::run(&args)).await,
         Command::Test(args) => test::run(&args),
+        Command::VerifyEvidence(args) => verify_evidence::run(&args),
     };
     match result {
         Ok(code) => match stdio::failure() {
@@ -131,4 +135,4 @@ fn man(folder: &Path) -> anyhow::Result<()> {
 
 /// What the AWS CLI's commands use of this program.
 const AWSCLI_HOST: awscli::Host =
-    awscli::Host { http_client: http::client, printable, printable_json };
+    awscli::Host { http_client: http::client, configured, printable, printable_json };

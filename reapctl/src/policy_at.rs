@@ -7,7 +7,8 @@ use reaper_core::policy::{Policy, PolicyIdentity};
 use session_reaper::sweep::source::PolicySource;
 
 use crate::{
-    aws::{Aws, Connection, budget},
+    account_regions::{Opened, Reach},
+    aws::{Aws, budget},
     clock::now,
     file::{File, Invalid},
     stdio::warn,
@@ -26,6 +27,7 @@ pub(crate) struct PolicyAt {
 }
 
 /// A policy that has been read, with its source and identity.
+#[derive(Clone)]
 pub(crate) struct Loaded {
     pub(crate) policy: Policy,
     pub(crate) source: PolicySource,
@@ -34,17 +36,21 @@ pub(crate) struct Loaded {
 
 impl PolicyAt {
     /// Opens the connection, and reads the policy. A file's errors are shown before AWS is asked.
-    pub(crate) async fn open(&self, connection: &Connection) -> anyhow::Result<(Aws, Loaded)> {
-        let (aws, loaded) = if let Some(path) = &self.policy {
-            let loaded = Loaded::new(File::read(path)?, None)?;
-            (connection.open().await?, loaded)
-        } else {
-            let aws = connection.open().await?;
-            let loaded = self.parameter(&aws).await?;
-            (aws, loaded)
+    pub(crate) async fn open(&self, reach: &Reach) -> anyhow::Result<(Opened, Loaded)> {
+        if let Some(path) = &self.policy {
+            reach.check_stdin(path)?;
+        }
+        let file = match &self.policy {
+            Some(path) => Some(Loaded::new(File::read(path)?, None)?),
+            None => None,
+        };
+        let opened = reach.open().await?;
+        let loaded = match file {
+            Some(loaded) => loaded,
+            None => self.parameter(opened.home()).await?,
         };
         warn(loaded.policy.warnings(now()));
-        Ok((aws, loaded))
+        Ok((opened, loaded))
     }
 
     /// Reads the policy again, because it may have been edited. Standard input and pipes can be read

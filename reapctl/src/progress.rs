@@ -5,13 +5,17 @@ use std::{io::IsTerminal, time::Duration};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use tokio::time::interval;
 
-use crate::aws::Aws;
+use crate::aws::AccountRegion;
 
 /// Waits, and shows the number of API calls and of accepted terminations. With `--debug` it shows
-/// nothing, because each call is shown.
-pub(crate) async fn with_progress<T>(what: &str, aws: &Aws, work: impl Future<Output = T>) -> T {
-    let ssm = &aws.ssm;
-    if aws.shows_calls || !std::io::stderr().is_terminal() {
+/// nothing, because each call is shown. Of one of many account-Regions it shows nothing either.
+pub(crate) async fn with_progress<T>(
+    what: &str,
+    at: AccountRegion<'_>,
+    work: impl Future<Output = T>,
+) -> T {
+    let ssm = at.ssm;
+    if at.shows_calls || at.is_one_of_many || !std::io::stderr().is_terminal() {
         return work.await;
     }
     tokio::pin!(work);

@@ -56,6 +56,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let now = case.now.unwrap_or(cases.now);
         let session = case.check(&policy).and_then(|()| case.session(now, index));
         let session = session.map_err(|why| at_line(line, &why))?;
+        let contradicts = cases.sessions.iter().take(index).find(|it| it.value.contradicts(case));
+        if let Some(other) = contradicts {
+            let (first, title) = (other.referenced.line(), printable(&other.value.title()));
+            let message = format!(
+                "`{}` has other tags than `{title}` in line {first}, and the same target in the same \
+                 group; give them the same tags, or targets of their own",
+                printable(&case.title())
+            );
+            bail!(at_line(line, &message));
+        }
         // One without a group is alone.
         let group = (case.group.as_deref(), if case.group.is_some() { 0 } else { index });
         let (at, active) = groups.entry(group).or_insert((now, Vec::new()));
@@ -74,7 +84,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let (case, line) = (&spanned.value, spanned.referenced.line());
         let Some((now, active)) = groups.get(&group) else { continue };
         let Some(evaluated) = active.get(place) else { continue };
-        let explanation = Explanation::new(&evaluator(*now), *now, evaluated, active);
+        let explanation =
+            Explanation::new(&evaluator(*now), *now, evaluated, active, Unseen::NOTHING);
         let title = printable(&case.title());
         let status = if case.is_met_by(&explanation.verdict) {
             TestCaseStatus::success()

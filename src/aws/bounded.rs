@@ -60,14 +60,19 @@ impl HttpConnector for Bounded<SharedHttpConnector> {
     }
 }
 
-/// Refuses every answer of AWS's that has more objects, and mends texts from users.
+/// Refuses every answer of AWS's that has more objects, and a success that says nothing, which the SDK
+/// reads as an answer without any field; and mends texts from users.
 #[derive(Debug)]
 pub(super) struct ResponseGuard;
 
-/// An answer of more objects than `MAX_OBJECTS`.
+/// Why an answer is refused.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer has more than {MAX_OBJECTS} objects")]
-struct TooManyObjects;
+enum Refusal {
+    #[error("the answer is empty")]
+    Empty,
+    #[error("the answer has more than {MAX_OBJECTS} objects")]
+    TooManyObjects,
+}
 
 impl Intercept for ResponseGuard {
     fn name(&self) -> &'static str {
@@ -81,10 +86,14 @@ impl Intercept for ResponseGuard {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let is_success = context.response().status().is_success();
         let body = context.response_mut().body_mut();
         let sent = mem::replace(body, SdkBody::taken());
-        let read = async {
+        let read = async move {
             let answer = sent.collect().await?.to_bytes();
+            if is_success && answer.trim_ascii().is_empty() {
+                return Err(Refusal::Empty.into());
+            }
             Ok::<_, BoxError>(BodyStream::new(SdkBody::from(readable(answer.into())?)))
         };
         *body = SdkBody::from_body_1_x(StreamBody::new(stream::once(read).try_flatten()));
@@ -93,11 +102,11 @@ impl Intercept for ResponseGuard {
 }
 
 /// An answer that the SDK can read, in little memory.
-fn readable(mut answer: Vec<u8>) -> Result<Vec<u8>, TooManyObjects> {
+fn readable(mut answer: Vec<u8>) -> Result<Vec<u8>, Refusal> {
     #[expect(clippy::naive_bytecount, reason = "a crate more would not be noticed in a sweep")]
     let n_braces = answer.iter().filter(|it| **it == b'{').count();
     if MAX_OBJECTS < n_braces && MAX_OBJECTS < n_objects(&answer) {
-        return Err(TooManyObjects);
+        return Err(Refusal::TooManyObjects);
     }
     mend_halves(&mut answer);
     Ok(answer)

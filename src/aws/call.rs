@@ -3,7 +3,10 @@
 use std::{
     cell::Cell,
     error::Error,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,11 +46,28 @@ pub(super) struct Operation {
     action: &'static str,
     pub(super) pacer: Pacer,
     n_calls: AtomicU64,
+    /// Since when attempts have failed, and none has succeeded.
+    failing_since: Mutex<Option<Instant>>,
 }
 
 impl Operation {
     pub(super) fn new(name: &'static str, action: &'static str, calls_per_second: f64) -> Self {
-        Self { name, action, pacer: Pacer::new(calls_per_second), n_calls: AtomicU64::new(0) }
+        Self {
+            name,
+            action,
+            pacer: Pacer::new(calls_per_second),
+            n_calls: AtomicU64::new(0),
+            failing_since: Mutex::new(None),
+        }
+    }
+
+    /// Since when attempts of calls that have not ended have failed, and none has succeeded.
+    pub(super) fn failing_since(&self) -> Option<Instant> {
+        *self.failing()
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.failing_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Attempts made so far.
@@ -57,12 +77,13 @@ impl Operation {
 
     /// The one loop that retries.
     ///
-    /// Throttled attempts are repeated until there is no more time, all calls backing off together;
+    /// Throttled attempts are repeated until there is no more time, or no patience (`Pacer::hurry`), all
+    /// calls backing off together;
     /// attempts that AWS did not answer, or answered with a server error, a few times. Pauses have
     /// no jitter: the pacer keeps the attempts of this process apart.
     ///
-    /// The SDK reads an empty body as an answer without any field. AWS's has the field that was asked
-    /// for, though it be an empty list: what lacks it (`is_complete`) proves nothing, and is no answer.
+    /// AWS's answer has the field that was asked for, though it be an empty list: what lacks it
+    /// (`is_complete`) proves nothing, and is no answer.
     ///
     /// Returns AWS's time as well, if the answer has it.
     pub(super) async fn call<T, E, F>(
@@ -78,7 +99,7 @@ impl Operation {
         let mut attempts = 0;
         let mut n_failed = 0;
         let mut last = (CallErrorKind::NoTime, "its share of the time was used up".to_owned());
-        while let Some(started_at) = self.pacer.turn(budget.last_start).await {
+        while let Some(started_at) = self.pacer.turn(budget.last_start, 0 < attempts).await {
             attempts += 1;
             self.n_calls.fetch_add(1, Ordering::Relaxed);
             let hard_stop = budget.hard_stop.min(started_at + ATTEMPT_TIMEOUT);
@@ -87,6 +108,7 @@ impl Operation {
             last = match timeout_at(hard_stop, attempt).await {
                 Ok((Ok(answer), date)) if is_complete(&answer) => {
                     self.pacer.passed();
+                    *self.failing() = None;
                     let at = started_at + started_at.elapsed() / 2;
                     return Ok((answer, date.map(|date| ServiceTime { date, at })));
                 }
@@ -97,6 +119,7 @@ impl Operation {
                     (CallErrorKind::Unavailable, format!("no answer within {waited:.1} s"))
                 }
             };
+            self.failing().get_or_insert(started_at);
             match last.0 {
                 CallErrorKind::Throttled => self.pacer.throttled(started_at),
                 CallErrorKind::Unavailable => {
@@ -111,9 +134,11 @@ impl Operation {
                 | CallErrorKind::InvalidToken
                 | CallErrorKind::NoTime
                 | CallErrorKind::InvalidState
-                | CallErrorKind::Refused => break,
+                | CallErrorKind::Refused
+                | CallErrorKind::UnknownKeys => break,
             }
         }
+        *self.failing() = None;
         let (kind, detail) = last;
         let is_ambiguous = 0 < n_failed;
         Err(CallError { operation: self.name, kind, is_ambiguous, attempts, detail })

@@ -2,13 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use aws_config::SdkConfig;
 use aws_sdk_resourcegroupstagging as tagging;
 use aws_sdk_ssm::{self as ssm, types::SessionState};
+use tokio::time::Instant;
 
 use super::{
     bounded::ResponseGuard,
@@ -61,7 +65,8 @@ pub struct TaggedResources {
 #[derive(Debug)]
 pub struct Ssm {
     systems_manager: ssm::Client,
-    tagging: tagging::Client,
+    /// Made when it is needed, for many sweeps look up no tags.
+    tagging: LazyLock<tagging::Client, Box<dyn FnOnce() -> tagging::Client + Send>>,
     describe_sessions: Operation,
     get_document: Operation,
     get_parameter: Operation,
@@ -78,10 +83,10 @@ impl Ssm {
             .interceptor(ResponseGuard)
             .interceptor(DateReader)
             .build();
-        let tagging = tagging::config::Builder::from(config).interceptor(ResponseGuard).build();
+        let tagging = tagging::config::Builder::from(config).interceptor(ResponseGuard);
         Self {
             systems_manager: ssm::Client::from_conf(systems_manager),
-            tagging: tagging::Client::from_conf(tagging),
+            tagging: LazyLock::new(Box::new(|| tagging::Client::from_conf(tagging.build()))),
             describe_sessions: operation("DescribeSessions", "ssm:DescribeSessions"),
             get_document: operation("GetDocument", "ssm:GetDocument"),
             get_parameter: operation("GetParameter", "ssm:GetParameter"),
@@ -108,17 +113,31 @@ impl Ssm {
         self.terminate_session.pacer.is_closed()
     }
 
+    /// From now on no attempt is repeated that was throttled, or failed.
+    pub fn hurry(&self) {
+        self.operations().iter().for_each(|it| it.pacer.hurry());
+    }
+
+    /// Since when every attempt of some operation has failed; `None` if none is failing.
+    #[must_use]
+    pub fn failing_since(&self) -> Option<Instant> {
+        self.operations().into_iter().filter_map(Operation::failing_since).min()
+    }
+
     /// Attempts made so far, of whatever operation.
     #[must_use]
     pub fn n_calls(&self) -> u64 {
-        let operations = [
+        self.operations().map(Operation::n_calls).iter().sum()
+    }
+
+    fn operations(&self) -> [&Operation; 5] {
+        [
             &self.describe_sessions,
             &self.get_document,
             &self.get_parameter,
             &self.get_resources,
             &self.terminate_session,
-        ];
-        operations.map(Operation::n_calls).iter().sum()
+        ]
     }
 
     /// Terminations that AWS has accepted so far.

@@ -1,7 +1,7 @@
 //! How clients are made: their HTTP connectors, and the settings that every call of a sweep has.
 
 use aws_config::{
-    ConfigLoader, SdkConfig, retry::RetryConfig,
+    ConfigLoader, Region, SdkConfig, retry::RetryConfig,
     stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -14,6 +14,8 @@ use aws_smithy_runtime_api::{
     box_error::BoxError,
     client::http::{HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn},
 };
+
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use super::{bounded::bounded, call::ATTEMPT_TIMEOUT, client::Ssm};
 
@@ -39,7 +41,10 @@ impl Connect {
         // The SDK would sign each attempt with the time of the answer before it: one wrong `Date`
         // would invalidate the next attempt, and a wrong clock would not be noticed.
         let loader = loader.http_client(http_client).disable_clock_skew_correction(true);
-        Self { config: loader.load().await }
+        // Otherwise the SDK would read AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, and panic at what other SDKs
+        // take, such as `legacy`. Sweeps do their own retries.
+        let loader = loader.retry_config(RetryConfig::standard());
+        Self { config: configured(loader.load().await) }
     }
 
     /// The same, with other credentials.
@@ -55,19 +60,55 @@ impl Connect {
         &self.config
     }
 
+    /// The same, in another Region.
+    #[must_use]
+    pub fn at(self, region: &str) -> Self {
+        let region = Region::new(region.to_owned());
+        Self { config: self.config.into_builder().region(region).build() }
+    }
+
     /// The API that a sweep needs, each operation at this pace.
     #[must_use]
     pub fn ssm(&self, calls_per_second: f64) -> Ssm {
-        let config = self
-            .config
+        Ssm::new(&self.without_retries(), calls_per_second)
+    }
+
+    /// What clients are made of whose calls `call` retries.
+    pub(super) fn without_retries(&self) -> SdkConfig {
+        self.config
             .clone()
             .into_builder()
-            .retry_config(RetryConfig::disabled()) // `call` retries.
+            .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(ATTEMPT_TIMEOUT).build())
             .disable_clock_skew_correction(true) // See `load`.
-            .build();
-        Ssm::new(&config, calls_per_second)
+            .build()
+    }
+}
+
+/// The configuration, in which an empty endpoint counts as not set: the SDK would panic at it. A custom
+/// endpoint for all services is used as it is, as by botocore: the SDK refuses it with FIPS or dual-stack
+/// endpoints, which it would not be.
+#[must_use]
+pub fn configured(config: SdkConfig) -> SdkConfig {
+    let url = config.endpoint_url().filter(|it| !it.is_empty()).map(ToOwned::to_owned);
+    let mut builder = config.to_builder();
+    builder.set_service_config(Some(NotEmpty(config)));
+    if url.is_some() {
+        builder.set_use_fips(None);
+        builder.set_use_dual_stack(None);
+    }
+    builder.set_endpoint_url(url);
+    builder.build()
+}
+
+/// Settings of single services, of which an empty one counts as not set.
+#[derive(Debug)]
+struct NotEmpty(SdkConfig);
+
+impl LoadServiceConfig for NotEmpty {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        self.0.service_config()?.load_config(key).filter(|it| !it.is_empty())
     }
 }
 

@@ -35,6 +35,8 @@ pub enum CallErrorKind {
     NoTime,
     /// AWS, or this side before the request was sent, refused for any other reason.
     Refused,
+    /// The Region does not know the keys: the account has not enabled it, or they are wrong.
+    UnknownKeys,
     /// Throttled until there was no more time.
     Throttled,
     /// No answer, no intelligible answer, or a server error.
@@ -44,7 +46,7 @@ pub enum CallErrorKind {
 impl fmt::Display for CallErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Denied => "was denied",
+            Self::Denied | Self::UnknownKeys => "was denied",
             Self::InvalidToken | Self::InvalidState | Self::Refused => "was refused",
             Self::NoTime => "had no time to start",
             Self::Throttled => "was throttled",
@@ -80,19 +82,19 @@ fn kind_of_code(code: &str, status: u16) -> CallErrorKind {
         _ if THROTTLING_ERRORS.contains(&code) => CallErrorKind::Throttled,
         _ if status == 429 => CallErrorKind::Throttled,
         _ if TRANSIENT_ERRORS.contains(&code) => CallErrorKind::Unavailable,
+        "ConditionalRequestConflict" => CallErrorKind::Unavailable, // S3: another write at once.
         _ if 500 <= status => CallErrorKind::Unavailable,
         "AccessDenied"
         | "AccessDeniedException"
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "IncompleteSignature"
-        | "InvalidClientTokenId"
         | "InvalidSignatureException"
         | "MissingAuthenticationTokenException"
         | "RequestExpired"
         | "RequestTimeTooSkewed"
-        | "SignatureDoesNotMatch"
-        | "UnrecognizedClientException" => CallErrorKind::Denied,
+        | "SignatureDoesNotMatch" => CallErrorKind::Denied,
+        "InvalidClientTokenId" | "UnrecognizedClientException" => CallErrorKind::UnknownKeys,
         "InvalidNextToken" => CallErrorKind::InvalidToken,
         "DoesNotExistException" | "ValidationException" => CallErrorKind::InvalidState,
         _ => CallErrorKind::Refused,
@@ -125,7 +127,9 @@ pub fn sources<'a>(
 #[cfg(test)]
 mod tests {
     use super::{
-        CallErrorKind::{Denied, InvalidState, InvalidToken, Refused, Throttled, Unavailable},
+        CallErrorKind::{
+            Denied, InvalidState, InvalidToken, Refused, Throttled, Unavailable, UnknownKeys,
+        },
         *,
     };
 
@@ -152,6 +156,9 @@ mod tests {
             ("InternalServerError",                    500,    Unavailable),
             ("AccessDeniedException",                  400,    Denied),
             ("InvalidSignatureException",              400,    Denied),
+            ("UnrecognizedClientException",            400,    UnknownKeys),
+            ("InvalidClientTokenId",                   403,    UnknownKeys),
+            ("ConditionalRequestConflict",             409,    Unavailable),
             ("InvalidNextToken",                       400,    InvalidToken),
             ("ValidationException",                    400,    InvalidState),
             ("SomethingNew",                           400,    Refused),

@@ -1,11 +1,25 @@
 //! The environment, read once, at start: every variable that the function knows.
 
-use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::RangeInclusive,
+    str::FromStr,
+    time::Duration,
+};
 
+use jiff::SignedDuration;
 use serde_json::Map;
 
-use crate::{sinks::log::LogSettings, sweep::source::PolicySource};
-use reaper_core::{duration, event::Severity, report::Mode};
+use crate::{organization::HubConfig, sinks::log::LogSettings, sweep::source::PolicySource};
+use reaper_core::{
+    arn::Arn,
+    duration,
+    event::Severity,
+    evidence::Demand,
+    organization::{Selection, is_account_id, is_region, is_role_name},
+    report::Mode,
+};
 
 /// How the function works.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +37,15 @@ pub struct Config {
     pub memory: usize,
     /// `REAPER_DEADLINE_MARGIN`: no new call starts this close to the deadline.
     pub deadline_margin: Duration,
+    /// `REAPER_EVENT_BUS`: where events go, by name or ARN.
+    pub event_bus: Option<String>,
+    /// `REAPER_PERIOD`: from one planned sweep to the next.
+    pub period: SignedDuration,
+    /// `REAPER_EVIDENCE_BUCKET` and `REAPER_EVIDENCE`: where decisions and outcomes are recorded, and whether
+    /// they have to be.
+    pub evidence: Option<(String, Demand)>,
+    /// What makes the function the hub of an organization: `REAPER_MEMBER_ROLE` and others.
+    pub hub: Option<HubConfig>,
 }
 
 /// All that is wrong with the environment. Never empty.
@@ -62,10 +85,15 @@ impl Config {
             reader.read("REAPER_CALLS_PER_SECOND", 5.0, |it| number(it, 0.1..=10_000.0));
         let concurrency = reader.read("REAPER_CONCURRENCY", 8, |it| number(it, 1..=1_000));
         let deadline_margin =
-            reader.read("REAPER_DEADLINE_MARGIN", Duration::from_secs(10), |it| {
-                let parsed = duration::parse(it).and_then(|it| Duration::try_from(it).ok());
-                parsed.ok_or_else(|| format!("write a duration such as `10s` or `1m`, not `{it}`"))
-            });
+            reader.read("REAPER_DEADLINE_MARGIN", Duration::from_secs(10), some_duration);
+        let event_bus = reader.read("REAPER_EVENT_BUS", None, |it| event_bus(it).map(Some));
+        let period = reader.read("REAPER_PERIOD", SignedDuration::from_mins(5), |it| {
+            duration::parse(it).ok_or_else(|| not_a_duration(it))
+        });
+        let evidence = reader.evidence();
+        // The log has been made by then: here it is only checked.
+        reader.read("REAPER_LOG_COMPLIANT", true, logs_compliant);
+        let hub = reader.hub();
         for name in variables.keys().filter(|it| it.starts_with("REAPER_")) {
             if !reader.known.contains(&name.as_str()) {
                 let known = reader.known.join(", ");
@@ -77,7 +105,18 @@ impl Config {
         match policy {
             Some(policy) if reader.errors.is_empty() => {
                 let memory = memory(variables);
-                Ok(Self { mode, policy, calls_per_second, concurrency, memory, deadline_margin })
+                Ok(Self {
+                    mode,
+                    policy,
+                    calls_per_second,
+                    concurrency,
+                    memory,
+                    deadline_margin,
+                    event_bus,
+                    period,
+                    evidence,
+                    hub,
+                })
             }
             _ => Err(ConfigErrors(reader.errors)),
         }
@@ -125,6 +164,67 @@ impl Reader<'_> {
         }
     }
 
+    /// Without a member role, none of the others may be set, or an organization would be swept as one
+    /// account.
+    fn hub(&mut self) -> Option<HubConfig> {
+        let role = self.read("REAPER_MEMBER_ROLE", None, |it| role_name(it).map(Some));
+        let bucket = self.variable("REAPER_BUCKET");
+        let regions = self.list("REAPER_REGIONS", "a Region such as `eu-central-1`", is_region);
+        let mut accounts = |name| -> BTreeSet<String> {
+            self.list(name, "an account's 12 digits", is_account_id).into_iter().collect()
+        };
+        let include = accounts("REAPER_INCLUDE_ACCOUNTS");
+        let exclude = accounts("REAPER_EXCLUDE_ACCOUNTS");
+        let canaries = accounts("REAPER_CANARY_ACCOUNTS");
+        let batch_size = self.read("REAPER_BATCH_SIZE", 50, |it| number(it, 1..=1_000));
+        let run_timeout = self.read("REAPER_RUN_TIMEOUT", Duration::from_hours(1), some_duration);
+        let Some(member_role) = role else {
+            let names =
+                HUB.iter().filter(|it| self.variables.get(**it).is_some_and(|it| !it.is_empty()));
+            let set: Vec<_> = names.copied().collect();
+            if !set.is_empty() && !self.errors.iter().any(|it| it.starts_with("REAPER_MEMBER_ROLE"))
+            {
+                let set = set.join(", ");
+                self.errors.push(format!("set REAPER_MEMBER_ROLE, or do not set {set}"));
+            }
+            return None;
+        };
+        if bucket.is_none() {
+            self.errors.push("set REAPER_BUCKET, for REAPER_MEMBER_ROLE is set".into());
+        }
+        if regions.is_empty() {
+            self.errors.push("set REAPER_REGIONS, for REAPER_MEMBER_ROLE is set".into());
+        }
+        let selection = Selection { include, exclude, canaries, batch_size };
+        Some(HubConfig { member_role, bucket: bucket?, regions, selection, run_timeout })
+    }
+
+    /// A list, separated by commas; each item once.
+    fn list(&mut self, name: &'static str, what: &str, is_valid: fn(&str) -> bool) -> Vec<String> {
+        self.read(name, Vec::new(), |text| {
+            let mut items: Vec<String> = Vec::new();
+            for item in text.split(',').map(str::trim) {
+                if !is_valid(item) {
+                    return Err(format!("write {what}, or several with commas, not `{item}`"));
+                }
+                if items.iter().any(|it| it == item) {
+                    return Err(format!("`{item}` is named twice"));
+                }
+                items.push(item.into());
+            }
+            Ok(items)
+        })
+    }
+
+    fn evidence(&mut self) -> Option<(String, Demand)> {
+        let bucket = self.variable("REAPER_EVIDENCE_BUCKET");
+        let demand = self.read("REAPER_EVIDENCE", None, |it| it.parse().map(Some));
+        if bucket.is_none() && demand.is_some() {
+            self.errors.push("set REAPER_EVIDENCE_BUCKET, or do not set REAPER_EVIDENCE".into());
+        }
+        Some((bucket?, demand.unwrap_or(Demand::Required)))
+    }
+
     fn policy(&mut self) -> Option<PolicySource> {
         let parameter = self.variable("REAPER_POLICY_PARAMETER").map(PolicySource::Parameter);
         let inline = self.variable("REAPER_POLICY").map(|text| {
@@ -142,6 +242,57 @@ impl Reader<'_> {
         }
         named.pop()
     }
+}
+
+/// The variables that only a hub has, but for its role.
+const HUB: [&str; 7] = [
+    "REAPER_BUCKET",
+    "REAPER_REGIONS",
+    "REAPER_INCLUDE_ACCOUNTS",
+    "REAPER_EXCLUDE_ACCOUNTS",
+    "REAPER_CANARY_ACCOUNTS",
+    "REAPER_BATCH_SIZE",
+    "REAPER_RUN_TIMEOUT",
+];
+
+fn role_name(text: &str) -> Result<String, String> {
+    if is_role_name(text) {
+        return Ok(text.into());
+    }
+    Err(format!("write the name of a role, without its path and ARN, not `{text}`"))
+}
+
+fn logs_compliant(text: &str) -> Result<bool, String> {
+    match text {
+        "all" => Ok(true),
+        "none" => Ok(false),
+        _ => Err(format!("write `all` or `none`, not `{text}`")),
+    }
+}
+
+fn some_duration(text: &str) -> Result<Duration, String> {
+    let parsed = duration::parse(text).and_then(|it| Duration::try_from(it).ok());
+    parsed.ok_or_else(|| not_a_duration(text))
+}
+
+fn not_a_duration(text: &str) -> String {
+    format!("write a duration such as `10s` or `1m`, not `{text}`")
+}
+
+fn event_bus(text: &str) -> Result<String, String> {
+    let is_name = |it: &str| {
+        let is_plain = |it: u8| it.is_ascii_alphanumeric() || b"/.-_".contains(&it);
+        (1..=256).contains(&it.len()) && it.bytes().all(is_plain)
+    };
+    let name = match Arn::parse(text) {
+        Some(Arn { service: "events", resource, .. }) => resource.strip_prefix("event-bus/"),
+        Some(_) => None,
+        None => Some(text),
+    };
+    if name.is_some_and(is_name) {
+        return Ok(text.into());
+    }
+    Err(format!("write the name or the ARN of an event bus, not `{text}`"))
 }
 
 fn number<T>(text: &str, range: RangeInclusive<T>) -> Result<T, String>
@@ -169,7 +320,9 @@ pub fn log_settings(variables: &Variables) -> LogSettings {
     let mut common = Map::new();
     common.insert("service".into(), service.into());
     common.insert("function_name".into(), variable("AWS_LAMBDA_FUNCTION_NAME").into());
-    LogSettings { is_json: variable("AWS_LAMBDA_LOG_FORMAT") != "Text", least, common }
+    let is_json = variable("AWS_LAMBDA_LOG_FORMAT") != "Text";
+    let logs_compliant = logs_compliant(variable("REAPER_LOG_COMPLIANT")).unwrap_or(true);
+    LogSettings { is_json, least, logs_compliant, common }
 }
 
 #[cfg(test)]
@@ -190,6 +343,10 @@ mod tests {
             concurrency: 8,
             memory: 88 << 20,
             deadline_margin: Duration::from_secs(10),
+            event_bus: None,
+            period: SignedDuration::from_mins(5),
+            evidence: None,
+            hub: None,
         };
         let variables = [("REAPER_POLICY_PARAMETER", "/p"), ("REAPER_POLICY", ""), ("HOME", "/")];
         assert_eq!(config(&variables), Ok(expected));
@@ -204,6 +361,10 @@ mod tests {
             concurrency: 3,
             memory: 472 << 20,
             deadline_margin: Duration::from_secs(90),
+            event_bus: Some("arn:aws:events:eu-west-1:000000000001:event-bus/a/b".into()),
+            period: SignedDuration::from_mins(15),
+            evidence: Some(("audit".into(), Demand::BestEffort)),
+            hub: None,
         };
         let variables = [
             ("REAPER_MODE", "enforce"),
@@ -212,6 +373,10 @@ mod tests {
             ("REAPER_CONCURRENCY", "3"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
             ("REAPER_DEADLINE_MARGIN", "1m30s"),
+            ("REAPER_EVENT_BUS", "arn:aws:events:eu-west-1:000000000001:event-bus/a/b"),
+            ("REAPER_PERIOD", "15m"),
+            ("REAPER_EVIDENCE_BUCKET", "audit"),
+            ("REAPER_EVIDENCE", "best-effort"),
         ];
         assert_eq!(config(&variables), Ok(expected));
     }
@@ -225,6 +390,10 @@ mod tests {
             ("REAPER_CALLS_PER_SECOND", "0"),
             ("REAPER_CONCURRENCY", "-1"),
             ("REAPER_DEADLINE_MARGIN", "10"),
+            ("REAPER_EVENT_BUS", "arn:aws:sqs:eu-west-1:000000000001:a"),
+            ("REAPER_PERIOD", "5"),
+            ("REAPER_EVIDENCE", "yes"),
+            ("REAPER_LOG_COMPLIANT", "changes"),
             ("REAPER_DRY_RUN", "true"),
         ];
         let expected = "REAPER_MODE: a mode is `dry-run` or `enforce`, not `Enforce`; \
@@ -232,14 +401,94 @@ mod tests {
             REAPER_CALLS_PER_SECOND: write a number from 0.1 to 10000, not `0`; \
             REAPER_CONCURRENCY: write a number from 1 to 1000, not `-1`; \
             REAPER_DEADLINE_MARGIN: write a duration such as `10s` or `1m`, not `10`; \
+            REAPER_EVENT_BUS: write the name or the ARN of an event bus, not \
+            `arn:aws:sqs:eu-west-1:000000000001:a`; \
+            REAPER_PERIOD: write a duration such as `10s` or `1m`, not `5`; \
+            REAPER_EVIDENCE: write `required` or `best-effort`, not `yes`; \
+            REAPER_LOG_COMPLIANT: write `all` or `none`, not `changes`; \
             REAPER_DRY_RUN is no variable of this function; it has REAPER_MODE, \
             REAPER_POLICY_PARAMETER, REAPER_POLICY, REAPER_POLICY_FILE, REAPER_CALLS_PER_SECOND, \
-            REAPER_CONCURRENCY, REAPER_DEADLINE_MARGIN";
+            REAPER_CONCURRENCY, REAPER_DEADLINE_MARGIN, REAPER_EVENT_BUS, REAPER_PERIOD, \
+            REAPER_EVIDENCE_BUCKET, REAPER_EVIDENCE, REAPER_LOG_COMPLIANT, REAPER_MEMBER_ROLE, REAPER_BUCKET, \
+            REAPER_REGIONS, \
+            REAPER_INCLUDE_ACCOUNTS, REAPER_EXCLUDE_ACCOUNTS, REAPER_CANARY_ACCOUNTS, REAPER_BATCH_SIZE, \
+            REAPER_RUN_TIMEOUT";
         assert_eq!(config(&variables), Err(expected.into()));
         assert!(config(&[]).is_err_and(|it| it.ends_with("REAPER_POLICY_FILE, not 0")));
         for nan in ["NaN", "inf", "1e9"] {
             let variables = [("REAPER_POLICY", "x"), ("REAPER_CALLS_PER_SECOND", nan)];
             assert!(config(&variables).is_err(), "{nan}");
         }
+    }
+
+    /// Without a word, no session is terminated without its record.
+    #[test]
+    fn evidence() {
+        let bucket = ("REAPER_EVIDENCE_BUCKET", "audit");
+        let evidence = |more: &[(&str, &str)]| {
+            let all: Vec<_> = [("REAPER_POLICY", "x")].iter().chain(more).copied().collect();
+            config(&all).map(|it| it.evidence)
+        };
+        assert_eq!(evidence(&[]), Ok(None));
+        assert_eq!(evidence(&[bucket]), Ok(Some(("audit".into(), Demand::Required))));
+        let alone = evidence(&[("REAPER_EVIDENCE", "best-effort")]);
+        let expected = "set REAPER_EVIDENCE_BUCKET, or do not set REAPER_EVIDENCE";
+        assert_eq!(alone, Err(expected.into()));
+    }
+
+    /// A member role makes the function a hub, and then the others are read.
+    #[test]
+    fn hub() {
+        let hub = |more: &[(&str, &str)]| -> Result<Option<HubConfig>, String> {
+            let base = [("REAPER_POLICY", "x"), ("REAPER_MEMBER_ROLE", "ReaperMember")];
+            let all: Vec<_> = base.iter().chain(more).copied().collect();
+            config(&all).map(|it| it.hub)
+        };
+        let ids = |it: &[&str]| it.iter().map(ToString::to_string).collect();
+        let (bucket, regions) =
+            (("REAPER_BUCKET", "b"), ("REAPER_REGIONS", "eu-west-1, eu-central-1"));
+        let expected = HubConfig {
+            member_role: "ReaperMember".into(),
+            bucket: "b".into(),
+            regions: vec!["eu-west-1".into(), "eu-central-1".into()],
+            selection: Selection {
+                include: ids(&["000000000001"]),
+                exclude: ids(&["000000000002", "000000000003"]),
+                canaries: ids(&["000000000004"]),
+                batch_size: 7,
+            },
+            run_timeout: Duration::from_mins(30),
+        };
+        let all = [
+            bucket,
+            regions,
+            ("REAPER_INCLUDE_ACCOUNTS", "000000000001"),
+            ("REAPER_EXCLUDE_ACCOUNTS", "000000000002,000000000003"),
+            ("REAPER_CANARY_ACCOUNTS", "000000000004"),
+            ("REAPER_BATCH_SIZE", "7"),
+            ("REAPER_RUN_TIMEOUT", "30m"),
+        ];
+        assert_eq!(hub(&all), Ok(Some(expected)));
+        let defaults = hub(&[bucket, regions]).expect("a hub").expect("a hub");
+        assert_eq!((defaults.selection.batch_size, defaults.run_timeout.as_secs()), (50, 3_600));
+        assert_eq!(
+            hub(&[]),
+            Err("set REAPER_BUCKET, for REAPER_MEMBER_ROLE is set; set REAPER_REGIONS, for \
+                 REAPER_MEMBER_ROLE is set"
+                .into())
+        );
+        for (name, value, expected) in [
+            ("REAPER_REGIONS", "eu-west-1,", "REAPER_REGIONS: write a Region"),
+            ("REAPER_REGIONS", "eu-west-1,eu-west-1", "`eu-west-1` is named twice"),
+            ("REAPER_REGIONS", "all", "not `all`"),
+            ("REAPER_EXCLUDE_ACCOUNTS", "1", "write an account's 12 digits"),
+            ("REAPER_MEMBER_ROLE", "arn:aws:iam::000000000001:role/x", "without its path and ARN"),
+            ("REAPER_BATCH_SIZE", "0", "from 1 to 1000"),
+        ] {
+            let err = hub(&[bucket, regions, (name, value)].map(|it| it)).expect_err(value);
+            assert!(err.contains(expected), "{err}");
+        }
+        let err = config(&[("REAPER_POLICY", "x"), bucket]).expect_err("no role");
+        assert_eq!(err, "set REAPER_MEMBER_ROLE, or do not set REAPER_BUCKET");
     }
 }

@@ -1,28 +1,34 @@
 //! Event in, report out: the one place that knows Lambda and the clock.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use aws_config::BehaviorVersion;
 use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::{
     Budget,
-    aws::{Connect, Ssm, one_connector},
+    aws::{Bucket, Connect, EventBus, Ssm, one_connector},
     lambda::config::{Config, ConfigErrors, Variables},
     lambda::request::{EventError, Request},
-    sinks::{Sinks, log::Log, metrics::Metrics},
+    organization::{self, Hub, HubConfig, HubError, SweepSettings},
+    sinks::{Sinks, events::Events, evidence::Evidence, log::Log, metrics::Metrics},
     sweep::clock::ClockError,
     sweep::source::PolicyUnusable,
     sweep::{SweepContext, SweepError, SweepResult, sweep},
 };
 use reaper_core::{
     event::Event,
+    evidence::Invocation,
     report::{Failure, Report},
     target::Scope,
 };
@@ -31,7 +37,10 @@ use reaper_core::{
 #[derive(Debug)]
 pub struct App {
     config: Config,
+    connect: Connect,
     ssm: Ssm,
+    /// The function's version.
+    version: String,
     is_warm: AtomicBool,
 }
 
@@ -47,6 +56,14 @@ pub enum RunError {
     /// The event starts no sweep: no session was terminated.
     #[error(transparent)]
     Event(#[from] EventError),
+    /// A step of a run has failed.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The ARN of the function does not say where it is.
+    #[error(
+        "the function's ARN names no account and Region, which the hub of an organization needs"
+    )]
+    NoScope,
     /// The sweep did what it could.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -62,8 +79,9 @@ impl RunError {
         match self {
             Self::Clock(ClockError::Skewed { .. }) => "ClockSkewed",
             Self::Clock(ClockError::Unknown) => "ClockUnknown",
-            Self::Config(_) => "ConfigInvalid",
+            Self::Config(_) | Self::NoScope => "ConfigInvalid",
             Self::Event(_) => "EventInvalid",
+            Self::Hub(err) => err.name(),
             Self::Failure(Failure::AllDenied { .. }) => "AllDenied",
             Self::Failure(Failure::ListingIncomplete { .. }) => "ListingIncomplete",
             Self::Policy(_) => "PolicyUnusable",
@@ -96,11 +114,34 @@ impl App {
         let loader = aws_config::defaults(BehaviorVersion::latest());
         let connect = Connect::load(loader, one_connector()).await;
         let ssm = connect.ssm(config.calls_per_second);
-        Ok(Self { config, ssm, is_warm: AtomicBool::new(false) })
+        let version = variables.get("AWS_LAMBDA_FUNCTION_VERSION").cloned().unwrap_or_default();
+        Ok(Self { config, connect, ssm, version, is_warm: AtomicBool::new(false) })
+    }
+
+    fn hub(&self, hub: &HubConfig, scope: Scope) -> Hub {
+        let Self { config, connect, .. } = self;
+        let sweeps = SweepSettings {
+            mode: config.mode,
+            policy: config.policy.clone(),
+            calls_per_second: config.calls_per_second,
+            concurrency: config.concurrency,
+            memory: config.memory,
+        };
+        Hub::new(hub.clone(), sweeps, scope.partition, connect.clone())
     }
 }
 
-/// Runs one sweep for one event. A configuration that is not valid fails every invocation.
+/// What an invocation returns.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// Of a step of a run.
+    Step(organization::Reply),
+    /// Of a sweep.
+    Sweep(Box<Report>),
+}
+
+/// Runs one sweep, or one step of a run, for one event. A configuration that is not valid fails every invocation.
 ///
 /// # Errors
 /// Only if the run as a whole has failed: a single session's failure is an outcome in the report.
@@ -109,7 +150,7 @@ pub async fn handle(
     app: &Result<App, ConfigErrors>,
     log: &Log,
     event: LambdaEvent<Value>,
-) -> Result<Report, RunError> {
+) -> Result<Reply, RunError> {
     let context = &event.context;
     let is_warm = app.as_ref().is_ok_and(|it| it.is_warm.swap(true, Ordering::Relaxed));
     let mut fields = Map::new();
@@ -119,7 +160,13 @@ pub async fn handle(
         fields.insert("xray_trace_id".into(), id.into());
     }
     log.set_context(fields);
-    let result = run(app, log, event).await;
+    let scope = Scope::from_arn(&context.invoked_function_arn);
+    let is_hub = app.as_ref().is_ok_and(|it| it.config.hub.is_some());
+    let log = &match scope.as_ref().filter(|_| !is_hub) {
+        Some(scope) => log.at(scope),
+        None => log.clone(),
+    };
+    let result = run(app, log, scope, event).await;
     if let Err(err) = &result {
         log.write(&Event::Failed { error: &err.to_string(), error_type: err.name() });
     }
@@ -130,15 +177,36 @@ pub async fn handle(
 async fn run(
     app: &Result<App, ConfigErrors>,
     log: &Log,
+    scope: Option<Scope>,
     LambdaEvent { payload, context }: LambdaEvent<Value>,
-) -> Result<Report, RunError> {
-    let App { config, ssm, .. } = app.as_ref().map_err(|it| RunError::Config(it.clone()))?;
-    let mode = Request::read(&payload)?.mode(config.mode)?;
+) -> Result<Reply, RunError> {
+    let app = app.as_ref().map_err(|it| RunError::Config(it.clone()))?;
+    let App { config, ssm, .. } = app;
+    let request = Request::read(&payload)?;
     let deadline = Instant::now() + remaining(context.deadline());
     // What is left of the margin when the last call has ended is for the report.
     let budget = Budget::until(deadline, config.deadline_margin);
-    let scope = Scope::from_arn(&context.invoked_function_arn);
-    let sinks = Sinks { log: Some(log.clone()), metrics: Some(Metrics { deadline }) };
+    let partition = scope.as_ref().map_or("aws", |it| &it.partition);
+    let events = config.event_bus.as_ref().map(|name| {
+        let bus = EventBus::new(&app.connect, name, partition);
+        Events { bus, period: config.period, is_of_run: false }
+    });
+    let evidence = config.evidence.as_ref().map(|(bucket, demand)| {
+        let (version, request_id) = (app.version.clone(), context.request_id.clone());
+        Evidence {
+            bucket: Arc::new(Bucket::new(&app.connect, bucket, partition)),
+            demand: *demand,
+            invocation: Invocation { request_id, version, run: None },
+        }
+    });
+    let (log, metrics) = (Some(log.clone()), Some(Metrics { deadline }));
+    let sinks = Sinks { log, metrics, events, evidence };
+    if let Some(hub) = &config.hub {
+        let step = request.step(config.mode)?;
+        let hub = app.hub(hub, scope.ok_or(RunError::NoScope)?);
+        return Ok(Reply::Step(Box::pin(hub.carry_out(step, &sinks, &now, budget)).await?));
+    }
+    let mode = request.mode(config.mode)?;
     let context = SweepContext {
         ssm,
         sinks: &sinks,
@@ -154,7 +222,7 @@ async fn run(
     let SweepResult { report, .. } = Box::pin(sweep(context)).await?;
     match report.failure() {
         Some(failure) => Err(failure.into()),
-        None => Ok(report),
+        None => Ok(Reply::Sweep(Box::new(report))),
     }
 }
 

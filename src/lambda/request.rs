@@ -1,4 +1,4 @@
-//! What starts a sweep: a closed set of events.
+//! What starts a sweep, or a step of a run: a closed set of events.
 //!
 //! An event says when to sweep, and carries no session, owner, role or policy. It may tighten the mode,
 //! and never loosens it. Whatever is not one of these events is an error.
@@ -9,7 +9,11 @@
 
 use serde_json::{Map, Value};
 
-use reaper_core::report::Mode;
+use crate::organization::Step;
+use reaper_core::{
+    organization::{RunId, RunIdError},
+    report::Mode,
+};
 
 /// The keys of a bare event: `mode`, and those of the input template for EventBridge Scheduler.
 const KEYS: [&str; 6] =
@@ -40,6 +44,13 @@ const STARTS: [(&str, &str, &[&str]); 2] = [
     ("aws.ecs", "ecs.amazonaws.com", &["ExecuteCommand"]),
 ];
 
+/// The keys of the steps of a run, by the step's name.
+const STEPS: [(&str, &[&str]); 3] = [
+    ("plan", &["step", "run", "input"]),
+    ("batch", &["step", "run", "batch"]),
+    ("summary", &["step", "run"]),
+];
+
 /// An event that starts a sweep, and the mode that it asks for, if it does.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Request {
@@ -51,6 +62,19 @@ pub enum Request {
     Schedule(Option<Mode>),
     /// A session has started, or has been resumed, as CloudTrail reports.
     Start(Option<Mode>),
+    /// A step of a run over an organization, as its state machine sends it.
+    Step(StepRequest),
+}
+
+/// A step of a run. It names a run and a batch, and nothing else.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StepRequest {
+    /// `plan`, with what started the execution.
+    Plan(RunId, Box<Request>),
+    /// `batch`.
+    Batch(RunId, usize),
+    /// `summary`.
+    Summary(RunId),
 }
 
 /// Why an event starts no sweep.
@@ -67,6 +91,18 @@ pub enum EventError {
     /// A value is of the wrong type.
     #[error("the event's `{0}` must be a string")]
     NoString(String),
+    /// A step names no batch.
+    #[error("the event's `batch` must be the number of a batch, from 1 on")]
+    Batch,
+    /// A step of a function that is no hub, or a sweep of one that is.
+    #[error("{0}")]
+    Misdirected(&'static str),
+    /// A step names no run.
+    #[error("the event's `run` is not valid: {0}")]
+    Run(#[from] RunIdError),
+    /// There is no such step.
+    #[error("the event's `step` is `{0}`; it may be plan, batch or summary")]
+    Step(String),
     /// Its mode is none.
     #[error("the event's `mode` is not valid: {0}")]
     Mode(String),
@@ -108,13 +144,14 @@ impl Request {
     pub fn read(event: &Value) -> Result<Self, EventError> {
         match event {
             Value::Array(records) => Self::batch(None, records, Self::of_pipe),
-            Value::Object(event) => match event.get("Records") {
-                Some(records) => {
+            Value::Object(event) => match (event.get("Records"), event.get("step")) {
+                (None, Some(step)) => Self::of_step(event, step),
+                (Some(records), _) => {
                     check_keys(event, &["Records", "mode"])?;
                     let records = records.as_array().ok_or(EventError::NoRecord)?;
                     Self::batch(asked(event)?, records, Self::of_queue)
                 }
-                None => Self::single(event),
+                (None, None) => Self::single(event),
             },
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                 Err(EventError::NoObject(kind(event)))
@@ -131,6 +168,7 @@ impl Request {
         let (asked, requests) = match self {
             Self::Batch(asked, requests) => (asked, requests.as_slice()),
             Self::Direct(asked) | Self::Schedule(asked) | Self::Start(asked) => (asked, &[][..]),
+            Self::Step(_) => return Err(EventError::Misdirected(NO_HUB)),
         };
         let modes = requests.iter().map(|it| it.mode(configured));
         let modes = modes.collect::<Result<Vec<_>, _>>()?;
@@ -138,6 +176,24 @@ impl Request {
             return Err(EventError::Loosens);
         }
         Ok(modes.into_iter().chain(*asked).fold(configured, stricter))
+    }
+
+    /// The step that it asks for; a plan is of the strictest mode of all that are asked for, and of the
+    /// configured one.
+    ///
+    /// # Errors
+    /// If it asks for a sweep, or `enforce` is asked for, and the function is configured for dry runs.
+    pub fn step(self, configured: Mode) -> Result<Step, EventError> {
+        match self {
+            Self::Step(StepRequest::Plan(run, input)) => {
+                Ok(Step::Plan(run, input.mode(configured)?))
+            }
+            Self::Step(StepRequest::Batch(run, number)) => Ok(Step::Batch(run, number)),
+            Self::Step(StepRequest::Summary(run)) => Ok(Step::Summary(run)),
+            Self::Batch(..) | Self::Direct(_) | Self::Schedule(_) | Self::Start(_) => {
+                Err(EventError::Misdirected(HUB))
+            }
+        }
     }
 
     fn batch(
@@ -170,6 +226,40 @@ impl Request {
     /// What Pipes hands on: a message of SQS, or what a template has made of it.
     fn of_pipe(record: &Map<String, Value>) -> Result<Self, EventError> {
         if record.contains_key("body") { Self::of_queue(record) } else { Self::single(record) }
+    }
+
+    /// What a state machine sends.
+    fn of_step(event: &Map<String, Value>, step: &Value) -> Result<Self, EventError> {
+        let text = |key: &str| match event.get(key) {
+            Some(Value::String(text)) => Ok(text.as_str()),
+            _ => Err(EventError::NoString(key.into())),
+        };
+        let step = step.as_str().ok_or_else(|| EventError::NoString("step".into()))?;
+        let Some((_, keys)) = STEPS.iter().find(|(name, _)| *name == step) else {
+            return Err(EventError::Step(step.into()));
+        };
+        check_keys(event, keys)?;
+        let run: RunId = text("run")?.parse()?;
+        Ok(Self::Step(match step {
+            "plan" => {
+                let none = Map::new();
+                let input = match event.get("input") {
+                    None => &none,
+                    Some(Value::Object(input)) if input.contains_key("step") => {
+                        return Err(EventError::UnknownKey { key: "step".into(), known: &KEYS });
+                    }
+                    Some(Value::Object(input)) => input,
+                    Some(other) => return Err(EventError::NoObject(kind(other))),
+                };
+                StepRequest::Plan(run, Box::new(Self::single(input)?))
+            }
+            "batch" => {
+                let number = event.get("batch").and_then(Value::as_u64).filter(|it| 0 < *it);
+                let number = number.and_then(|it| usize::try_from(it).ok());
+                StepRequest::Batch(run, number.ok_or(EventError::Batch)?)
+            }
+            _ => StepRequest::Summary(run),
+        }))
     }
 
     fn single(event: &Map<String, Value>) -> Result<Self, EventError> {
@@ -223,6 +313,14 @@ impl Request {
         }
     }
 }
+
+/// Of a step for a function that is no hub.
+const NO_HUB: &str = "the event is a step of a run, and the function is not the hub of an organization: \
+     its REAPER_MEMBER_ROLE is not set";
+
+/// Of a sweep for a function that is a hub.
+const HUB: &str = "the event starts a sweep, and the function is the hub of an organization, which takes \
+     only the steps of its state machine: start an execution of that";
 
 /// An object in an event, or in a text of it.
 type Detail<'a> = std::borrow::Cow<'a, Map<String, Value>>;
@@ -434,5 +532,62 @@ mod tests {
             Enforce,
             Err("unknown key"),
         );
+    }
+
+    fn run(id: &str) -> RunId {
+        id.parse().expect("an id")
+    }
+
+    /// Steps name a run and a batch, and nothing else. What starts an execution may tighten the mode.
+    #[test]
+    fn steps() {
+        let step = |text: &str, configured| -> Result<Step, String> {
+            let event: Value = serde_json::from_str(text).expect("JSON");
+            let request = Request::read(&event).map_err(|it| it.to_string())?;
+            request.step(configured).map_err(|it| it.to_string())
+        };
+        let scheduled = r#"{"source":"session-reaper.scheduler","attemptNumber":1}"#;
+        let plan = |input: &str| format!(r#"{{"step":"plan","run":"r-1","input":{input}}}"#);
+        for (text, expected) in [
+            (r#"{"step":"plan","run":"r-1"}"#.into(), Step::Plan(run("r-1"), Enforce)),
+            (plan("{}"), Step::Plan(run("r-1"), Enforce)),
+            (plan(scheduled), Step::Plan(run("r-1"), Enforce)),
+            (plan(r#"{"mode":"dry-run"}"#), Step::Plan(run("r-1"), DryRun)),
+            (r#"{"step":"batch","run":"r-1","batch":7}"#.into(), Step::Batch(run("r-1"), 7)),
+            (r#"{"step":"summary","run":"r-1"}"#.into(), Step::Summary(run("r-1"))),
+        ] {
+            assert_eq!(step(&text, Enforce), Ok(expected), "{text}");
+        }
+        for (text, expected) in [
+            (r#"{"step":"sweep","run":"r"}"#.into(), "`step` is `sweep`"),
+            (r#"{"step":7,"run":"r"}"#.into(), "`step` must be a string"),
+            (r#"{"step":"summary"}"#.into(), "`run` must be a string"),
+            (r#"{"step":"summary","run":"../lease"}"#.into(), "`run` is not valid"),
+            (r#"{"step":"summary","run":"r","batch":1}"#.into(), "unknown key `batch`"),
+            (r#"{"step":"batch","run":"r"}"#.into(), "`batch` must be the number"),
+            (r#"{"step":"batch","run":"r","batch":0}"#.into(), "`batch` must be the number"),
+            (r#"{"step":"batch","run":"r","batch":"1"}"#.into(), "`batch` must be the number"),
+            (r#"{"step":"batch","run":"r","batch":1.5}"#.into(), "`batch` must be the number"),
+            (
+                r#"{"step":"batch","run":"r","batch":1,"account":"000000000001"}"#.into(),
+                "unknown key `account`",
+            ),
+            (
+                r#"{"step":"batch","run":"r","batch":1,"mode":"dry-run"}"#.into(),
+                "unknown key `mode`",
+            ),
+            (plan(r#"{"accounts":[]}"#), "unknown key `accounts`"),
+            (plan(r#"{"step":"summary"}"#), "unknown key `step`"),
+            (plan("[]"), "not an array"),
+            (r#"{"step":"plan","run":"r","Records":[]}"#.into(), "unknown key"),
+            ("{}".into(), "takes only the steps of its state machine"),
+        ] {
+            let err = step(&text, Enforce).expect_err(&text);
+            assert!(err.contains(expected), "{text}: {err}");
+        }
+        let err = step(&plan(r#"{"mode":"enforce"}"#), DryRun).expect_err("loosens");
+        assert!(err.contains("set REAPER_MODE"), "{err}");
+        let event = json!({"step": "summary", "run": "r"});
+        check(&event, Enforce, Err("not the hub of an organization"));
     }
 }

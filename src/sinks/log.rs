@@ -19,8 +19,10 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, util::SubscriberInitExt};
 
 use reaper_core::{
+    evaluate::VerdictKind,
     event::{Event, Severity},
     printable::{printable, printable_json},
+    target::Scope,
 };
 
 /// How to log.
@@ -30,13 +32,19 @@ pub struct LogSettings {
     pub is_json: bool,
     /// The least severe lines. Those of other crates appear from warnings on.
     pub least: Severity,
+    /// Whether the decisions on compliant sessions have lines. They are counted in any case.
+    pub logs_compliant: bool,
     /// Fields of every line: `service` and `function_name`.
     pub common: Map<String, Value>,
 }
 
 /// Writes log lines. Clones share the writer and the context.
 #[derive(Clone)]
-pub struct Log(Arc<Shared>);
+pub struct Log {
+    shared: Arc<Shared>,
+    /// Fields of this log's lines alone: the account and Region.
+    own: Arc<Map<String, Value>>,
+}
 
 struct Shared {
     settings: LogSettings,
@@ -59,7 +67,18 @@ struct Line<'a, F> {
     common: &'a Map<String, Value>,
     #[serde(flatten)]
     context: &'a Map<String, Value>,
+    #[serde(flatten)]
+    own: &'a Map<String, Value>,
     message: &'a str,
+    #[serde(flatten)]
+    fields: &'a F,
+}
+
+/// The fields of a line of text.
+#[derive(Serialize)]
+struct Fielded<'a, F> {
+    #[serde(flatten)]
+    own: &'a Map<String, Value>,
     #[serde(flatten)]
     fields: &'a F,
 }
@@ -69,13 +88,23 @@ impl Log {
     #[must_use]
     pub fn new(settings: LogSettings, writer: impl Write + Send + 'static) -> Self {
         let state = State { context: Map::new(), writer: Box::new(writer) };
-        Self(Arc::new(Shared { settings, state: Mutex::new(state) }))
+        let shared = Arc::new(Shared { settings, state: Mutex::new(state) });
+        Self { shared, own: Arc::default() }
+    }
+
+    /// The same log, whose lines say which account and Region they are about.
+    #[must_use]
+    pub fn at(&self, scope: &Scope) -> Self {
+        let mut own = Map::new();
+        own.insert("account".into(), scope.account.as_str().into());
+        own.insert("region".into(), scope.region.as_str().into());
+        Self { shared: Arc::clone(&self.shared), own: Arc::new(own) }
     }
 
     /// Writes the warnings and errors of other crates as well.
     #[must_use]
     pub fn with_other_crates(self) -> Self {
-        let is_error_alone = self.0.settings.least == Severity::Error;
+        let is_error_alone = self.shared.settings.least == Severity::Error;
         let least = if is_error_alone { LevelFilter::ERROR } else { LevelFilter::WARN };
         tracing_subscriber::registry().with(least).with(OtherCrates(self.clone())).init();
         self
@@ -88,7 +117,10 @@ impl Log {
 
     /// Writes an event, if its level is not below the least severe.
     pub fn write(&self, event: &Event<'_>) {
-        if event.severity() <= self.0.settings.least {
+        let LogSettings { least, logs_compliant, .. } = self.shared.settings;
+        let is_left_out = !logs_compliant
+            && matches!(event, Event::Decided(row) if row.verdict == VerdictKind::Compliant);
+        if event.severity() <= least && !is_left_out {
             self.line(event.severity(), event.message(), event);
         }
     }
@@ -97,14 +129,15 @@ impl Log {
         #[expect(clippy::disallowed_methods, reason = "a log line has its own time")]
         let timestamp = format!("{:.3}", Timestamp::now());
         let level = severity.level();
-        let LogSettings { is_json, common, .. } = &self.0.settings;
+        let LogSettings { is_json, common, .. } = &self.shared.settings;
         let mut state = self.state();
         let State { context, writer } = &mut *state;
-        let line = Line { level, timestamp: &timestamp, common, context, message, fields };
+        let own = &*self.own;
+        let line = Line { level, timestamp: &timestamp, common, context, own, message, fields };
         let line = if *is_json {
             printable_json(json(&line))
         } else {
-            let fields = printable_json(json(fields));
+            let fields = printable_json(json(&Fielded { own, fields }));
             format!("{timestamp} {level:>5} {} {fields}", printable(message))
         };
         // If standard output is closed, the error cannot be reported anywhere.
@@ -112,7 +145,7 @@ impl Log {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -126,7 +159,7 @@ fn json(line: &impl Serialize) -> String {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Log").field(&self.0.settings).finish()
+        f.debug_tuple("Log").field(&self.shared.settings).finish()
     }
 }
 

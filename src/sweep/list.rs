@@ -59,7 +59,10 @@ impl ListingProblem {
     /// Whether AWS does not allow the call, so that it will not succeed however often it is tried.
     #[must_use]
     pub fn is_denial(&self) -> bool {
-        matches!(self, Self::Call(it) if it.kind == CallErrorKind::Denied)
+        matches!(
+            self,
+            Self::Call(CallError { kind: CallErrorKind::Denied | CallErrorKind::UnknownKeys, .. })
+        )
     }
 }
 

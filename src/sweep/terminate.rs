@@ -80,7 +80,7 @@ fn answer(err: &CallError) -> Answer {
     match err.kind {
         CallErrorKind::InvalidState => Answer::InvalidState { is_ambiguous: err.is_ambiguous },
         _ if err.is_ambiguous => Answer::Ambiguous,
-        CallErrorKind::Denied => Answer::Denied,
+        CallErrorKind::Denied | CallErrorKind::UnknownKeys => Answer::Denied,
         CallErrorKind::Throttled => Answer::Throttled,
         CallErrorKind::Unavailable => Answer::Ambiguous,
         CallErrorKind::InvalidToken | CallErrorKind::NoTime | CallErrorKind::Refused => {

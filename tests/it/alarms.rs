@@ -4,7 +4,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use jiff::SignedDuration;
-use reaper_core::{metrics, report::Mode};
+use reaper_core::{evidence::Demand, metrics, report::Mode};
 use serde_json::{Map, Value, json};
 use session_manager_emulator::{Fault, FaultKind, Fleet, OnTerminate, Seed};
 use tokio::time::{Instant, sleep_until};
@@ -31,6 +31,8 @@ struct Situation {
     mode: Mode,
     faults: Vec<Fault>,
     deadline: Duration,
+    has_bus: bool,
+    evidence: Option<Demand>,
 }
 
 impl Situation {
@@ -42,6 +44,8 @@ impl Situation {
             mode: Mode::Enforce,
             faults: Vec::new(),
             deadline: Duration::from_secs(290),
+            has_bus: false,
+            evidence: None,
         }
     }
 }
@@ -80,7 +84,14 @@ fn situations() -> Vec<Situation> {
     let terminating = |hours| that(OnTerminate::Lingers, sessions("v", 1, hours));
     vec![
         // Sessions grow old in the second hour, and are terminated.
-        Situation::new("healthy", [young(), sessions("v", 5, 20), sessions("d", 9, 11)].concat()),
+        Situation {
+            has_bus: true,
+            evidence: Some(Demand::Required),
+            ..Situation::new(
+                "healthy",
+                [young(), sessions("v", 5, 20), sessions("d", 9, 11)].concat(),
+            )
+        },
         Situation {
             policy: POLICY.replace("terminations: 10", "terminations: 60"),
             mode: Mode::DryRun,
@@ -118,13 +129,23 @@ fn situations() -> Vec<Situation> {
             "records without an owner",
             with(sessions("u", 1, 1).into_iter().map(|it| Seed { owner: None, ..it }).collect()),
         ),
+        Situation {
+            faults: always("PutEvents", FaultKind::Deny),
+            has_bus: true,
+            ..Situation::new("bus denied", young())
+        },
+        Situation {
+            faults: always("PutObject", FaultKind::Deny),
+            evidence: Some(Demand::BestEffort),
+            ..Situation::new("evidence denied", young())
+        },
         Situation::new("untagged targets", with(on("i-000000000untagged", sessions("u", 10, 13)))),
     ]
 }
 
 /// The metric lines of one sweep after the other, and whether the invocation failed.
 async fn series(situation: Situation) -> Value {
-    let Situation { name, sessions, policy, mode, faults, deadline } = situation;
+    let Situation { name, sessions, policy, mode, faults, deadline, has_bus, evidence } = situation;
     let fleet = Fleet {
         now: Some("2026-03-02T12:00:00Z".parse().expect("an instant")),
         sessions,
@@ -134,7 +155,7 @@ async fn series(situation: Situation) -> Value {
     };
     let stage = Stage::new(Wire::InProcess, fleet);
     let policy = inline(&policy);
-    let stage = Stage { mode, policy, deadline, calls_per_second: 5.0, ..stage };
+    let stage = Stage { mode, policy, deadline, has_bus, evidence, calls_per_second: 5.0, ..stage };
     let began = Instant::now();
     let mut sweeps = Vec::new();
     for period in 0..N_PERIODS {

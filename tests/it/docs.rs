@@ -8,7 +8,7 @@ use std::{
 
 use reaper_core::policy::{Policy, schema::schema};
 use serde_json::Value;
-use session_manager_emulator::{FaultKind, Fleet};
+use session_manager_emulator::{AccountFleet, FaultKind, Fleet, OrganizationFleet, RegionFleet};
 
 use crate::wire::variants;
 
@@ -133,16 +133,35 @@ fn every_fault_is_listed() {
     }
 }
 
-/// The emulator's guide: its fleet is valid, and its table has every fault.
+/// The keys of a mapping.
+fn fields<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
+    let Err(err) = serde_json::from_str::<T>(r#"{"?":0}"#) else { panic!("`?` is a key") };
+    let fields: BTreeSet<_> =
+        err.to_string().split('`').skip(3).step_by(2).map(Into::into).collect();
+    assert!(5 < fields.len(), "{err}");
+    fields
+}
+
+/// The emulator's guide: its fleet and its organization are valid, and its tables have every fault
+/// and every key of an organization. So is the sample organization.
 #[test]
 fn emulator() {
     let path = "docs/emulator.md";
     let fleets = policies(path);
-    assert_eq!(fleets.len(), 1);
-    for fleet in fleets {
-        Fleet::parse(&fleet).unwrap_or_else(|err| panic!("{path}: {err}"));
+    let [fleet, organization] = fleets.as_slice() else { panic!("{path}: {}", fleets.len()) };
+    Fleet::parse(fleet).unwrap_or_else(|err| panic!("{path}: {err}"));
+    for (path, text) in [
+        (path, organization.clone()),
+        ("reapctl/demo/organization.yaml", text("reapctl/demo/organization.yaml")),
+    ] {
+        OrganizationFleet::parse(&text).unwrap_or_else(|err| panic!("{path}: {err}"));
     }
     let document = text(path);
+    let (_, organizations) = document.split_once("## Organizations").expect("a section");
+    let keys = [fields::<OrganizationFleet>(), fields::<AccountFleet>(), fields::<RegionFleet>()];
+    for key in keys.into_iter().flatten() {
+        assert!(organizations.contains(&format!("`{key}`")), "{key}");
+    }
     let (_, faults) = document.split_once("## Faults").expect("a section");
     for fault in variants::<FaultKind>() {
         let is_named =

@@ -86,7 +86,12 @@ async fn sweep(policy: &str, wire: Wire, fleet: Fleet) -> (Stage, Report, Vec<St
 
 async fn sweep_on(mut stage: Stage) -> (Stage, Report, Vec<String>) {
     let lines = Lines::default();
-    let settings = LogSettings { is_json: true, least: Severity::Info, common: Map::new() };
+    let settings = LogSettings {
+        is_json: true,
+        least: Severity::Info,
+        logs_compliant: true,
+        common: Map::new(),
+    };
     stage.sinks = Sinks { log: Some(Log::new(settings, lines.clone())), ..Sinks::NONE };
     let report = stage.sweep().await;
     (stage, report, lines.problems())
@@ -138,7 +143,7 @@ async fn shipped_policy() {
     oldest.age = Some(SignedDuration::from_hours(2));
     fleet.sessions.push(oldest);
     let (stage, report, problems) = sweep(policy, Wire::InProcess, fleet).await;
-    let mut asked = stage.asked_to_end();
+    let mut asked = stage.termination_requests();
     asked.sort_unstable();
     assert_eq!(asked, ["v-oldest", "v-prod"], "{:#?}", report.sessions);
     assert_eq!(problems, [""; 0]);
@@ -289,7 +294,7 @@ async fn denied() {
     fleet.faults = vec![Fault::new(DOCUMENT, 1, FaultKind::Deny).always()];
     let (stage, report, problems) = sweep(&policy, Wire::InProcess, fleet).await;
     assert_eq!(report.verdicts.undetermined, 5);
-    let mut asked = stage.asked_to_end();
+    let mut asked = stage.termination_requests();
     asked.sort_unstable();
     assert_eq!(asked, ["v-aws", "v-old"]);
     let [problem] = &problems[..] else { panic!("{problems:?}") };
@@ -315,7 +320,7 @@ async fn types_without_tags() {
         fleet.faults =
             fault.iter().map(|it| Fault::new("GetResources", 1, it.clone()).always()).collect();
         let (stage, report, _) = sweep(&policy, Wire::InProcess, fleet).await;
-        assert_eq!(stage.asked_to_end(), ["v-copy"], "{fault:?}: {:#?}", report.sessions);
+        assert_eq!(stage.termination_requests(), ["v-copy"], "{fault:?}: {:#?}", report.sessions);
         assert_eq!(report.verdicts.undetermined, 1, "{fault:?}");
     }
 }
@@ -339,7 +344,7 @@ async fn names_and_arns() {
     let mut fleet = fleet(&documents);
     fleet.documents.insert(shared, "Standard_Stream".into());
     let (stage, report, problems) = sweep(NO_TUNNELS, Wire::Socket, fleet).await;
-    let mut asked = stage.asked_to_end();
+    let mut asked = stage.termination_requests();
     asked.sort_unstable();
     assert_eq!(asked, ["v-aws", "v-own"]);
     assert_eq!((report.verdicts.compliant, report.verdicts.undetermined), (1, 3));
@@ -353,7 +358,7 @@ async fn names_and_arns() {
 async fn odd_names() {
     let fleet = fleet(&[("u-1", "x"), ("u-2", "Team Tunnel"), ("v-1", "Team-DbTunnel")]);
     let (stage, report, problems) = sweep(NO_TUNNELS, Wire::Socket, fleet).await;
-    assert_eq!(stage.asked_to_end(), ["v-1"]);
+    assert_eq!(stage.termination_requests(), ["v-1"]);
     assert_eq!(report.verdicts.undetermined, 2);
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].contains("ValidationException"), "{problems:?}");
@@ -371,7 +376,7 @@ async fn hanging_documents_keep_the_deadline() {
         let policy = inline(NO_TUNNELS);
         let (stage, report, problems) =
             sweep_on(Stage { policy, ..Stage::new(Wire::InProcess, fleet) }).await;
-        assert_eq!(stage.asked_to_end(), ["v-aws"], "{fault:?}");
+        assert_eq!(stage.termination_requests(), ["v-aws"], "{fault:?}");
         assert_eq!(report.outcomes.terminated, 1, "{fault:?}");
         assert_eq!(report.verdicts.undetermined, 60, "{fault:?}");
         assert!(report.duration_s < 200.0, "{fault:?}: {} s", report.duration_s);
@@ -398,5 +403,5 @@ async fn dry_run() {
     let fleet = fleet(&[("v-copy", "Team-DbTunnel")]);
     let stage = Stage { policy: inline(NO_TUNNELS), ..Stage::new(Wire::InProcess, fleet) };
     let (stage, report, _) = sweep_on(Stage { mode: Mode::DryRun, ..stage }).await;
-    assert_eq!((report.outcomes.would_terminate, stage.asked_to_end().len()), (1, 0));
+    assert_eq!((report.outcomes.would_terminate, stage.termination_requests().len()), (1, 0));
 }

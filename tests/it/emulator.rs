@@ -130,7 +130,9 @@ async fn started_session() {
     assert_eq!(status, 200);
     let id = started["SessionId"].as_str().unwrap();
     assert!(id.starts_with("jane-0") && id.len() == "jane-".len() + 17, "{id}");
-    assert!(started["StreamUrl"].as_str().unwrap().contains(id));
+    // No client connects to a host of AWS's.
+    let url = format!("wss://ssmmessages.eu-central-1.invalid/v1/data-channel/{id}?");
+    assert!(started["StreamUrl"].as_str().unwrap().starts_with(&url), "{started}");
     assert!(started["TokenValue"].is_string());
     let (_, page) = ask(&emulator, "DescribeSessions", r#"{"State":"Active"}"#).await;
     let row = &page["Sessions"][0];
@@ -254,8 +256,15 @@ async fn refused_start_or_termination() {
     let message = r"2 validation errors detected: Value '' at 'target' failed to satisfy constraint: Member must have length greater than or equal to 1; Value 'a b' at 'documentName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9_\-.:/]{3,128}$";
     let body = json!({"Target": "", "DocumentName": "a b"});
     check_refusals("StartSession", vec![(body, INVALID, message.into())]).await;
-    let unknown = vec![(json!({}), "UnknownOperationException", String::new())];
-    check_refusals("ResumeSession", unknown).await;
+    for operation in ["ResumeSession", "DescribeInstanceInformation"] {
+        let message = format!(
+            "the emulator does not have {operation}: it has DescribeSessions, StartSession, \
+             TerminateSession, GetDocument and GetParameter of Systems Manager, and GetResources of \
+             Resource Groups Tagging"
+        );
+        let unknown = vec![(json!({}), "UnknownOperationException", message)];
+        check_refusals(operation, unknown).await;
+    }
 }
 
 /// What a client hears of a listing on a socket before the connection ends, and how it ends.
@@ -349,5 +358,26 @@ async fn documents() {
     ] {
         let (status, answer) = ask(&emulator, "GetDocument", &body.to_string()).await;
         assert_eq!((status, &answer["__type"]), (400, &code.into()), "{body}: {answer}");
+    }
+}
+
+/// A quota with a burst is a bucket: so many calls at once, and then as many a second as the quota. Each
+/// operation has its own.
+#[tokio::test(start_paused = true)]
+async fn token_bucket() {
+    let emulator = emulator("behaviour: { quota: 2, burst: 4 }");
+    let n_allowed = async |operation, body| {
+        let mut n = 0;
+        while ask(&emulator, operation, body).await.0 == 200 {
+            n += 1;
+        }
+        n
+    };
+    let list = r#"{"State": "Active"}"#;
+    assert_eq!(n_allowed("DescribeSessions", list).await, 4);
+    assert_eq!(n_allowed("TerminateSession", r#"{"SessionId": "none-1"}"#).await, 4);
+    for (pause_ms, expected) in [(400, 0), (100, 1), (1_000, 2), (60_000, 4)] {
+        tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
+        assert_eq!(n_allowed("DescribeSessions", list).await, expected, "{pause_ms} ms");
     }
 }

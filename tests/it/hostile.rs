@@ -14,6 +14,7 @@ use test_support::{hostile_policies::hostile_policies, hostile_texts::hostile_te
 use crate::{
     lambda::{assert_error, invocations},
     runtime_api::invoke,
+    stage::{Stage, Wire},
 };
 
 /// Hostile policies are read or refused, without a panic.
@@ -111,6 +112,22 @@ async fn half_a_character() {
         assert_eq!(report["coverage"]["complete"], true, "{escape}");
         assert_eq!(report["outcomes"]["terminated"], 1, "{escape}: {report}");
         assert!(emulator.active_ids().is_empty(), "{escape}");
+    }
+}
+
+/// A termination whose answer is no JSON object proves nothing, whatever its status, and is asked for again.
+/// An empty object accepts it.
+#[tokio::test(start_paused = true)]
+async fn terminations_without_an_answer() {
+    let answers = ["{}", r#"{"SessionId": "v-3h"}"#].map(|it| (it, 1));
+    let others =
+        ["", " \n", "null", "[]", "\"x\"", "7", "{}{}", "<html>", "\u{feff}{}", "\u{1f}\u{8b}"];
+    for (body, n_calls) in answers.into_iter().chain(others.map(|it| (it, 2))) {
+        let fault = Fault::new("TerminateSession", 1, FaultKind::Body(body.into()));
+        let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault.for_session("v-3h")]);
+        let report = stage.sweep().await;
+        assert_eq!(stage.calls("TerminateSession").len(), 3 + n_calls, "{body:?}");
+        assert_eq!(report.outcomes.terminated, 4, "{body:?}");
     }
 }
 

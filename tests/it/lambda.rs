@@ -311,6 +311,22 @@ async fn invalid_configuration() {
     assert!(emulator.calls().is_empty());
 }
 
+/// Variables of the SDK that are empty, or that it cannot use, do not end the function.
+#[tokio::test]
+async fn variables_of_the_sdk() {
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL_SSM", ""),
+        ("AWS_MAX_ATTEMPTS", "0"),
+        ("AWS_RETRY_MODE", "legacy"),
+        ("AWS_USE_FIPS_ENDPOINT", "true"),
+    ] {
+        let mut invocations = invocations(vec![json!({})]);
+        invocations.environment.push((name, value));
+        let reply = run(&Emulator::new(fleet(0)), invocations).await;
+        assert!(reply.is_ok(), "{name}: {reply:?}");
+    }
+}
+
 /// A policy that cannot be read or parsed fails the run, and terminates no session.
 #[tokio::test]
 async fn unusable_policy() {

@@ -46,24 +46,36 @@ impl Node {
     }
 }
 
-/// The actions of Systems Manager and of tagging that the template's role has in this mode, if it may read
-/// documents.
+/// The actions of Systems Manager, tagging, EventBridge and S3 that the template's role has in this mode, if
+/// it may read documents, there is a bus, and it writes evidence.
 ///
 /// Of the role's other actions, on logs, queues and keys, the emulator knows nothing: they must be
 /// these. `tests/template` says when, and on what.
 pub(crate) fn shipped(mode: Mode) -> &'static BTreeSet<String> {
     static MODES: LazyLock<[BTreeSet<String>; 2]> =
-        LazyLock::new(|| [Mode::DryRun, Mode::Enforce].map(|mode| read(mode, true)));
+        LazyLock::new(|| [Mode::DryRun, Mode::Enforce].map(|mode| read(mode, &[])));
     match mode {
         Mode::DryRun => &MODES[0],
         Mode::Enforce => &MODES[1],
     }
 }
 
-/// The same, if the parameter `ReadSessionDocuments` is this.
-pub(crate) fn read(mode: Mode, reads_documents: bool) -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("template.yaml");
-    let text = fs::read_to_string(path).expect("template.yaml");
+/// The same, if these conditions of the template do not hold.
+pub(crate) fn read(mode: Mode, without: &[&str]) -> BTreeSet<String> {
+    let actions = actions("template.yaml", mode, without).into_iter();
+    let is_emulated = |it: &String| {
+        ["ssm:", "tag:", "events:", "s3:"].iter().any(|service| it.starts_with(service))
+    };
+    let (emulated, others): (BTreeSet<_>, BTreeSet<_>) = actions.partition(is_emulated);
+    assert_eq!(others, OTHERS.map(str::to_owned).into(), "{mode:?}");
+    emulated
+}
+
+/// The actions that the resource `Role` of a template has in this mode, if these conditions do not hold, and
+/// all others do.
+pub(crate) fn actions(template: &str, mode: Mode, without: &[&str]) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(template);
+    let text = fs::read_to_string(path).expect(template);
     let template: Node = serde_saphyr::from_str(&text).expect("YAML");
     let policies = template.at("Resources").at("Role").at("Properties").at("Policies");
     let statements = policies.items().iter().flat_map(|it| {
@@ -73,8 +85,8 @@ pub(crate) fn read(mode: Mode, reads_documents: bool) -> BTreeSet<String> {
                 let parts = choice.items();
                 let holds = match parts[0].text() {
                     Some("Enforces") => mode == Mode::Enforce,
-                    Some("ReadsDocuments") => reads_documents,
-                    _ => true,
+                    Some(name) => !without.contains(&name),
+                    None => true,
                 };
                 holds.then_some(&parts[1])
             }),
@@ -85,11 +97,7 @@ pub(crate) fn read(mode: Mode, reads_documents: bool) -> BTreeSet<String> {
         assert_eq!(it.at("Effect").text(), Some("Allow"));
         it.at("Action").items()
     });
-    let actions = actions.filter_map(|it| it.text()).map(str::to_owned);
-    let is_emulated = |it: &String| it.starts_with("ssm:") || it.starts_with("tag:");
-    let (emulated, others): (BTreeSet<_>, BTreeSet<_>) = actions.partition(is_emulated);
-    assert_eq!(others, OTHERS.map(str::to_owned).into(), "{mode:?}");
-    emulated
+    actions.filter_map(|it| it.text()).map(str::to_owned).collect()
 }
 
 /// What the role may do besides: its log, its policy's key, and its queue.
@@ -104,11 +112,20 @@ const OTHERS: [&str; 6] = [
 
 /// The actions that the calls so far needed.
 pub(crate) fn needed(emulator: &Emulator) -> BTreeSet<String> {
-    let action = |operation: &str| match operation {
-        "GetResources" => format!("tag:{operation}"),
-        _ => format!("ssm:{operation}"),
-    };
     emulator.calls().iter().map(|it| action(&it.operation)).collect()
+}
+
+/// The action that allows an operation.
+pub(crate) fn action(operation: &str) -> String {
+    let service = match operation {
+        "AssumeRole" => "sts",
+        "GetObject" | "PutObject" => "s3",
+        "GetResources" => "tag",
+        "ListAccounts" => "organizations",
+        "PutEvents" => "events",
+        _ => "ssm",
+    };
+    format!("{service}:{operation}")
 }
 
 /// After every sweep of every test: nothing was called that the role may not do.

@@ -118,7 +118,7 @@ pub(crate) async fn invoke(emulator: &Emulator, invocations: Invocations<'_>) ->
 }
 
 /// After every invocation of every test: the counts add up in the log as in the replies, and only
-/// violators were asked to end.
+/// terminations of violators were requested.
 #[track_caller]
 fn assert_sound(ran: &Ran, calls: &[Call]) {
     // There are none if Lambda's log format is text, or its level warnings.

@@ -19,14 +19,16 @@ use http::Response;
 use reaper_core::{
     evaluate::Verdict,
     event::Event,
+    evidence::{Demand, Invocation},
     report::{Mode, Outcomes, Report},
     target::Scope,
 };
+use serde_json::{Value, json};
 use session_manager_emulator::{Call, Emulator, Fault, Fleet, Reset, Seed, serve};
 use session_reaper::{
     Budget,
-    aws::Connect,
-    sinks::Sinks,
+    aws::{Bucket, Connect, EventBus},
+    sinks::{Sinks, events::Events, evidence::Evidence},
     sweep::source::PolicySource,
     sweep::{SweepContext, SweepError, sweep},
 };
@@ -90,7 +92,17 @@ pub(crate) struct Stage {
     pub(crate) margin: Duration,
     /// Where its events go.
     pub(crate) sinks: Sinks,
+    /// Whether there is an event bus, too.
+    pub(crate) has_bus: bool,
+    /// Whether the sweep is recorded in `BUCKET`, and has to be.
+    pub(crate) evidence: Option<Demand>,
 }
+
+/// The name of the bus.
+pub(crate) const BUS: &str = "ops";
+
+/// The bucket of evidence.
+pub(crate) const BUCKET: &str = "audit";
 
 impl Stage {
     pub(crate) fn new(wire: Wire, fleet: Fleet) -> Self {
@@ -106,6 +118,8 @@ impl Stage {
             deadline: Duration::from_mins(5),
             margin: Duration::from_secs(10),
             sinks: Sinks::NONE,
+            has_bus: false,
+            evidence: None,
         }
     }
 
@@ -143,12 +157,28 @@ impl Stage {
             }
         };
         let n_calls_before = self.emulator.calls().len();
-        let ssm = Connect::from(config.build()).ssm(self.calls_per_second);
+        let connect = Connect::from(config.build());
+        let ssm = connect.ssm(self.calls_per_second);
+        let events = self.has_bus.then(|| Events {
+            bus: EventBus::new(&connect, BUS, "aws"),
+            period: jiff::SignedDuration::from_mins(5),
+            is_of_run: false,
+        });
+        let evidence = self.evidence.map(|demand| Evidence {
+            bucket: Arc::new(Bucket::new(&connect, BUCKET, "aws")),
+            demand,
+            invocation: Invocation {
+                request_id: "request-1".into(),
+                version: "7".into(),
+                run: None,
+            },
+        });
+        let sinks = Sinks { log: self.sinks.log.clone(), metrics: None, events, evidence };
         let hard_stop = Instant::now() + self.deadline;
         let scope = Scope::from_arn("arn:aws:lambda:eu-central-1:123456789012:function:f");
         let swept = sweep(SweepContext {
             ssm: &ssm,
-            sinks: &self.sinks,
+            sinks: &sinks,
             scope: scope.as_ref(),
             policy: &self.policy,
             mode: self.mode,
@@ -169,10 +199,24 @@ impl Stage {
         Ok(report)
     }
 
-    /// Ids that were asked to end, in the order of the calls, each call once.
-    pub(crate) fn asked_to_end(&self) -> Vec<String> {
+    /// Ids of the sessions whose termination was requested, in the order of the calls, each call once.
+    pub(crate) fn termination_requests(&self) -> Vec<String> {
         let id = |it: Call| it.body["SessionId"].as_str().map(ToOwned::to_owned);
         self.calls("TerminateSession").into_iter().filter_map(id).collect()
+    }
+
+    /// What the bus has taken: types and details.
+    pub(crate) fn events(&self) -> Vec<(String, Value)> {
+        let text = |it: &Value| it.as_str().expect("a text").to_owned();
+        let detail = |it: &Value| serde_json::from_str(&text(&it["Detail"])).expect("JSON");
+        let events = self.emulator.events();
+        for it in &events {
+            assert_eq!(
+                (&it["Source"], &it["EventBusName"]),
+                (&json!("session-reaper"), &json!(BUS))
+            );
+        }
+        events.iter().map(|it| (text(&it["DetailType"]), detail(it))).collect()
     }
 
     pub(crate) fn calls(&self, operation: &str) -> Vec<Call> {
@@ -184,7 +228,7 @@ impl Stage {
     #[track_caller]
     pub(crate) fn check(&self, report: &Report, expected: Outcomes) {
         assert_eq!(report.outcomes, expected, "{:#?}", report.sessions);
-        for id in self.asked_to_end() {
+        for id in self.termination_requests() {
             assert!(VIOLATORS.contains(&id.as_str()), "the termination of {id} was requested");
         }
         let n_gone = VIOLATORS.iter().filter(|id| !self.is_active(id)).count();
@@ -221,7 +265,7 @@ pub(crate) fn assert_they_add_up(count: impl Fn(&str) -> Option<u64>) {
     assert_eq!(evaluated, sum(&["violation", "no_action"]));
 }
 
-/// Of the sessions that these calls asked to end, each was found in violation, and none has a name
+/// Of the sessions whose termination these calls requested, each was found in violation, and none has a name
 /// that the fleets below give to others.
 #[track_caller]
 pub(crate) fn assert_only_violators(calls: &[Call], violators: &BTreeSet<String>) {
@@ -306,7 +350,7 @@ pub(crate) fn thousand() -> Fleet {
     fleet
 }
 
-/// Of `thousand`, exactly the violators were asked to end, each once, and exactly they are gone.
+/// Of `thousand`, exactly the violators were terminated, each by one request, and exactly they are gone.
 #[track_caller]
 pub(crate) fn assert_hundred_terminations(emulator: &Emulator) {
     let calls = emulator.calls();

@@ -25,7 +25,7 @@ async fn oldest_violations_first() {
     let stage = Stage::new(Wire::Socket, fleet(0));
     let report = stage.sweep().await;
     stage.check(&report, outcomes(0, Outcomes { terminated: 4, ..Outcomes::default() }));
-    assert_eq!(stage.asked_to_end(), VIOLATORS);
+    assert_eq!(stage.termination_requests(), VIOLATORS);
     assert_eq!(report.failure(), None);
     let it = report.verdicts;
     let actual = (it.seen, it.compliant, it.exempt, it.violation, it.undetermined);
@@ -40,7 +40,7 @@ async fn dry_run() {
     let stage = Stage { mode: Mode::DryRun, ..Stage::new(Wire::Socket, fleet(0)) };
     let report = stage.sweep().await;
     stage.check(&report, outcomes(0, Outcomes { would_terminate: 4, ..Outcomes::default() }));
-    assert_eq!(stage.asked_to_end(), Vec::<String>::new());
+    assert_eq!(stage.termination_requests(), Vec::<String>::new());
     assert_eq!(stage.calls("DescribeSessions").len(), 1);
 }
 
@@ -96,7 +96,7 @@ async fn limits_circuit_breaker_and_pause() {
         let deferred = 4 - terminated;
         stage.check(&report, outcomes(0, Outcomes { terminated, deferred, ..Outcomes::default() }));
         // Half of the limit is for the oldest, the other half for others in turn.
-        let asked = stage.asked_to_end();
+        let asked = stage.termination_requests();
         assert_eq!(asked.len(), terminated);
         assert_eq!(asked.first().is_some_and(|it| it == VIOLATORS[0]), 0 < terminated);
         assert_eq!(
@@ -179,7 +179,7 @@ async fn eight_terminations_in_flight() {
 async fn memory_bounds_every_listing() {
     let stage = Stage { memory: 100_000, ..Stage::new(Wire::InProcess, fleet(400)) };
     let report = stage.sweep().await;
-    assert_eq!((report.verdicts.seen, stage.asked_to_end().len()), (200, 0));
+    assert_eq!((report.verdicts.seen, stage.termination_requests().len()), (200, 0));
     let failure = report.failure().expect("it is incomplete").to_string();
     assert!(failure.contains("the memory is full after 200 sessions"), "{failure}");
 
@@ -232,7 +232,7 @@ exemptions: [{ id: exempt, when: { target: i-00000000000exempt } }]
 async fn concurrent_sessions() {
     let stage = concurrent_stage(Wire::InProcess);
     let report = stage.sweep().await;
-    assert_eq!(stage.asked_to_end(), ["a-5h", "b-3h", "d-3h"]);
+    assert_eq!(stage.termination_requests(), ["a-5h", "b-3h", "d-3h"]);
     assert_eq!((report.verdicts.violation, report.outcomes.terminated), (3, 3));
     assert_eq!(report.rules, [("old".into(), 1), ("two".into(), 3)].into());
     assert_eq!(stage.calls("DescribeSessions").len(), 1 + 1 + 1, "listed, counted again, verified");
@@ -267,7 +267,7 @@ async fn concurrent_sessions_are_counted_again() {
     {
         let stage = concurrent_stage(Wire::Through(alter));
         let report = stage.sweep().await;
-        assert_eq!(stage.asked_to_end(), ["a-5h", "d-3h"]);
+        assert_eq!(stage.termination_requests(), ["a-5h", "d-3h"]);
         assert_eq!((report.outcomes.terminated, report.outcomes.deferred), (2, 1));
         let deferred = report.sessions.iter().find(|it| it.session_id.as_deref() == Some("b-3h"));
         let reason = deferred.and_then(|it| it.deferred_by);
@@ -289,20 +289,20 @@ async fn concurrent_beside_nameless() {
     fleet.sessions.push(nameless);
     let stage = Stage { emulator: Emulator::new(fleet), ..concurrent_stage(Wire::InProcess) };
     let report = stage.sweep().await;
-    assert_eq!(stage.asked_to_end(), ["a-5h", "b-3h", "d-3h"]);
+    assert_eq!(stage.termination_requests(), ["a-5h", "b-3h", "d-3h"]);
     let undetermined = |it: &&Row| it.verdict == VerdictKind::Undetermined;
     let ids: Vec<_> = report.sessions.iter().filter(undetermined).collect();
     let ids: Vec<_> = ids.iter().filter_map(|it| it.session_id.as_deref()).collect();
     assert_eq!(ids, ["a-2h", "b-2h", "d-2h"]);
 }
 
-/// A session that violates only a rule with `effect: warn` is told and counted, and lives.
+/// A session that violates only a rule with `effect: warn` is reported and counted, and not terminated.
 #[tokio::test(start_paused = true)]
 async fn warnings() {
     let policy = "{version: 1, rules: [{id: told, when: {owner: role/dev}, require: {max_age: 90m}, effect: warn}]}";
     let stage = Stage { policy: inline(policy), ..Stage::new(Wire::InProcess, fleet(0)) };
     let report = stage.sweep().await;
-    assert_eq!(stage.asked_to_end(), Vec::<String>::new());
+    assert_eq!(stage.termination_requests(), Vec::<String>::new());
     assert_eq!((report.verdicts.warning, report.verdicts.violation), (6, 0));
     assert_eq!(report.rules, [("told".into(), 6)].into());
     assert_eq!(report.sessions.len(), 6);
@@ -323,6 +323,6 @@ async fn concurrent_beside_a_warning() {
         );
         let stage = Stage { policy: inline(&policy), ..concurrent_stage(Wire::InProcess) };
         stage.sweep().await;
-        assert_eq!(stage.asked_to_end(), ["b-3h"], "{told}");
+        assert_eq!(stage.termination_requests(), ["b-3h"], "{told}");
     }
 }

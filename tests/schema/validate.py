@@ -2,6 +2,8 @@
 
 The policy's schema: every example policy validates, and every policy of which `reapctl check` has a
 diagnostic is refused by the schema too, but for those that only-the-reader.txt lists. The metrics of a whole sweep: CloudWatch's rules for the embedded metric format.
+The events for EventBridge: those of examples.jsonl, which the code makes, validate; they have every field of their
+schemas, and no other.
 """
 
 import json
@@ -137,6 +139,60 @@ for text in metrics:
 if not metrics:
     failures.append("the sweep wrote no metrics")
 
+
+def strict(node):
+    """The same schema, without further fields."""
+    if isinstance(node, list):
+        return [strict(it) for it in node]
+    if not isinstance(node, dict):
+        return node
+    closed = {"additionalProperties": False} if "properties" in node else {}
+    return closed | {key: strict(it) for key, it in node.items()}
+
+
+def described(node, where):
+    """The paths of all fields of a schema."""
+    for name, it in node.get("properties", {}).items():
+        yield (*where, name)
+        yield from described(it, (*where, name))
+    if "items" in node:
+        yield from described(node["items"], where)
+
+
+def there(value, where=()):
+    """The paths of all fields of a value."""
+    for it in value if isinstance(value, list) else []:
+        yield from there(it, where)
+    for name, it in value.items() if isinstance(value, dict) else []:
+        yield (*where, name)
+        yield from there(it, (*where, name))
+
+
+examples = (ROOT / "core/src/notice/examples.jsonl").read_text().splitlines()
+details = {}
+for event in map(json.loads, examples):
+    details.setdefault(event["detail-type"], []).append(event["detail"])
+schemas = [json.loads(it.read_text()) for it in sorted((ROOT / "docs/schema").glob("*.json"))]
+if {it["title"] for it in schemas} != details.keys():
+    failures.append(f"events without a schema, or the reverse: {sorted(details)}")
+for published in schemas:
+    title = published["title"]
+    jsonschema.Draft7Validator.check_schema(published)
+    events = jsonschema.Draft7Validator(strict(published), format_checker=jsonschema.FormatChecker())
+    found = set()
+    for detail in details[title]:
+        failures += [f"{title}: {error.message} at {error.json_path}" for error in events.iter_errors(detail)]
+        found |= set(there(detail))
+    failures += [f"{title}: no example has {path}" for path in set(described(published, ())) - found]
+    # It refuses what lacks a field, or has one more.
+    whole = details[title][0]
+    for name in published["required"]:
+        if events.is_valid({key: it for key, it in whole.items() if key != name}):
+            failures.append(f"{title}: valid without {name}")
+    if events.is_valid(whole | {"more": 1}) or not jsonschema.Draft7Validator(published).is_valid(whole | {"more": 1}):
+        failures.append(f"{title}: consumers must allow further fields, and this check none")
+
 print(f"{len(metrics)} of {len(lines)} lines of a sweep are metrics as CloudWatch wants them")
+print(f"{len(examples)} events validate")
 print(f"{len(valid)} policies validate, {refused} of {len(sections)} invalid ones are refused")
 raise SystemExit("\n".join(failures) if failures else 0)

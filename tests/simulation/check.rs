@@ -37,9 +37,8 @@ const TICK: Duration = Duration::from_millis(2);
 /// The first pause before an attempt that follows one without an answer; each further one doubles it.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The first pause after a throttled call, and the longest.
-const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause after a throttled call.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1_500);
 
 /// Ends the check with an error that says what is not true.
 macro_rules! ensure {
@@ -100,7 +99,7 @@ struct Served<'a> {
     listed_for: Duration,
     /// By target; what was never asked for is not here.
     tags: HashMap<String, Tags>,
-    asked_to_end: BTreeSet<&'a str>,
+    termination_requests: BTreeSet<&'a str>,
     /// How many calls the listing and the questions for the time took.
     n_first: usize,
     /// The calls of the listing right before the terminations, by which sessions are counted again.
@@ -207,7 +206,7 @@ fn listing_calls(exchanges: &[Exchange]) -> impl Iterator<Item = &Exchange> {
     exchanges.iter().take_while(|it| !it.is("TerminateSession"))
 }
 
-fn endings(run: &Run) -> impl Iterator<Item = &Exchange> {
+fn terminations(run: &Run) -> impl Iterator<Item = &Exchange> {
     run.exchanges.iter().filter(|it| it.is("TerminateSession"))
 }
 
@@ -247,7 +246,7 @@ impl<'a> Served<'a> {
             has_asked: !is_complete || has_asked(run, census, questions),
             listed_for: took.max(run.interval * pages),
             tags: model.map(|it| read_tags(listing_calls(exchanges), it)).unwrap_or_default(),
-            asked_to_end: endings(run).filter_map(Exchange::session).collect(),
+            termination_requests: terminations(run).filter_map(Exchange::session).collect(),
             n_first,
             recount: listings[n_first..].to_vec(),
             ways: HashMap::new(),
@@ -398,7 +397,7 @@ fn check_served<'a>(
     let is_refused = matches!(run.end, End::Refused);
     ensure!(is_refused == run.mode.is_none(), "an event for {:?}: {:?}", run.mode, run.end);
     check_calls(run, &served)?;
-    check_endings(run, &served)?;
+    check_terminations(run, &served)?;
     check_clock(run, &served)?;
     let swept = match &run.end {
         End::Killed | End::ClockWrong => return Ok(served),
@@ -433,7 +432,7 @@ fn check_served<'a>(
 fn check_clock(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let ahead_s = served.clock_ahead_s.unwrap_or_default();
     let is_wrong = 60.0 < ahead_s.abs();
-    let ends = &served.asked_to_end;
+    let ends = &served.termination_requests;
     ensure!(!is_wrong || ends.is_empty(), "{ends:?} was terminated by a clock {ahead_s} s ahead");
     let is_told = matches!(run.end, End::ClockWrong);
     let is_over = !matches!(run.end, End::Killed);
@@ -486,12 +485,12 @@ fn check_calls(run: &Run, served: &Served<'_>) -> Result<(), String> {
         }
     }
     check_look_up(run, served)?;
-    for it in endings(run) {
+    for it in terminations(run) {
         let is_under_way = |other: &&Exchange| {
             other.started_at <= it.started_at && other.ended_at.is_none_or(|at| it.started_at < at)
         };
         // One that is not waited for is not known to have ended.
-        let n = endings(run).filter(|it| it.ended_at.is_some()).filter(is_under_way).count();
+        let n = terminations(run).filter(|it| it.ended_at.is_some()).filter(is_under_way).count();
         ensure!(n <= CONCURRENCY, "{n} terminations were under way at a time");
     }
     ensure!(run.ended_at <= run.hard_stop, "the sweep was not over in time");
@@ -513,7 +512,8 @@ fn check_look_up(run: &Run, served: &Served<'_>) -> Result<(), String> {
 
 /// Whether there was time for another call: the last one had ended long before.
 fn had_time(run: &Run, served: &Served<'_>) -> bool {
-    let last = listing_calls(&run.exchanges).chain(endings(run)).filter_map(|it| it.over_at).max();
+    let last =
+        listing_calls(&run.exchanges).chain(terminations(run)).filter_map(|it| it.over_at).max();
     let turn = LONGEST_PAUSE + 2 * run.interval + Duration::from_secs(1);
     last.is_some_and(|at| at + turn < act_by(run, served))
 }
@@ -525,16 +525,16 @@ fn act_by(run: &Run, served: &Served<'_>) -> Instant {
 
 /// Terminations are requested only for sessions that violate the policy by this listing and these tags,
 /// and only within the limits.
-fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
+fn check_terminations(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let Some(model) = served.model else { return Ok(()) }; // There are none, see above.
     ensure!(
-        run.mode == Some(Mode::Enforce) || served.asked_to_end.is_empty(),
+        run.mode == Some(Mode::Enforce) || served.termination_requests.is_empty(),
         "a dry run has ended {:?}",
-        served.asked_to_end
+        served.termination_requests
     );
     let rows: HashMap<_, _> = served.rows.iter().filter_map(|it| Some((id(it)?, *it))).collect();
     let recount = Recount::read(run, served, model);
-    for session in &served.asked_to_end {
+    for session in &served.termination_requests {
         let row = rows
             .get(session)
             .ok_or_else(|| format!("{session} was terminated without being listed"))?;
@@ -548,7 +548,7 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
             check_recount(served, model, &recount, &listed)?;
         }
     }
-    if !served.asked_to_end.is_empty() {
+    if !served.termination_requests.is_empty() {
         let rows = served.rows.iter().filter(|it| !is_terminating(it));
         let evaluated: Vec<_> = rows.filter_map(|it| Listed::read(it, run.now_ms)).collect();
         let verdicts: Vec<_> = evaluated.iter().map(|it| served.verdicts(run, model, it)).collect();
@@ -561,9 +561,9 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
         let trips = trips(model, n_violators, may_comply);
         ensure!(!trips, "the circuit breaker deferred no session");
     }
-    ensure!(!model.is_paused || served.asked_to_end.is_empty(), "the policy is paused");
+    ensure!(!model.is_paused || served.termination_requests.is_empty(), "the policy is paused");
     let is_new = |it: &&&str| rows.get(**it).is_none_or(|row| !is_terminating(row));
-    let n = served.asked_to_end.iter().filter(is_new).count();
+    let n = served.termination_requests.iter().filter(is_new).count();
     ensure!(n <= model.max_terminations, "{n} were terminated, and the limit is less");
     Ok(())
 }
@@ -572,7 +572,7 @@ fn check_endings(run: &Run, served: &Served<'_>) -> Result<(), String> {
 struct Recount<'a> {
     rows: Vec<&'a Value>,
     is_complete: bool,
-    /// Those that stay: they were not asked to end, are not `Terminating`, and violate nothing for their
+    /// Those that stay: their termination was not requested, they are not `Terminating`, and violate nothing for their
     /// own sake.
     staying: Vec<Listed>,
 }
@@ -586,7 +586,7 @@ impl<'a> Recount<'a> {
                 verdicts.contains(&Verdict::Violation)
             };
             it.may_be_terminating() == Some(false)
-                && !served.asked_to_end.contains(it.id.as_str())
+                && !served.termination_requests.contains(it.id.as_str())
                 && !violates()
         };
         let listed = rows.iter().filter_map(|it| Listed::read(it, run.now_ms));
@@ -944,20 +944,21 @@ fn check_plan(
             it.step.session.id
         );
     }
-    let is_held = |it: &OutcomeRecord| it.step.action == Action::Defer(DeferReason::Deadline);
-    let is_due = |it: &OutcomeRecord| is_held(it) && had_time(run, served);
+    let is_deferred = |it: &OutcomeRecord| it.step.action == Action::Defer(DeferReason::Deadline);
+    let is_due = |it: &OutcomeRecord| is_deferred(it) && had_time(run, served);
     ensure!(!all.iter().any(is_due), "deferred by a deadline that was not near");
     let is_asked = |it: &OutcomeRecord| it.step.verdict.unknown() != Some(Unknown::TagsNotLookedUp);
     ensure!(all.iter().all(is_asked), "tags that decide were not looked up");
     let mut asked = HashSet::new();
-    let first_calls = endings(run).filter_map(Exchange::session).filter(|it| asked.insert(*it));
+    let first_calls =
+        terminations(run).filter_map(Exchange::session).filter(|it| asked.insert(*it));
     // Those that were terminated before come last.
     let place = |(i, (listed, it)): (usize, &(Listed, &'_ OutcomeRecord))| {
         (it.step.session.id.to_string(), (listed.is_terminating(), i))
     };
     let order: HashMap<String, _> = evaluated.iter().enumerate().map(place).collect();
     let is_in_order = first_calls.map(|it| order.get(it)).is_sorted();
-    ensure!(is_in_order, "they were not asked to end in the order of their ages");
+    ensure!(is_in_order, "the terminations were not requested in the order of the ages");
     let is_left =
         |it: &&OutcomeRecord| it.step.action == Action::Leave && it.outcome == Outcome::NoAction;
     ensure!(all.iter().filter(is_left).count() == all.len() - n_violators, "others are not left");
@@ -974,8 +975,8 @@ fn check_recounts(
 ) -> Result<bool, String> {
     let is_planned = |it: &&(Listed, &OutcomeRecord)| {
         let action = it.1.step.action;
-        let held = [DeferReason::CountedAgain, DeferReason::Deadline].map(Action::Defer);
-        action == Action::Terminate || held.contains(&action)
+        let deferred = [DeferReason::CountedAgain, DeferReason::Deadline].map(Action::Defer);
+        action == Action::Terminate || deferred.contains(&action)
     };
     let (mut must, mut may) = (false, false);
     for (listed, it) in evaluated.iter().filter(is_planned) {
@@ -1106,7 +1107,7 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(
     Ok(())
 }
 
-/// How a session was last seen after it had been asked to end.
+/// How a session was last seen after its termination had been requested.
 #[derive(Clone, Copy, Debug)]
 enum Sighting<'a> {
     /// The last listing that reached its end lacks it; for sure, if every row there had an id.
@@ -1151,7 +1152,7 @@ pub(crate) fn check_pace(exchanges: &[Exchange], calls_per_second: f64) -> Resul
     }
     for operation in starts.keys() {
         let of_operation: Vec<_> = exchanges.iter().filter(|it| it.is(operation)).collect();
-        check_back_off(&of_operation)?;
+        check_back_off(&of_operation, calls_per_second)?;
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
     let most = calls_per_second.ceil() as usize;
@@ -1163,9 +1164,10 @@ pub(crate) fn check_pace(exchanges: &[Exchange], calls_per_second: f64) -> Resul
     Ok(())
 }
 
-/// Each throttled call of one operation holds the others back, the longer the more of them follow
-/// each other; but those under way together count as one.
-fn check_back_off(exchanges: &[&Exchange]) -> Result<(), String> {
+/// Each throttled call of one operation holds the others back, at least by the interval at three quarters of
+/// the pace, and twice as long for each that follows another; but those under way together count as one.
+fn check_back_off(exchanges: &[&Exchange], calls_per_second: f64) -> Result<(), String> {
+    let first = Duration::from_secs_f64((0.75 * calls_per_second).recip());
     let mut answered: Vec<_> =
         exchanges.iter().filter_map(|it| Some((it.ended_at?, *it))).collect();
     answered.sort_by_key(|(at, _)| *at);
@@ -1178,9 +1180,9 @@ fn check_back_off(exchanges: &[&Exchange]) -> Result<(), String> {
         if !it.is_throttled() || paused_at.is_some_and(|at| it.started_at < at) {
             continue;
         }
-        pause = (2 * pause).clamp(PAUSE, LONGEST_PAUSE);
+        pause = (2 * pause).max(first).min(LONGEST_PAUSE);
         paused_at = Some(at);
-        let is_too_soon = |it: &&&Exchange| at < it.started_at && it.started_at < at + pause;
+        let is_too_soon = |it: &&&Exchange| at < it.started_at && it.started_at + TICK < at + pause;
         let other = exchanges.iter().find(is_too_soon);
         ensure!(other.is_none(), "{} was throttled, and called again too soon", it.operation);
     }
@@ -1207,7 +1209,7 @@ pub(crate) fn check_undisturbed(
     run: &Run,
     policies: &HashMap<String, Model>,
     terminating_for: Duration,
-    never_ends: impl Fn(&str) -> bool,
+    never_disappears: impl Fn(&str) -> bool,
 ) -> Result<usize, String> {
     let served = check_served(run, policies)?;
     let (End::SweepResult(swept), Some(model)) = (&run.end, served.model) else {
@@ -1218,7 +1220,7 @@ pub(crate) fn check_undisturbed(
         [("DescribeSessions", 1), ("GetResources", 1), ("TerminateSession", CONCURRENCY)]
     {
         let is_it = |it: &&Exchange| it.is(operation);
-        let calls = listing_calls(&run.exchanges).chain(endings(run)).filter(is_it);
+        let calls = listing_calls(&run.exchanges).chain(terminations(run)).filter(is_it);
         let mut calls: Vec<_> = calls.collect();
         if operation == "DescribeSessions" {
             calls.truncate(served.n_first); // Look-ups come between this and the second count.
@@ -1234,18 +1236,20 @@ pub(crate) fn check_undisturbed(
     let mut n_waiting = 0;
     for it in &swept.record.outcomes {
         let id = &*it.step.session.id;
-        let hold = it.step.action.deferred_by();
+        let deferred_by = it.step.action.deferred_by();
         let is_fine = match it.outcome {
             Outcome::NoAction | Outcome::Terminated | Outcome::AlreadyGone => true,
             // The patient passes of verification take three seconds.
-            Outcome::Unconfirmed => never_ends(id) || Duration::from_secs(3) < terminating_for,
-            Outcome::Deferred => hold != Some(DeferReason::Deadline),
+            Outcome::Unconfirmed => {
+                never_disappears(id) || Duration::from_secs(3) < terminating_for
+            }
+            Outcome::Deferred => deferred_by != Some(DeferReason::Deadline),
             Outcome::Denied | Outcome::Failed | Outcome::WouldTerminate | Outcome::Throttled => {
                 false
             }
         };
         ensure!(is_fine, "{id} is {}, {:?}", it.outcome.name(), it.error);
-        n_waiting += usize::from(hold == Some(DeferReason::Limit) && !never_ends(id));
+        n_waiting += usize::from(deferred_by == Some(DeferReason::Limit) && !never_disappears(id));
     }
     Ok(n_waiting)
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use crate::fleet::{ACCOUNT, ROLES};
 use crate::model::{Limit, Listed, Model, Tags, Verdict};
 
 /// All of one listing.
@@ -161,7 +162,7 @@ impl Model {
             let scope = |limit: &Limit| scopes[limit.rule][i];
             for limit in limits.iter().filter(|it| scope(it) != Some(false)) {
                 let (low, high, is_short) = places.entry(of(limit)).or_default();
-                let (low, high) = (*low, *high + n_strangers(limit, fleet, session, reading));
+                let (low, high) = (*low, *high + self.n_strangers(limit, fleet, session, reading));
                 *is_short |= limit.at_most <= high;
                 it.kept[limit.rule] = if limit.at_most <= low {
                     Some(false)
@@ -269,26 +270,61 @@ fn is_terminating(row: &Value) -> bool {
     matches!(row["Status"].as_str(), Some("Terminating" | "Terminated"))
 }
 
-/// Rows that may stand before a session in its group.
-fn n_strangers(limit: &Limit, fleet: &Fleet<'_>, it: &Listed, reading: Reading) -> usize {
-    let of_session = group(limit, Some(&it.owner), Some(&it.target));
-    let may_be_before = |row: &&&Value| {
-        let (owner, target) = (row["Owner"].as_str(), row["Target"].as_str());
-        let of_row = group(limit, owner, target);
-        let is_in_time = row["StartDate"].as_f64().is_none_or(|seconds| {
-            #[expect(clippy::cast_possible_truncation, reason = "milliseconds of our time")]
-            let other = (seconds * 1_000.0).round() as i64;
-            if limit.newest { it.started_ms <= other } else { other <= it.started_ms }
-        });
-        let is_other =
-            |by: bool, known: Option<&str>, of_it: &str| by && known.is_some_and(|it| it != of_it);
-        let is_elsewhere = is_other(limit.by_owner, owner, &it.owner)
-            || is_other(limit.by_target, target, &it.target);
-        let may_share = match reading {
-            Reading::Sharp => !is_elsewhere,
-            Reading::Plain => of_row.is_none() || of_row == of_session,
+impl Model {
+    /// Rows that may stand before a session in its group.
+    fn n_strangers(
+        &self,
+        limit: &Limit,
+        fleet: &Fleet<'_>,
+        it: &Listed,
+        reading: Reading,
+    ) -> usize {
+        let of_session = group(limit, Some(&it.owner), Some(&it.target));
+        let may_be_before = |row: &&&Value| {
+            let (owner, target) = (row["Owner"].as_str(), row["Target"].as_str());
+            let of_row = group(limit, owner, target);
+            let is_in_time = row["StartDate"].as_f64().is_none_or(|seconds| {
+                #[expect(clippy::cast_possible_truncation, reason = "milliseconds of our time")]
+                let other = (seconds * 1_000.0).round() as i64;
+                if limit.newest { it.started_ms <= other } else { other <= it.started_ms }
+            });
+            let is_other = |by: bool, known: Option<&str>, of_it: &str| {
+                by && known.is_some_and(|it| it != of_it)
+            };
+            let is_elsewhere = is_other(limit.by_owner, owner, &it.owner)
+                || is_other(limit.by_target, target, &it.target);
+            let may_share = match reading {
+                Reading::Sharp => !is_elsewhere,
+                Reading::Plain => of_row.is_none() || of_row == of_session,
+            };
+            let may_be_about = reading == Reading::Plain || self.may_be_about(limit.rule, row);
+            !is_terminating(row) && is_in_time && may_share && may_be_about
         };
-        !is_terminating(row) && is_in_time && may_share
-    };
-    fleet.strangers.iter().filter(may_be_before).count()
+        fleet.strangers.iter().filter(may_be_before).count()
+    }
+
+    /// Whether a row may be of a session in scope of the rule, whatever it lacks turns out to be.
+    fn may_be_about(&self, rule: usize, row: &Value) -> bool {
+        let either = |key: &str, all: Vec<String>| {
+            let known = (!row[key].is_null()).then(|| vec![row[key].clone()]);
+            known.unwrap_or_else(|| all.into_iter().map(Value::from).collect())
+        };
+        let owner = |role: &&str| format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/x");
+        let owners = either("Owner", ROLES.iter().chain([&"unheard"]).map(owner).collect());
+        let targets = ["i-0", "mi-0", "ecs:my_0", "odd 0", "unheard"].map(ToOwned::to_owned);
+        let targets = either("Target", targets.into());
+        let mut filled = row.clone();
+        for (key, value) in [("SessionId", json!("x")), ("StartDate", json!(0.0))] {
+            filled[key] = value;
+        }
+        owners.iter().flat_map(|owner| targets.iter().map(move |target| (owner, target))).any(
+            |(owner, target)| {
+                let mut row = filled.clone();
+                row["Owner"] = owner.clone();
+                row["Target"] = target.clone();
+                let it = Listed::read(&row, 0).map(|it| self.assumed(&it));
+                it.is_none_or(|it| self.is_in_scope(rule, &it, &Tags::Failed) != Some(false))
+            },
+        )
+    }
 }

@@ -15,9 +15,12 @@
 mod check;
 mod count;
 mod day;
+mod documents;
 mod event;
+mod events;
 mod fleet;
 mod model;
+mod organization;
 mod tap;
 
 use std::{
@@ -37,6 +40,9 @@ use day::{Tally, day};
 /// What a person waits for; `.ci/run` asks for more.
 const DAYS: u64 = 150;
 
+/// Runs over an organization that a person waits for.
+const RUNS: u64 = 12;
+
 #[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
 fn variable(name: &str) -> Option<u64> {
     env::var(name).ok().map(|it| it.parse().unwrap_or_else(|err| panic!("{name}: {err}")))
@@ -48,7 +54,12 @@ fn simulate(seed: u64, narrates: bool) -> Result<Tally, String> {
         Ok(text) => format!("panicked: {text}"),
         Err(panic) => format!("panicked: {:?}", panic.downcast::<&str>()),
     };
-    catch_unwind(|| day(seed, narrates)).map_err(what).flatten()
+    let both = || {
+        let tally = day(seed, narrates)?;
+        documents::day(seed)?;
+        events::day(seed).map(|()| tally)
+    };
+    catch_unwind(both).map_err(what).flatten()
 }
 
 /// Whatever happens on a day, every promise is kept.
@@ -88,6 +99,47 @@ fn days() {
     let seconds = began.elapsed().as_secs_f64();
     eprintln!("{n_days} days in {seconds:.0} s: {}", total.per_second(seconds));
     total.assert_varied();
+}
+
+/// Whatever goes wrong in some account-Regions of an organization, every promise is kept in all.
+/// `REAPER_SIMULATION_RUNS` says how many runs.
+#[test]
+fn runs() {
+    let n_runs = variable("REAPER_SIMULATION_RUNS").unwrap_or(RUNS);
+    if let Some(seed) = variable("REAPER_SIMULATION_SEED") {
+        organization::runs(seed).unwrap();
+        return;
+    }
+    let (next, total) = (AtomicU64::new(0), Mutex::new(organization::Tally::default()));
+    let began = Instant::now();
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if n_runs <= seed {
+                break;
+            }
+            let found = catch_unwind(|| organization::runs(seed));
+            match found.unwrap_or_else(|_| Err("panicked".into())) {
+                Ok(tally) => organization::total(&total, tally),
+                Err(err) => panic!(
+                    "{err}\nTo replay: REAPER_SIMULATION_SEED={seed} cargo test --profile simulation \
+                     --test simulation -- --nocapture runs"
+                ),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().unwrap().get() {
+            scope.spawn(work);
+        }
+    });
+    let total = total.into_inner().unwrap();
+    eprintln!("{n_runs} runs in {:.0} s: {total:?}", began.elapsed().as_secs_f64());
+    if RUNS <= n_runs {
+        let happened = ["swept", "incomplete", "no_access", "region_off", "denied", "unreachable"];
+        assert!(happened.iter().all(|it| total.statuses.contains_key(it)), "{total:?}");
+        assert!(0 < total.compared && 0 < total.terminated);
+    }
 }
 
 #[test]

@@ -141,7 +141,7 @@ class AwsClients(unittest.TestCase):
         started = self.ssm.start_session(
             Target="i-1", DocumentName=document, Reason="INC-1", Parameters=parameters
         )
-        self.assertTrue(started["StreamUrl"].startswith("wss://ssmmessages.eu-central-1."))
+        self.assertTrue(started["StreamUrl"].startswith("wss://ssmmessages.eu-central-1.invalid/"))
         self.assertTrue(started["TokenValue"])
         filters = [{"key": "SessionId", "value": started["SessionId"]}]
         (row,) = self.ssm.describe_sessions(State="Active", Filters=filters)["Sessions"]
@@ -153,6 +153,34 @@ class AwsClients(unittest.TestCase):
         (row,) = self.ssm.describe_sessions(State="History", Filters=filters)["Sessions"]
         self.assertEqual(row["Status"], "Terminated")
         self.assertGreaterEqual(row["EndDate"], row["StartDate"])
+
+    def test_the_cli_hands_a_session_to_its_plugin(self):
+        """A stand-in for session-manager-plugin writes down what it is given."""
+        with tempfile.TemporaryDirectory() as folder:
+            plugin = pathlib.Path(folder, "session-manager-plugin")
+            plugin.write_text(
+                '#!/bin/sh\nif [ "$1" = --version ]; then echo 1.2.707.0; exit; fi\n'
+                'echo "${AWS_SSM_START_SESSION_RESPONSE:-none}"\nprintf \'%s\\n\' "$@"\n'
+            )
+            plugin.chmod(0o755)
+            self.environment["PATH"] = f"{folder}:{os.environ['PATH']}"
+            command = [AWS, "ssm", "start-session", "--target", "i-1", "--reason", "INC-1"]
+            ran = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        started, given, region, action, _profile, asked, url = ran.stdout.splitlines()
+        self.assertEqual(given, "AWS_SSM_START_SESSION_RESPONSE")
+        self.assertEqual((region, action), ("eu-central-1", "StartSession"))
+        self.assertEqual(json.loads(asked), {"Target": "i-1", "Reason": "INC-1"})
+        self.assertEqual(url, self.environment["AWS_ENDPOINT_URL"])
+        started = json.loads(started)
+        self.assertIn(".invalid/v1/data-channel/" + started["SessionId"], started["StreamUrl"])
+        filters = f"key=SessionId,value={started['SessionId']}"
+        listed = self.aws("ssm", "describe-sessions", "--state", "Active", "--filters", filters)
+        self.assertEqual([it["Reason"] for it in listed["Sessions"]], ["INC-1"])
+
+    def test_the_cli_is_told_what_the_emulator_has(self):
+        wrong = self.aws("ssm", "describe-instance-information", status=255)
+        self.assertIn("the emulator does not have DescribeInstanceInformation: it has DescribeS", wrong)
 
     def test_boto_knows_the_modelled_errors(self):
         errors = self.ssm.exceptions

@@ -13,6 +13,7 @@ import http.server
 import json
 import logging
 import os
+import pathlib
 import queue
 import re
 import subprocess
@@ -78,7 +79,9 @@ def serve(test, answer):
     return f"127.0.0.1:{server.server_port}"
 
 
-class MotoAccount(unittest.TestCase):
+class Account(unittest.TestCase):
+    """moto, with some instances and a policy; the emulator; and the function."""
+
     maxDiff = None
 
     def client(self, service):
@@ -118,7 +121,7 @@ class MotoAccount(unittest.TestCase):
         self.asked = []
         return serve(self, answer)
 
-    def start(self, aws):
+    def start(self, aws, **variables):
         """Starts the function in a Runtime API; `self.sweep` invokes it."""
         self.events, self.replies = queue.Queue(), queue.Queue()
 
@@ -144,7 +147,7 @@ class MotoAccount(unittest.TestCase):
             "REAPER_MODE": "enforce",
             "REAPER_POLICY_PARAMETER": PARAMETER,
             "REAPER_CALLS_PER_SECOND": "1000",
-        }
+        } | variables
         function = subprocess.Popen([FUNCTION], env=environment, stdout=subprocess.DEVNULL)
         self.addCleanup(function.wait)
         self.addCleanup(function.kill)
@@ -168,7 +171,7 @@ class MotoAccount(unittest.TestCase):
             run = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
             return run["Instances"][0]["InstanceId"]
 
-        self.prod = instance(env="prod")
+        self.prod = instance(env="prod", team="payments")
         self.dev = instance(env="dev", Name="a name that no rule asks for")
         self.exempt = instance(env="dev", **{"reaper:exempt": "true"})
         self.untagged = instance()
@@ -188,6 +191,8 @@ class MotoAccount(unittest.TestCase):
             "parameters": {PARAMETER: POLICY},
         }
 
+
+class MotoAccount(Account):
     def test_the_function_sweeps_by_motos_parameter_and_tags(self):
         self.start(self.route(self.emulate(self.fleet), self.moto))
         kind, report = self.sweep({})
@@ -234,6 +239,41 @@ class MotoAccount(unittest.TestCase):
             self.assertLess(0, report.pop("oldest_violation_s"))
             reports.append((report, sorted(self.asked)))
         self.assertEqual(*reports)
+
+    def test_evidence_is_locked(self):
+        """A bucket with Object Lock takes it, whatever the environment says of checksums."""
+        s3 = self.client("s3")
+        there = {"LocationConstraint": REGION}
+        s3.create_bucket(
+            Bucket="audit", CreateBucketConfiguration=there, ObjectLockEnabledForBucket=True
+        )
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
+        lock = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+        s3.put_object_lock_configuration(Bucket="audit", ObjectLockConfiguration=lock)
+        variables = {
+            "AWS_ENDPOINT_URL_S3": f"http://{self.moto}",
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+            "REAPER_EVIDENCE_BUCKET": "audit",
+        }
+        self.start(self.route(self.emulate(self.fleet), self.moto), **variables)
+        kind, report = self.sweep({})
+        self.assertEqual((kind, report["outcomes"]["terminated"]), ("response", 1), report)
+        versions = s3.list_object_versions(Bucket="audit")["Versions"]
+        keys = [it["Key"] for it in versions]
+        names = ["decisions.ndjson.gz", "manifest.json", "outcomes.ndjson.gz"]
+        self.assertEqual(sorted(it.rsplit("/", 1)[1] for it in keys), names)
+        self.assertIn(report["evidence"]["manifest"], [f"s3://audit/{it}" for it in keys])
+        with tempfile.TemporaryDirectory() as folder:
+            for it in versions:
+                head = s3.head_object(Bucket="audit", Key=it["Key"])
+                self.assertEqual(head["ObjectLockMode"], "COMPLIANCE")
+                with self.assertRaises(s3.exceptions.ClientError):
+                    s3.delete_object(Bucket="audit", Key=it["Key"], VersionId=it["VersionId"])
+                file = pathlib.Path(folder, it["Key"])
+                file.parent.mkdir(parents=True, exist_ok=True)
+                s3.download_file("audit", it["Key"], str(file))
+            verified = subprocess.run([REAPCTL, "verify-evidence", folder], stdout=subprocess.PIPE)
+            self.assertEqual(verified.returncode, 0, verified.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Runs the AWS CLI and reapctl side by side against the emulator, over command_lines.txt.
+"""Runs the AWS CLI and reapctl side by side against the emulator, and against a server of raw answers,
+over command_lines.txt.
 
     python tests/smoke/side_by_side.py target/debug/reapctl [PART OF A COMMAND LINE]
 
@@ -11,6 +12,8 @@ import concurrent.futures
 import contextlib
 import difflib
 import fcntl
+import gzip
+import http.server
 import os
 import pathlib
 import pty
@@ -20,6 +23,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 
 HERE = pathlib.Path(__file__).parent
 REAPCTL = str(pathlib.Path(sys.argv[1]).resolve())
@@ -43,16 +47,81 @@ CHOICES = {
         "InvokedAfter", "InvokedBefore", "Target", "Owner", "Status", "SessionId", "AccessType",
     ],
 }
+# Answers with status 200, by name.
+SESSIONS = '{"Sessions":[{"SessionId":"é"}],"SessionId":"é"}'
+RAW = {
+    "bom": SESSIONS.encode("utf-8-sig"),
+    "dates": b'{"Sessions":[{"StartDate":1550676938.352,"EndDate":5e-07},{"StartDate":-1.25,"EndDate":1.5e-06}]}',
+    "empty": b"",
+    "cut_off": SESSIONS.encode()[:20],
+    "gzip": gzip.compress(SESSIONS.encode()),
+    "html": b"<!DOCTYPE html><title>Sign in</title>",
+    "latin": SESSIONS.encode("latin-1"),
+    "list": f"[{SESSIONS}]".encode(),
+    "null": b"null",
+    "number": b"1",
+    "object": b"{}",
+    "of_another_service": b'{"status":"ok"}',
+    "repeated_member": b'{"Sessions":7,"SessionId":[],"Sessions":[{"SessionId":"a"}],"SessionId":"a"}',
+    "scalars": b'{"Sessions":[{"SessionId":1,"Owner":true}],"SessionId":2.50}',
+    "sessions": SESSIONS.encode(),
+    "sessions_null": b'{"Sessions":null,"SessionId":null}',
+    "sessions_number": b'{"Sessions":7,"SessionId":[7]}',
+    "sessions_object": b'{"Sessions":{},"SessionId":{}}',
+    "sessions_text": b'{"Sessions":"x","SessionId":["x"]}',
+    "session_list": b'{"Sessions":[[]],"SessionId":[]}',
+    "session_null": b'{"Sessions":[null,{"SessionId":"a"}]}',
+    "session_text": b'{"Sessions":["x"],"SessionId":[[]]}',
+    "spaces": b" \r\n ",
+    "text": b'"x"',
+    "true": b"true",
+    "twice": f"{SESSIONS}{SESSIONS}".encode(),
+    "url_text": b'{"Sessions":[{"SessionId":"a","OutputUrl":"x"}],"SessionId":[1]}',
+    "utf16": SESSIONS.encode("utf-16"),
+}
+
+# How the results begin that the AWS CLI has where an answer is not AWS's: success, or Python's words.
+AWS_CLI_ON_NO_ANSWER = {
+    "refused": "exit status 0\n",
+    "reworded": "exit status 255\n-- stdout\n\n-- stderr\n",
+}
+# The results of reapctl there.
+NO_ANSWER = """exit status 255
+-- stdout
+
+-- stderr
+
+The answer to the {operation} operation is not AWS's: check the endpoint URL and any proxy
+
+"""
+
+
+class Raw(http.server.BaseHTTPRequestHandler):
+    """Answers every call with the body of the path's name."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = RAW[self.path.strip("/")]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
 
 
 def groups():
-    """The groups of command_lines.txt: kind, fleet, lines."""
+    """The groups of command_lines.txt: kind, fleet or raw answer, lines."""
     found = []
     for line in (HERE / "command_lines.txt").read_text(encoding="utf-8").splitlines():
-        if header := re.fullmatch(r"\[(?:(fresh|terminal) )?(\w+)\]", line):
-            found.append((header[1] or "shared", header[2], []))
+        if header := re.fullmatch(r"\[(?:(fresh|raw|refused|reworded|terminal) )?(\w[\w ]*)\]", line):
+            lines = []
+            found += [(header[1] or "shared", name, lines) for name in header[2].split()]
         elif line and not line.startswith("#"):
-            found[-1][2].append(line)
+            lines.append(line)
     return found
 
 
@@ -64,6 +133,17 @@ def emulator(fleet):
             yield re.search(r"http://[0-9.:]+[0-9]", process.stdout.readline()).group()
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def raw_answers():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Raw)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def run(client, line, url, on_terminal):
@@ -130,8 +210,12 @@ def compare(kind, fleet, url, line):
         with contextlib.ExitStack() as stack:
             at = stack.enter_context(emulator(fleet)) if kind == "fresh" else url
             results.append(run(client, line, at, kind == "terminal"))
+    if kind in AWS_CLI_ON_NO_ANSWER and results[0].startswith(AWS_CLI_ON_NO_ANSWER[kind]):
+        is_listing = line.startswith("describe")
+        operation = "DescribeSessions" if is_listing else "TerminateSession"
+        results[0] = NO_ANSWER.format(operation=operation)
     lines = [it.splitlines() for it in results]
-    return "\n".join(difflib.unified_diff(*lines, *CLIENTS, f"[{fleet}] {line}", lineterm=""))
+    return "\n".join(difflib.unified_diff(*lines, *CLIENTS, f"[{kind} {fleet}] {line}", lineterm=""))
 
 
 def main():
@@ -139,10 +223,14 @@ def main():
     n_lines = n_different = 0
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(2))
+        raw = stack.enter_context(raw_answers())
         diffs = []
         for kind, fleet, lines in groups():
-            url = None if kind == "fresh" else stack.enter_context(emulator(fleet))
-            lines = [it for it in lines if wanted in f"[{fleet}] {it}"]
+            if kind == "raw" or kind in AWS_CLI_ON_NO_ANSWER:
+                url = f"{raw}/{fleet}"
+            else:
+                url = None if kind == "fresh" else stack.enter_context(emulator(fleet))
+            lines = [it for it in lines if wanted in f"[{kind} {fleet}] {it}"]
             diffs += [pool.submit(compare, kind, fleet, url, it) for it in lines]
         for diff in diffs:
             n_lines += 1

@@ -8,8 +8,6 @@ Needs the packages of .ci/deploy-tools.txt, and the metrics that the test writes
 import hashlib
 import itertools
 import json
-import logging
-import os
 import pathlib
 import re
 import subprocess
@@ -17,193 +15,47 @@ import sys
 import tomllib
 import unittest
 
-os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")  # The translator wants one.
+import cloudformation
+import eventbridge
+from cloudformation import alarm_metrics, allowed, fires, of_type, trust, yaml_parse
+from rust import CODE, CORE, DIMENSIONS, NAMESPACE, OPERATIONS, VARIABLES, metrics
 
-from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
-
-logging.disable()  # The translator counts what it does, and warns that nobody reads it.
 REAPCTL = sys.argv.pop(1)
 TEMPLATE = pathlib.Path("template.yaml").read_text(encoding="utf-8")
-PSEUDO = {
-    "AWS::AccountId": "123456789012",
-    "AWS::Partition": "aws-cn",  # So that an `arn:aws:` in the text shows.
-    "AWS::Region": "cn-north-1",
-    "AWS::StackName": "reaper",
-}
 # What the test `alarms::series_of_metrics` has written.
 SERIES = pathlib.Path("target/tmp/series.json")
 FAILED = {"errors-or-throttles", "failures-waiting"}  # Whenever sweep after sweep fails.
 SCHEDULES = yaml_parse(TEMPLATE)["Parameters"]["ScheduleMinutes"]["AllowedValues"]
 
 
-def source(folder):
-    """The code of a folder, wherever in it a thing stands, without its tests."""
-    files = sorted(pathlib.Path(folder).rglob("*.rs"))
-    code = [it.read_text(encoding="utf-8").split("#[cfg(test)]")[0] for it in files]
-    return ");\n".join(code)  # A line that is a match arm's ends with its file at the latest.
-
-
-# What the code calls, reads, measures and logs, by its text.
-CODE, CORE = source("src"), source("core/src")
-OPERATIONS = dict(re.findall(r'operation\("(\w+)", "([\w:]+)"\)', CODE))
-VARIABLES = set(re.findall(r'\.(?:read|variable)\(\s*"(REAPER_\w+)"', CODE))
-NAMESPACE = re.search(r'NAMESPACE: &str = "(\w+)"', CORE).group(1)
-DIMENSIONS = re.findall(r'^        \("(\w+)", report\.', CORE, re.MULTILINE)
-UNIT = '"(?:Count|Seconds|Milliseconds)"'
-METRICS = set(re.findall(rf'count\("(\w+)"|\("(\w+)", {UNIT}', CORE))
-METRICS = {counted or other for counted, other in METRICS}
+METRICS = metrics("sweep")
 
 EVENTS = pathlib.Path("core/src/event.rs").read_text(encoding="utf-8")
 MESSAGES = re.search(r"fn message\(.*?\n    }\n", EVENTS, re.DOTALL).group(0)
-MESSAGES = set(re.findall(r'=> "([a-z -]+)"', MESSAGES))
+MESSAGES = set(re.findall(r'=> "([A-Za-z -]+)"', MESSAGES))
 
 
 def members(name, code=CORE):
     """The fields of a struct, or of all variants of an enum, but for those that are flattened."""
-    body = re.search(rf"\n *(?:pub )?(?:struct|enum) {name}(?:<.*?>)? {{(.*?)\n *}}\n\n", code + "\n\n", re.DOTALL)
-    body = re.sub(r"#\[serde\(flatten\)\]\s*\w+:", "", body.group(1))
+    body = re.search(
+        rf"\n *(?:pub )?(?:struct|enum) {name}(?:<.*?>)? {{(.*?)\n *}}\n\n",
+        code + "\n\n",
+        re.DOTALL,
+    )
+    body = re.sub(r"#\[serde\(flatten\)\]\s*(?:pub )?\w+:", "", body.group(1))
     return set(re.findall(r"^ +(?:pub )?(\w+): ", body, re.MULTILINE))
 
 
-FIELDS = members("Row") | members("Event", EVENTS) | members("Verdicts") | members("Outcomes")
+FIELDS = members("Row") | members("ExpiryWarning") - {"tags"} | members("Event", EVENTS) | members("Verdicts") | members("Outcomes")
 FIELDS |= members("Manifest", EVENTS.replace("    }\n    Manifest {", "    }\n\n    Manifest {"))
+FIELDS |= members("RunSummary") - {"accounts_without_access"}
 FIELDS |= members("Line", CODE) - {"fields"}
 FIELDS |= set(re.findall(r'insert\("(\w+)"\.into', CODE))
 
 
-class Gone:
-    """What `AWS::NoValue` leaves behind."""
-
-
-def stack(partition="aws-cn", region="cn-north-1", **parameters):
+def stack(*where, **parameters):
     """The template's resources and outputs as they are with these parameters."""
-    template = yaml_parse(TEMPLATE)
-    template["Resources"]["Function"]["Properties"]["CodeUri"] = "s3://bucket/built"
-    values = {name: it["Default"] for name, it in template["Parameters"].items()} | parameters
-    loader = type("NoManagedPolicies", (), {"load": lambda self: {}})()
-    template = transform(template, dict(values), loader)
-    conditions, resources = template["Conditions"], template["Resources"]
-    pseudo = PSEUDO | {"AWS::Partition": partition, "AWS::Region": region}
-
-    def ref(name):
-        if name == "AWS::NoValue":
-            return Gone
-        if name in resources:
-            return resolve(resources[name].get("Properties", {}).get("Name", name))
-        return {**pseudo, **values}[name]
-
-    def sub(argument):
-        text, names = (argument, {}) if isinstance(argument, str) else argument
-        names = {name: resolve(it) for name, it in names.items()}
-
-        def value(match):
-            name = match.group(1)
-            if name in names:
-                return str(names[name])
-            return name if "." in name else str(ref(name))
-
-        return re.sub(r"\$\{([\w:.]+)}", value, text)
-
-    functions = {
-        "Condition": lambda it: resolve(conditions[it]),
-        "Fn::Equals": lambda it: str(resolve(it[0])) == str(resolve(it[1])),
-        "Fn::FindInMap": lambda it: template["Mappings"][it[0]][resolve(it[1])][it[2]],
-        "Fn::GetAtt": ".".join,
-        "Fn::If": lambda it: resolve(it[1] if resolve(conditions[it[0]]) else it[2]),
-        "Fn::Not": lambda it: not resolve(it[0]),
-        "Fn::Sub": sub,
-        "Ref": ref,
-    }
-
-    def resolve(node):
-        if isinstance(node, dict):
-            if len(node) == 1 and (function := functions.get(next(iter(node)))):
-                return function(next(iter(node.values())))
-            items = {name: resolve(it) for name, it in node.items()}
-            return {name: it for name, it in items.items() if it is not Gone}
-        if isinstance(node, list):
-            return [it for it in map(resolve, node) if it is not Gone]
-        return node
-
-    there = {
-        name: resolve({key: it for key, it in resource.items() if key != "Condition"})
-        for name, resource in resources.items()
-        if "Condition" not in resource or resolve(conditions[resource["Condition"]])
-    }
-    return there, resolve(template["Outputs"])
-
-
-def of_type(resources, kind):
-    return {name: it["Properties"] for name, it in resources.items() if it["Type"] == kind}
-
-
-def allowed(resources):
-    """What the function's role may do: each action with its resource and condition."""
-    actions = {}
-    for policy in resources["Role"]["Properties"]["Policies"]:
-        for it in policy["PolicyDocument"]["Statement"]:
-            for action in [it["Action"]] if isinstance(it["Action"], str) else it["Action"]:
-                assert it["Effect"] == "Allow" and action not in actions, it
-                actions[action] = (it["Resource"], it.get("Condition"))
-    return actions
-
-
-def trust(service, **other):
-    """The trust policy of a role that one service may assume."""
-    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
-    return {"Version": "2012-10-17", "Statement": [statement | other]}
-
-
-def alarm_metrics(alarm):
-    """The metrics of an alarm: id, namespace, name, dimensions, statistic, period."""
-    if "MetricName" in alarm:
-        yield ("it", alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"],
-               alarm["Statistic"], alarm["Period"])  # fmt: skip
-    for it in alarm.get("Metrics", []):
-        if "MetricStat" in it:
-            stat = it["MetricStat"]
-            metric = stat["Metric"]
-            yield (it["Id"], metric["Namespace"], metric["MetricName"], metric["Dimensions"],
-                   stat["Stat"], stat["Period"])  # fmt: skip
-
-
-def fires(alarm, periods):
-    """Whether an alarm has fired after each of these periods: what each sweep in them measured."""
-    statistics = {"Maximum": max, "Minimum": min, "Sum": sum}
-    formula = next(
-        (it["Expression"] for it in alarm.get("Metrics", []) if "Expression" in it), "it"
-    )
-
-    def value(sweeps):
-        values = {"FILL": lambda it, other: other if it is None else it}
-        for key, _, name, _, statistic, _ in alarm_metrics(alarm):
-            measured = [it[name] for it in sweeps if name in it]
-            values[key] = statistics[statistic](measured) if measured else None
-        try:
-            return eval(formula, {}, values)
-        except (TypeError, ZeroDivisionError):  # No data.
-            return None
-
-    def is_breaching(value):
-        return {
-            "GreaterThanOrEqualToThreshold": value >= alarm["Threshold"],
-            "GreaterThanThreshold": value > alarm["Threshold"],
-            "LessThanThreshold": value < alarm["Threshold"],
-        }[alarm["ComparisonOperator"]]
-
-    n_evaluated, has_fired, history = alarm["EvaluationPeriods"], False, []
-    values = [value(it) for it in periods]
-    for now in range(len(values)):
-        # What is missing is sought further back, and only then taken for what the alarm says.
-        looked_at = values[max(0, now - n_evaluated - 1) : now + 1]
-        known = [is_breaching(it) for it in looked_at if it is not None][-n_evaluated:]
-        n_missing = n_evaluated - len(known)
-        if not (n_missing and alarm["TreatMissingData"] == "ignore"):
-            n_breaching = sum(known) + n_missing * (alarm["TreatMissingData"] == "breaching")
-            has_fired = n_breaching >= alarm["DatapointsToAlarm"]
-        history.append(has_fired)
-    return history
+    return cloudformation.stack(TEMPLATE, *where, **parameters)
 
 
 def measured(situation):
@@ -224,7 +76,9 @@ def measured(situation):
                 assert directive["Namespace"] == NAMESPACE, line
                 names = [it["Name"] for it in directive["Metrics"]]
                 for dimensions in directive["Dimensions"]:
-                    data.append(({it: line[it] for it in dimensions}, {it: line[it] for it in names}))
+                    data.append(
+                        ({it: line[it] for it in dimensions}, {it: line[it] for it in names})
+                    )
         yield sweep["minute"], data
 
 
@@ -264,15 +118,22 @@ class Template(unittest.TestCase):
         of_aws = "arn:aws-cn:ssm:cn-north-1:"
         key = "arn:aws-cn:kms:cn-north-1:123456789012:key/1"
         combinations = itertools.product(
-            ["dry-run", "enforce"], ["", "/own"], ["", key], ["true", "false"], ["true", "false"]
-        )
-        for mode, own, key_arn, on_start, reads_documents in combinations:
+            ["dry-run", "enforce"], ["", "/own"], ["", key], ["true", "false"], ["true", "false"],
+            ["", "ops", "arn:aws-cn:events:cn-north-1:000000000001:event-bus/team/ops"],
+            [("none", ""), ("none", "audit"), ("required", ""), ("best-effort", "audit")],
+        )  # fmt: skip
+        for mode, own, key_arn, on_start, reads_documents, bus, it in combinations:
+            evidence, bucket = it
             name = own or "/session-reaper/reaper"
             calls = {
                 "DescribeSessions": ("*", None),
                 "GetDocument": ([f"{at}:document/*", f"{of_aws}:document/*"], None),
                 "GetParameter": (f"{at}:parameter{name}", None),
                 "GetResources": ("*", None),
+                "PutEvents": (
+                    bus if ":" in bus else "arn:aws-cn:events:cn-north-1:123456789012:event-bus/ops",
+                    None,
+                ),
                 "TerminateSession": (f"{at}:session/*", None),
             }
             self.assertEqual(calls.keys(), OPERATIONS.keys())
@@ -280,12 +141,18 @@ class Template(unittest.TestCase):
                 del calls["TerminateSession"]
             if reads_documents == "false":
                 del calls["GetDocument"]
+            if not bus:
+                del calls["PutEvents"]
             expected = {OPERATIONS[it]: resource for it, resource in calls.items()} | {
                 "logs:CreateLogStream": ("LogGroup.Arn", None),
                 "logs:PutLogEvents": ("LogGroup.Arn", None),
             }
             for action in ["ReceiveMessage", "DeleteMessage", "GetQueueAttributes"]:
                 expected[f"sqs:{action}"] = ("TriggerQueue.Arn", None)
+            bucket_of_stack = bucket or "EvidenceBucket"
+            if evidence != "none":
+                files = f"arn:aws-cn:s3:::{bucket_of_stack}/evidence/*"
+                expected["s3:PutObject"] = (files, None)
             if key_arn:
                 context = {"kms:EncryptionContext:PARAMETER_ARN": f"{at}:parameter{name}"}
                 expected["kms:Decrypt"] = (key_arn, {"StringEquals": context})
@@ -295,6 +162,9 @@ class Template(unittest.TestCase):
                 PolicyKmsKeyArn=key_arn,
                 SweepOnStart=on_start,
                 ReadSessionDocuments=reads_documents,
+                EventBus=bus,
+                Evidence=evidence,
+                EvidenceBucketName=bucket,
             )
             self.assertEqual(allowed(resources), expected)
             role = resources["Role"]["Properties"]
@@ -306,7 +176,40 @@ class Template(unittest.TestCase):
             self.assertEqual(function["Role"], "Role.Arn")
             self.assertEqual(function["Environment"]["Variables"]["REAPER_MODE"], mode)
             self.assertEqual(function["Environment"]["Variables"]["REAPER_POLICY_PARAMETER"], name)
+            self.assertEqual(function["Environment"]["Variables"]["REAPER_EVENT_BUS"], bus)
             self.assertEqual("Policy" in resources, not own)
+            variables = function["Environment"]["Variables"]
+            actual = [variables["REAPER_EVIDENCE"], variables["REAPER_EVIDENCE_BUCKET"]]
+            expected = ["", ""] if evidence == "none" else [evidence, bucket_of_stack]
+            self.assertEqual(actual, expected)
+            is_made = evidence != "none" and not bucket
+            self.assertEqual("EvidenceBucket" in resources, is_made)
+
+    def test_evidence_is_locked_private_and_kept(self):
+        for lock in ["none", "GOVERNANCE", "COMPLIANCE"]:
+            resources, outputs = stack(Evidence="required", EvidenceLock=lock, EvidenceDays=30)
+            bucket = resources["EvidenceBucket"]
+            self.assertEqual(self.when_gone(bucket), ("RetainExceptOnCreate", "Retain"))
+            properties = bucket["Properties"]
+            rule = {"Rule": {"DefaultRetention": {"Mode": lock, "Days": 30}}}
+            expected = {"ObjectLockEnabled": "Enabled"} | (rule if lock != "none" else {})
+            self.assertEqual(properties["ObjectLockConfiguration"], expected)
+            self.assertTrue(properties["ObjectLockEnabled"])
+            self.assertEqual(properties["VersioningConfiguration"], {"Status": "Enabled"})
+            self.assertNotIn("LifecycleConfiguration", properties)
+            self.assertTrue(all(properties["PublicAccessBlockConfiguration"].values()))
+            (statement,) = resources["EvidenceBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+            expected = {
+                "Sid": "TlsOnly",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": ["EvidenceBucket.Arn", "EvidenceBucket.Arn/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+            self.assertEqual(statement, expected)
+            self.assertEqual(outputs["EvidenceBucketName"]["Value"], "EvidenceBucket")
+        self.assertNotIn("EvidenceBucketName", stack()[1])
 
     def test_no_arn_names_a_partition(self):
         # The translator itself takes the partition of its own Region.
@@ -369,6 +272,8 @@ class Template(unittest.TestCase):
             function = resources["Function"]["Properties"]
             self.assertEqual(function["Timeout"], minutes * 60 - 10)
             self.assertLessEqual(function["Timeout"], 900)
+            variables = function["Environment"]["Variables"]
+            self.assertEqual(variables["REAPER_PERIOD"], f"{minutes}m")
             for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
                 for _, namespace, metric, _, _, period in alarm_metrics(alarm):
                     half_hour = ["Paused", "Backlog", "OldestViolation"]
@@ -457,7 +362,13 @@ class Template(unittest.TestCase):
         for mode in ["dry-run", "enforce"]:
             here = {"Account": "123456789012", "Region": "cn-north-1", "Mode": mode}
             self.assertEqual(list(here), DIMENSIONS)
-            resources, _ = stack(Mode=mode)
+            # The dashboard has each alarm that there is.
+            for evidence, bus in itertools.product(["none", "required"], ["", "ops"]):
+                resources, _ = stack(Mode=mode, Evidence=evidence, EventBus=bus)
+                board = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"])
+                (shown,) = [it["properties"]["alarms"] for it in board["widgets"] if it["type"] == "alarm"]
+                alarms = of_type(resources, "AWS::CloudWatch::Alarm")
+                self.assertEqual(sorted(shown), sorted(f"{it}.Arn" for it in alarms))
             own = set()
             for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
                 self.assertEqual(alarm["AlarmActions"], ["AlarmTopic"], name)
@@ -526,6 +437,8 @@ class Template(unittest.TestCase):
             "backlog by the deadline": {"backlog"},
             "records without an owner": {"not-evaluated"},
             "untagged targets": {"undetermined"},
+            "bus denied": {"events-not-sent"},
+            "evidence denied": {"evidence-not-written"},
         }
         situations = json.loads(SERIES.read_text(encoding="utf-8"))
         self.assertEqual(situations.keys(), expected.keys())
@@ -542,7 +455,8 @@ class Template(unittest.TestCase):
 
     def alarms(self, mode):
         """By the end of their names."""
-        resources, _ = stack("aws", "eu-central-1", Mode=mode, UndeterminedPercent=20)
+        more = {"Mode": mode, "UndeterminedPercent": 20, "EventBus": "ops", "Evidence": "required"}
+        resources, _ = stack("aws", "eu-central-1", **more)
         alarms = of_type(resources, "AWS::CloudWatch::Alarm").values()
         return {it["AlarmName"].removeprefix("reaper-"): it for it in alarms}
 
@@ -575,6 +489,83 @@ class Template(unittest.TestCase):
         subscription = stack(AlarmEmail="a@example.com")[0]["AlarmSubscription"]["Properties"]
         expected = {"TopicArn": "AlarmTopic", "Protocol": "email", "Endpoint": "a@example.com"}
         self.assertEqual(subscription, expected)
+
+    def test_notices_are_optional(self):
+        kinds = {"AWS::Events::Rule", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy"}
+        kinds.add("AWS::SNS::Subscription")
+
+        def there(**parameters):
+            resources, _ = stack(**parameters)
+            names = {name for name, it in resources.items() if it["Type"] in kinds}
+            return names - {"AlarmTopic"}
+
+        mail = {"NoticeRule", "NoticeTopic", "NoticeTopicPolicy", "NoticeSubscription"}
+        chat = {"ChatRule", "ChatTopic", "ChatTopicPolicy"}
+        self.assertEqual(there(EventBus="ops"), set())
+        self.assertEqual(there(EventBus="ops", NoticeEmail="a@example.com"), mail)
+        self.assertEqual(there(EventBus="ops", ChatNotices="true"), chat)
+        (rule,) = yaml_parse(TEMPLATE)["Rules"].values()
+        words = json.dumps(rule["Assertions"])
+        self.assertTrue(all(f'"{it}"' in words for it in ["EventBus", "NoticeEmail", "ChatNotices"]))
+
+        parameters = {"EventBus": "ops", "NoticeEmail": "a@example.com", "ChatNotices": "true"}
+        resources, _ = stack(**parameters)
+        for rule, topic, path, form in [
+            ("NoticeRule", "NoticeTopic", "text", '"<text>"'),
+            ("ChatRule", "ChatTopic", "chat", "<chat>"),
+        ]:
+            it = resources[rule]["Properties"]
+            self.assertEqual(it["EventBusName"], "ops")
+            (target,) = it["Targets"]
+            transformer = {"InputPathsMap": {path: f"$.detail.{path}"}, "InputTemplate": form}
+            expected = {"Id": "Topic", "Arn": topic, "InputTransformer": transformer}
+            self.assertEqual(target, expected)
+            statement = {
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": "sns:Publish",
+                "Resource": topic,
+                "Condition": {"ArnEquals": {"aws:SourceArn": f"{rule}.Arn"}},
+            }
+            policy = resources[f"{topic}Policy"]["Properties"]
+            document = {"Version": "2012-10-17", "Statement": [statement]}
+            self.assertEqual(policy, {"Topics": [topic], "PolicyDocument": document})
+        subscription = resources["NoticeSubscription"]["Properties"]
+        expected = {"TopicArn": "NoticeTopic", "Protocol": "email", "Endpoint": "a@example.com"}
+        self.assertEqual(subscription, expected)
+
+    def test_patterns_and_transformers_are_what_aws_takes(self):
+        """cfn-lint looks into neither, and EventBridge drops what it cannot make of them."""
+        parameters = {"EventBus": "ops", "NoticeEmail": "a@example.com", "ChatNotices": "true"}
+        resources, _ = stack(SweepOnStart="true", **parameters)
+        rules = of_type(resources, "AWS::Events::Rule")
+        self.assertEqual(len(rules), 3)
+        for name, rule in rules.items():
+            self.assertEqual(eventbridge.faults(rule), [], name)
+        good = rules["NoticeRule"]
+        transformer = good["Targets"][0]["InputTransformer"]
+
+        def broken(**changes):
+            return good | {"Targets": [good["Targets"][0] | {"InputTransformer": transformer | changes}]}
+
+        for rule in [
+            good | {"EventPattern": {"source": "session-reaper"}},
+            good | {"EventPattern": {"source": []}},
+            good | {"EventPattern": {"detail": {"outcome": [{"begins": "t"}]}}},
+            good | {"EventPattern": {"detail": {"outcome": [{"prefix": "t", "suffix": "d"}]}}},
+            good | {"EventPattern": {"detail": {"$or": {"outcome": ["terminated"]}}}},
+            good | {"EventPattern": {"detail": {"chat": [{"exists": True}]}}},
+            good | {"EventPattern": {"detail": {"outcme": ["terminated"]}}},
+            good | {"Targets": good["Targets"] * 6},
+            broken(InputTemplate='"<txt>"'),
+            broken(InputTemplate='"a\n<text>"'),
+            broken(InputTemplate="<text>"),
+            broken(InputPathsMap={"a b": "$.detail.text"}),
+            broken(InputPathsMap={"AWS.text": "$.detail.text"}),
+            broken(InputPathsMap={"text": "detail.text"}),
+            broken(InputPathsMap={"text": "$.detail.texts"}),
+        ]:
+            self.assertNotEqual(eventbridge.faults(rule), [], rule)
 
     def test_one_sweep_at_a_time(self):
         """All triggers are of one message group of one FIFO queue, and no two are alike."""
@@ -697,8 +688,9 @@ class Template(unittest.TestCase):
                 """ --payload '{"mode":"dry-run"}' /dev/stdout""",
             }
             self.assertEqual({name: it["Value"] for name, it in outputs.items()}, expected)
-        _, outputs = stack(PolicyParameterName="/own")
+        _, outputs = stack(PolicyParameterName="/own", EventBus="ops", ChatNotices="true")
         self.assertEqual(outputs["PolicyParameter"]["Value"], "/own")
+        self.assertEqual(outputs["ChatTopicArn"]["Value"], "ChatTopic")
 
     def test_the_first_deployment_asks_nothing_and_names_no_role(self):
         config = tomllib.loads(pathlib.Path("samconfig.toml").read_text(encoding="utf-8"))[
@@ -798,7 +790,7 @@ class Reference(unittest.TestCase):
         self.assertEqual(self.named("Fields"), FIELDS)
 
     def test_metrics(self):
-        self.assertEqual(self.named("Metrics"), METRICS)
+        self.assertEqual(self.named("Metrics"), METRICS | metrics("run_line"))
 
 
 if __name__ == "__main__":

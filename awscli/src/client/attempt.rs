@@ -26,7 +26,7 @@ use crate::{
 
 /// How an attempt ended.
 pub(super) enum Answer {
-    Body(Value),
+    Body(Map),
     Refused { status: u16, code: String, message: String },
     Unreached { message: String, may_pass: bool },
 }
@@ -35,7 +35,7 @@ pub(super) enum Answer {
 #[derive(Debug, Default)]
 struct Seen {
     url: String,
-    answer: Option<(u16, String)>,
+    answer: Option<(u16, Vec<u8>)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -69,8 +69,11 @@ pub(super) async fn attempt(
     };
     let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));
     match seen.answer {
-        Some((200..300, body)) => body_of(&body).map_or_else(|err| unreadable(&err), Answer::Body),
-        Some((status, body)) => refused(status, &body).unwrap_or_else(|err| unreadable(&err)),
+        Some((200..300, body)) => accepted(operation, &body),
+        Some((status, body)) => {
+            let body = String::from_utf8_lossy(&body);
+            refused(status, &body).unwrap_or_else(|err| unreadable(&err))
+        }
         None => error.unwrap_or_default().unreached(&seen.url),
     }
 }
@@ -101,9 +104,8 @@ impl Intercept for Witness {
     ) -> Result<(), BoxError> {
         let response = context.response();
         let Some(body) = response.body().bytes() else { return Ok(()) }; // It was cut off.
-        let body = String::from_utf8_lossy(body);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.answer = Some((response.status().as_u16(), body.into_owned()));
+        seen.answer = Some((response.status().as_u16(), body.to_vec()));
         Ok(())
     }
 }
@@ -133,7 +135,25 @@ fn unreadable(err: &json::Error) -> Answer {
     Answer::Unreached { message: err.to_string(), may_pass: false }
 }
 
-/// Parses a body. One that is not JSON becomes the message; one that is nested too deeply is an error.
+/// An answer with a status of success. AWS's is a JSON object, with lists and objects where its model has
+/// them: whatever else sends one did not carry out the call.
+fn accepted(operation: &Operation, body: &[u8]) -> Answer {
+    let parsed = std::str::from_utf8(body).ok().map(json::parse);
+    match parsed {
+        Some(Ok(Value::Map(map))) if operation.output.fits(&map) => Answer::Body(map),
+        Some(Err(err @ json::Error::TooDeep(_))) => unreadable(&err),
+        Some(Ok(_) | Err(json::Error::Syntax(_))) | None => {
+            let message = format!(
+                "The answer to the {} operation is not AWS's: check the endpoint URL and any proxy",
+                operation.name
+            );
+            Answer::Unreached { message, may_pass: false }
+        }
+    }
+}
+
+/// Parses the body of an error. One that is not JSON becomes the message; one that is nested too deeply
+/// cannot be read.
 fn body_of(text: &str) -> Result<Value, json::Error> {
     if text.is_empty() {
         return Ok(Value::Map(Map::default()));

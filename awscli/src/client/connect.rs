@@ -5,10 +5,11 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
 use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_types::service_config::ServiceConfigKey;
 
 use crate::{
     credentials::of_profile,
-    environment::{Settings, variable},
+    environment::{Problem, Settings, variable},
     error::CommandError,
     host::Host,
 };
@@ -38,7 +39,8 @@ pub(super) async fn config(
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts.build())
         .profile_files(settings.files.clone());
-    if let Some(profile) = &settings.profile {
+    let profile = settings.sdk_profile();
+    if let Some(profile) = &profile {
         loader = loader.profile_name(profile);
     }
     if let Some(url) = &options.endpoint_url {
@@ -51,28 +53,45 @@ pub(super) async fn config(
     let client = (host.http_client)(ca_bundle, options.shows_calls)?;
     if !options.signs {
         loader = loader.no_credentials();
-    } else if let Some(profile) = settings.profile.as_ref().filter(|_| settings.is_explicit) {
+    } else if let Some(profile) = profile.filter(|_| settings.is_explicit) {
         let region = Some(Region::new(options.region.clone()));
         loader = loader.credentials_provider(of_profile(
-            profile,
+            &profile,
             &settings.files,
             region,
             client.clone(),
         ));
     }
-    Ok(loader.http_client(client).load().await)
+    Ok((host.configured)(loader.http_client(client).load().await))
 }
 
 /// Whether the endpoint's URL starts with `http://`: then there is no certificate to verify.
 fn is_plain(options: &Options) -> bool {
     let variables = ["AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL"];
     let url = options.endpoint_url.clone();
-    let url = url.or_else(|| variables.into_iter().find_map(variable));
+    let url = url.or_else(|| variables.into_iter().filter_map(variable).find(|it| !it.is_empty()));
     url.is_some_and(|it| it.starts_with("http://"))
 }
 
-/// Fails if there are no credentials.
-pub(super) async fn check_credentials(config: &SdkConfig) -> Result<(), CommandError> {
+/// The endpoint that the environment or the profile names, if any does.
+pub(super) fn endpoint(config: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("SSM")
+        .profile("endpoint_url")
+        .env("AWS_ENDPOINT_URL")
+        .build();
+    let named = key.ok().and_then(|key| config.service_config()?.load_config(key));
+    named.or_else(|| config.endpoint_url().map(Into::into))
+}
+
+/// Fails if there are no credentials, or only half of them.
+pub(super) async fn check_credentials(
+    config: &SdkConfig,
+    partial: Option<&Problem>,
+) -> Result<(), CommandError> {
+    if let Some(partial) = partial {
+        return Err(CommandError::Failed(partial.to_string()));
+    }
     let Some(provider) = config.credentials_provider() else { return Ok(()) };
     match provider.provide_credentials().await {
         Ok(_) => Ok(()),

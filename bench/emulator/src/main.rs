@@ -1,12 +1,18 @@
-//! The emulator for the benchmark: `bench-emulator SESSIONS LATENCY_MS QUOTA [CHAIN KEY]`.
+//! The emulator for the benchmark: `bench-emulator SESSIONS LATENCY_MS QUOTA [CHAIN KEY]`, or
+//! `bench-emulator organization ACCOUNTS REGION,… SESSIONS EVERY LATENCY_MS THROTTLES [CHAIN KEY]`.
 //!
 //! One session in ten is 13 hours old, one in ten an hour, the others some minutes; the one in ten
 //! of an hour are on targets with tags. QUOTA 0 is none. With a chain and a key it speaks TLS.
 //! It prints its address. When its standard input ends, it prints the calls that it received, and exits.
 
+mod organization;
+
 use std::{collections::BTreeMap, error::Error, net::Ipv4Addr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http::{Request, Response};
 use jiff::SignedDuration;
+use organization::Shape;
 use serde_json::json;
 use session_manager_emulator::{Behaviour, Call, Emulator, Fleet, Seed, serve};
 use tokio::{
@@ -20,10 +26,21 @@ use tokio_rustls::{
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     },
 };
+use tower::Service;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = arguments.as_slice()
+        && first == "organization"
+    {
+        let (shape, tls) = rest.split_at(rest.len().min(6));
+        let shape = Shape::parse(shape)?;
+        let organization = shape.organization();
+        listen(organization.clone(), tls).await?;
+        println!("{}", shape.report(&organization));
+        return Ok(());
+    }
     let [sessions, latency_ms, quota, tls @ ..] = arguments.as_slice() else {
         return Err("say: SESSIONS LATENCY_MS QUOTA [CHAIN KEY]".into());
     };
@@ -34,9 +51,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let emulator = Emulator::new(fleet(sessions.parse()?, behaviour));
 
+    listen(emulator.clone(), tls).await?;
+    println!("{}", report(&emulator));
+    Ok(())
+}
+
+/// Serves until the standard input ends.
+async fn listen<S>(service: S, tls: &[String]) -> Result<(), Box<dyn Error>>
+where
+    S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + 'static,
+    S::Error: Error + Send + Sync + 'static,
+    S::Future: Send,
+{
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let mut url = format!("http://{}", listener.local_addr()?);
-    tokio::spawn(serve(listener, emulator.clone()));
+    tokio::spawn(serve(listener, service));
     if let [chain, key] = tls {
         let plain = url.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -45,12 +74,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{url}");
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
-    println!("{}", report(&emulator));
     Ok(())
 }
 
 fn fleet(n: usize, behaviour: Behaviour) -> Fleet {
-    let mut fleet = Fleet { behaviour, ..Fleet::default() };
+    let (sessions, tags) = seeds(n, "");
+    Fleet { sessions, tags, behaviour, ..Fleet::default() }
+}
+
+type Tags = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Sessions whose ids end so, and the tags of their targets.
+fn seeds(n: usize, suffix: &str) -> (Vec<Seed>, Tags) {
+    let (mut sessions, mut tags) = (Vec::new(), BTreeMap::new());
     for i in 0..n {
         let (name, minutes) = match i % 10 {
             3 => ("violator", 13 * 60),
@@ -62,10 +98,10 @@ fn fleet(n: usize, behaviour: Behaviour) -> Fleet {
         let age = SignedDuration::from_mins(minutes)
             + SignedDuration::from_micros(i64::try_from(i).unwrap_or(0) * 500);
         if name == "tagged" {
-            fleet.tags.insert(target.clone(), BTreeMap::from([("env".into(), "dev".into())]));
+            tags.insert(target.clone(), BTreeMap::from([("env".into(), "dev".into())]));
         }
-        fleet.sessions.push(Seed {
-            id: Some(format!("{name}-{i:017x}")),
+        sessions.push(Seed {
+            id: Some(format!("{name}-{i:017x}{suffix}")),
             owner: Some(format!(
                 "arn:aws:sts::123456789012:assumed-role/developer/jane.doe{}@example.com",
                 i % 100
@@ -78,7 +114,7 @@ fn fleet(n: usize, behaviour: Behaviour) -> Fleet {
             ..Seed::default()
         });
     }
-    fleet
+    (sessions, tags)
 }
 
 fn acceptor(chain: &str, key: &str) -> Result<TlsAcceptor, Box<dyn Error>> {

@@ -8,11 +8,20 @@ use crate::{
     truth::Truth,
 };
 
-/// The owner and target of each session as numbers, so that their texts are compared once.
+/// Owners and targets as numbers, so that their texts are compared once.
 pub(super) struct Members {
     owners: Numbers,
     targets: Numbers,
-    of: Vec<(usize, usize)>,
+    n: usize,
+}
+
+/// A session, and the numbers of its owner and target.
+#[derive(Clone, Copy)]
+pub(super) struct Numbered {
+    /// Its index among all sessions.
+    pub(super) index: usize,
+    owner: usize,
+    target: usize,
 }
 
 struct Numbers(HashMap<Arc<str>, usize>);
@@ -29,13 +38,20 @@ impl Numbers {
 }
 
 impl Members {
-    /// Of these sessions, so many.
-    pub(super) fn new<'s>(sessions: impl Iterator<Item = &'s Session>, n: usize) -> Self {
+    /// Of these sessions, so many, each with its index.
+    pub(super) fn new<'s>(
+        sessions: impl Iterator<Item = (usize, &'s Session)>,
+        n: usize,
+    ) -> (Self, Vec<Numbered>) {
         let numbers = || Numbers(HashMap::with_capacity(n));
         let (mut owners, mut targets) = (numbers(), numbers());
-        let of = |it: &Session| (owners.number(&it.owner), targets.number(&it.target));
-        let of = sessions.map(of).collect();
-        Self { owners, targets, of }
+        let numbered = |(index, it): (usize, &Session)| Numbered {
+            index,
+            owner: owners.number(&it.owner),
+            target: targets.number(&it.target),
+        };
+        let sessions = sessions.map(numbered).collect();
+        (Self { owners, targets, n }, sessions)
     }
 }
 
@@ -74,7 +90,7 @@ impl<'a> Groups<'a> {
             Per::Target => members.targets.0.len(),
         };
         let places = vec![Places::default(); n];
-        let n_pairs = if per == Per::OwnerAndTarget { members.of.len() } else { 0 };
+        let n_pairs = if per == Per::OwnerAndTarget { members.n } else { 0 };
         let pairs = HashMap::with_capacity(n_pairs);
         Self {
             per,
@@ -89,8 +105,8 @@ impl<'a> Groups<'a> {
     }
 
     /// The group of a session.
-    pub(super) fn of(&mut self, session: usize) -> usize {
-        let (owner, target) = self.members.of.get(session).copied().unwrap_or_default();
+    pub(super) fn of(&mut self, session: Numbered) -> usize {
+        let Numbered { owner, target, .. } = session;
         match self.per {
             Per::Owner => owner,
             Per::OwnerAndTarget => self.of_both(owner, target),
@@ -106,8 +122,8 @@ impl<'a> Groups<'a> {
     }
 
     /// Whether a group has a place left for a member, and how many are certainly taken.
-    pub(super) fn has_place(&mut self, session: usize, group: usize) -> (Truth, u32) {
-        let (owner, target) = self.members.of.get(session).copied().unwrap_or_default();
+    pub(super) fn has_place(&mut self, session: Numbered, group: usize) -> (Truth, u32) {
+        let Numbered { owner, target, .. } = session;
         let n = |of: &HashMap<usize, usize>, it| of.get(&it).copied().unwrap_or_default();
         let anywhere = self.anywhere + n(&self.of_owner, owner) + n(&self.on_target, target);
         let Some(places) = self.places.get_mut(group) else { return (Truth::Unknown, 0) };

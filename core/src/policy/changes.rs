@@ -57,16 +57,12 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     fn session(started_at: Timestamp) -> Session {
-        Session {
-            id: "x-1".into(),
-            owner: "arn:aws:sts::123456789012:assumed-role/dev/x".into(),
-            target: "i-0123456789abcdef0".into(),
+        Session::new(
+            "x-1",
+            "arn:aws:sts::123456789012:assumed-role/dev/x",
+            "i-0123456789abcdef0",
             started_at,
-            status: None,
-            document: None,
-            reason: None,
-            access_type: None,
-        }
+        )
     }
 
     const HOURS: [&str; 7] = [

@@ -141,9 +141,14 @@ impl Reader {
     }
 
     fn region(&mut self, node: &Node) -> Option<Test> {
-        let globs = self.parsed("region", node, |text| match text {
-            "" => Err("an empty `region` matches no Region".into()),
-            _ => stray(text, &REGIONS).map_or_else(|| Ok(Glob::new(text)), Err),
+        let globs = self.parsed("region", node, |text| match stray(text, &REGIONS) {
+            _ if text.is_empty() => Err("an empty `region` matches no Region".into()),
+            Some(why) => Err(why),
+            None if text.bytes().any(|it| it.is_ascii_uppercase()) => {
+                let small = text.to_ascii_lowercase();
+                Err(format!("`{text}` matches no Region, as none has capitals; write `{small}`"))
+            }
+            None => Ok(Glob::new(text)),
         });
         globs.map(Test::Region)
     }
@@ -270,6 +275,8 @@ mod tests {
             ("{reason: 'STÖRUNG(?s-m:x)|(?mi:a)'}", "`Ö`, and"),
             (r"{reason: '(?i)st\x{f6}rung'}", "`ö`, and"),
             (r"{reason: '(?i)st\u00f6rung'}", "`ö`, and"),
+            ("{region: EU-*}", "`EU-*` matches no Region, as none has capitals; write `eu-*`"),
+            ("{region: [us-east-1, Us-west-2]}", "write `us-west-2`"),
             ("{access_type: \"Standard\\n\"}", "`access_type` is one of"),
             ("{status: \"Connected\\n\"}", "`status` is one of"),
             ("\"all\\n\"", "must be `all` or conditions"),

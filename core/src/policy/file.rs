@@ -445,7 +445,7 @@ rules:
   - id: lab
     when: { target: [mi-*, "ecs:lab_*"], document: "*", status: [Connected, Failed] }
     forbid: true
-  - id: everybody
+  - id: every-session
     when: all
     unless: { access_type: [Standard, JustInTime], reason: [a, b] }
     require: { max_age: 1d, concurrent: { per: owner_and_target, at_most: 3, keep: oldest } }
@@ -501,7 +501,7 @@ paused: true
             "  when document: *",
             "  when status: Connected, Failed",
             "  forbid",
-            "everybody: - Warn",
+            "every-session: - Warn",
             "  unless access_type: Standard, JustInTime",
             "  unless reason: a, b",
             "  require max_age: 24h",

@@ -5,17 +5,53 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    model::{Condition, Demand, Exemption, Requirement, Rule, Test},
-    subject::Subject,
+    model::{Condition, Demand, Exemption, Policy, Requirement, Rule, Test},
+    subject::{Facts, Subject},
     trace::{Follow, Item, Key},
 };
-use crate::{pattern::OwnerPattern, session::Session, target::Unknown, truth::Truth};
+use crate::{
+    pattern::OwnerPattern,
+    session::{Record, Session},
+    target::{Tags, Unknown},
+    truth::Truth,
+};
 
 impl Rule {
     /// Whether the session is in scope of the rule, and does not fulfil what it requires.
     #[must_use]
     pub fn is_violated(&self, now: Timestamp, subject: Subject<'_>) -> Truth {
         self.truths(now, subject, &mut ()).is_violated()
+    }
+
+    /// Whether a record that was not evaluated may be of a session in scope: not if what it has says no.
+    pub(crate) fn may_be_about(&self, record: &Record, policy: &Policy, facts: Facts<'_>) -> bool {
+        let text = |it: &Option<Arc<str>>| it.clone().unwrap_or_default();
+        let session = Session {
+            status: record.status.clone(),
+            document: record.document.clone(),
+            reason: record.reason.clone(),
+            access_type: record.access_type.clone(),
+            ..Session::new("", text(&record.owner), text(&record.target), Timestamp::UNIX_EPOCH)
+        };
+        let tags = Tags::Unknown(Unknown::TagsNotLookedUp);
+        let subject = Subject::new(policy, &session, &tags).with(facts);
+        let truth = |it: &Test| match it {
+            Test::Owner(_) if record.owner.is_none() => Truth::Unknown,
+            Test::Target(_) if record.target.is_none() => Truth::Unknown,
+            Test::AccessType(_)
+            | Test::Account(_)
+            | Test::Document(_)
+            | Test::Owner(_)
+            | Test::Reason(_)
+            | Test::Region(_)
+            | Test::SessionType(_)
+            | Test::Status(_)
+            | Test::Target(_)
+            | Test::TargetTag(..) => it.holds(subject),
+        };
+        let all = |it: &Condition| Truth::all(it.0.iter().map(truth));
+        let unless = self.unless.as_ref().map_or(Truth::False, all);
+        Truth::all([all(&self.when), !unless]) != Truth::False
     }
 
     /// The truth of each part. What is left out, since it cannot change the result, is false.
@@ -170,9 +206,9 @@ impl Test {
         let Session { owner, target, status, .. } = subject.session;
         match self {
             Self::AccessType(any) => known(subject.access_type().map(|it| any.contains(&it))),
-            Self::Account(any) => known(subject.scope.map(|it| any.contains(&it.account))),
+            Self::Account(any) => known(subject.scope().map(|it| any.contains(&it.account))),
             Self::Region(any) => {
-                known(subject.scope.map(|scope| any.iter().any(|it| it.is_match(&scope.region))))
+                known(subject.scope().map(|scope| any.iter().any(|it| it.is_match(&scope.region))))
             }
             Self::SessionType(any) => {
                 known(subject.session_type().ok().map(|it| any.contains(&it)))

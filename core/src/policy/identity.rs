@@ -1,10 +1,11 @@
 //! Which text a policy was read from.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Which policy a sweep evaluated by.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct PolicyIdentity {
     /// Where it was read: a parameter's name, a file's path, or the environment variable.
     pub source: String,

@@ -10,11 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     hours::Hours,
     model::{
-        Assume, Assumed, Condition, Demand, Effect, Exemption, Keep, Policy, Requirement, Rule,
-        Test,
+        ACCESS_TYPES, Assume, Assumed, Condition, Demand, Effect, Exemption, Keep, Policy,
+        Requirement, Rule, Test,
     },
 };
-use crate::pattern::Glob;
+use crate::{pattern::Glob, session_type::SessionType};
 
 pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -25,7 +25,7 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
         if let Some(until) = until.filter(|it| *it <= now) {
             warnings
                 .push(format!("the exemption `{id}` expired at {until}: it exempts no session"));
-        } else if when.0.is_empty() {
+        } else if is_for_all(when) {
             let end = until.map_or(String::new(), |it| format!(" before {it}"));
             warnings
                 .push(format!("the exemption `{id}` is for all: no session is terminated{end}"));
@@ -33,7 +33,7 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
     }
     warnings.extend(unsaid(policy));
     // Of an exemption for all it is said once, not of every rule.
-    let lasting = policy.exemptions.iter().filter(|it| it.until.is_none() && !it.when.0.is_empty());
+    let lasting = policy.exemptions.iter().filter(|it| it.until.is_none() && !is_for_all(&it.when));
     let lasting: Vec<_> = lasting.map(|it| (&*it.id, Allowed::by(&it.when.0))).collect();
     if let Some((newest, oldest)) = keep_different(&policy.rules) {
         warnings.push(format!(
@@ -77,6 +77,23 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Whether a condition leaves out no session of which all is known.
+fn is_for_all(condition: &Condition) -> bool {
+    let leaves_out_none = |it: &Test| match it {
+        Test::SessionType(any) => SessionType::ALL.iter().all(|it| any.contains(it)),
+        Test::AccessType(any) => ACCESS_TYPES.iter().all(|it| any.contains(it)),
+        Test::Account(_)
+        | Test::Document(_)
+        | Test::Owner(_)
+        | Test::Reason(_)
+        | Test::Region(_)
+        | Test::Status(_)
+        | Test::Target(_)
+        | Test::TargetTag(..) => false,
+    };
+    condition.0.iter().all(leaves_out_none)
 }
 
 /// What AWS often does not return, which the policy asks for and says nothing of.
@@ -265,6 +282,14 @@ mod tests {
         check("", &["no rules"]);
         check(rule, &[]);
         check(&with("when: all"), &["`e` is for all"]);
+        let types = "[Standard_Stream, Port, InteractiveCommands, NonInteractiveCommands]";
+        let assumed = "assume: {document: X-y, access_type: unknown}\n";
+        check(&(with(&format!("when: {{session_type: {types}}}")) + assumed), &["`e` is for all"]);
+        check(
+            &(with("when: {access_type: [JustInTime, Standard]}") + assumed),
+            &["`e` is for all"],
+        );
+        check(&(with("when: {session_type: [Port, Standard_Stream]}") + assumed), &[]);
         check(
             &with("when: all, until: 2027-01-01T00:00:00Z"),
             &["no session is terminated before 2027"],

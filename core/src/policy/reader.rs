@@ -167,7 +167,14 @@ impl Reader {
             if low == high { format!("{low}") } else { format!("a number from {low} to {high}") };
         number.or_else(|| {
             let shown = self.shown(node, &node.value);
-            self.fail(node, format!("`{what}` must be {bounds}, not {shown}"))
+            let remedy = match &node.value {
+                Value::Text(text) if text.parse::<u32>().is_ok_and(|it| range.contains(&it)) => {
+                    format!("; write `{what}: {text}`, without quotes")
+                }
+                _ => String::new(),
+            };
+            let not = if remedy.is_empty() { shown } else { format!("the text {shown}") };
+            self.fail(node, format!("`{what}` must be {bounds}, not {not}{remedy}"))
         })
     }
 

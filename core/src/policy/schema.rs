@@ -182,7 +182,7 @@ fn account() -> Value {
 }
 
 fn region() -> Value {
-    let form = format!("{}+", REGIONS.glob_class());
+    let form = format!("{}+", REGIONS.glob_class().replace("A-Z", ""));
     one_or_more("The Region's code; globs.", &glob(&form, REGIONS.max))
 }
 

@@ -10,6 +10,21 @@ use crate::{
     truth::Truth,
 };
 
+/// What is known besides a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    /// The account and Region, if they are known.
+    pub(crate) scope: Option<&'a Scope>,
+    /// What documents start.
+    pub(crate) types: &'a DocumentTypes,
+}
+
+impl Default for Facts<'_> {
+    fn default() -> Self {
+        Self { scope: None, types: &KNOWN_BY_NAME }
+    }
+}
+
 /// What a test is about: a session and its target's tags, with what the policy assumes of what AWS
 /// did not return.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +34,7 @@ pub struct Subject<'a> {
     /// As AWS returned them.
     pub tags: &'a Tags,
     assume: &'a Assume,
-    pub(super) scope: Option<&'a Scope>,
-    types: &'a DocumentTypes,
+    facts: Facts<'a>,
     pub(super) counted: &'a [Truth],
 }
 
@@ -28,32 +42,18 @@ impl<'a> Subject<'a> {
     /// A session and its target's tags, as the policy takes them.
     #[must_use]
     pub fn new(policy: &'a Policy, session: &'a Session, tags: &'a Tags) -> Self {
-        Self {
-            session,
-            tags,
-            assume: &policy.assume,
-            scope: None,
-            types: &KNOWN_BY_NAME,
-            counted: &[],
-        }
+        Self { session, tags, assume: &policy.assume, facts: Facts::default(), counted: &[] }
     }
 
-    /// In this account and Region.
-    #[must_use]
-    pub fn at(self, scope: Option<&'a Scope>) -> Self {
-        Self { scope, ..self }
-    }
-
-    /// With the types of documents that have been looked up.
-    #[must_use]
-    pub fn typed(self, types: &'a DocumentTypes) -> Self {
-        Self { types, ..self }
+    /// With these facts.
+    pub(crate) fn with(self, facts: Facts<'a>) -> Self {
+        Self { facts, ..self }
     }
 
     /// The account and Region, if they are known.
     #[must_use]
     pub fn scope(self) -> Option<&'a Scope> {
-        self.scope
+        self.facts.scope
     }
 
     /// The type of the session.
@@ -62,7 +62,7 @@ impl<'a> Subject<'a> {
     /// If it is not known, and why.
     pub fn session_type(self) -> Result<SessionType, Unknown> {
         let document = self.document().ok_or(Unknown::DocumentNotReturned)?;
-        self.types.of(document)
+        self.facts.types.of(document)
     }
 
     /// With the answer to each `concurrent` of the policy: whether its group has no more sessions, of

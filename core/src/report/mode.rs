@@ -1,10 +1,10 @@
 //! Dry run or enforcement.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Whether sessions are really terminated.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(into = "&str")]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(into = "&str", try_from = "String")]
 pub enum Mode {
     /// Everything except the terminations.
     #[default]
@@ -27,6 +27,14 @@ impl Mode {
 impl From<Mode> for &str {
     fn from(mode: Mode) -> Self {
         mode.name()
+    }
+}
+
+impl TryFrom<String> for Mode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

@@ -74,21 +74,20 @@ impl Row {
     /// A decision: what is going to be done, before anything is.
     #[must_use]
     pub fn of_step(step: &Step, now: Timestamp) -> Self {
-        let Session { id, owner, target, started_at, status, document, .. } =
-            Session::clone(&step.session);
+        let Session { id, owner, target, started_at, status, document, .. } = &*step.session;
         Self {
-            session_id: Some(id),
-            owner: Some(owner),
-            target: Some(target),
+            session_id: Some(Arc::clone(id)),
+            owner: Some(Arc::clone(owner)),
+            target: Some(Arc::clone(target)),
             tags: match &step.tags {
                 Tags::Known(tags) => {
                     Some(tags.iter().map(|(key, value)| format!("{key}={value}")).collect())
                 }
                 Tags::Unknown(_) => None,
             },
-            document,
-            status,
-            started_at: Some(started_at),
+            document: document.clone(),
+            status: status.clone(),
+            started_at: Some(*started_at),
             age_s: Some(step.session.age(now).as_secs()),
             verdict: step.verdict.kind(),
             rules: step.verdict.rules().to_vec(),
@@ -114,14 +113,14 @@ impl Row {
     /// A record that was not evaluated.
     #[must_use]
     pub fn of_record(record: &Record, now: Timestamp, why: &str) -> Self {
-        let Record { id, owner, target, started_at, status, document, .. } = record.clone();
+        let Record { id, owner, target, started_at, status, document, .. } = record;
         Self {
-            session_id: id,
-            owner,
-            target,
-            document,
-            status,
-            started_at,
+            session_id: id.clone(),
+            owner: owner.clone(),
+            target: target.clone(),
+            document: document.clone(),
+            status: status.clone(),
+            started_at: *started_at,
             age_s: started_at.map(|it| now.duration_since(it).as_secs()),
             verdict: VerdictKind::NotEvaluated,
             error: Some(why.into()),

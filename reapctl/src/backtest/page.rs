@@ -67,6 +67,9 @@ pub(crate) fn page(new: &Backtest, old: Option<&Backtest>) -> String {
                 div.sums {
                     (sums_table("Rule", new.by_rule()))
                     (sums_table("Owner", new.by_owner()))
+                    @for (name, sums) in ["Account", "Region"].into_iter().zip(new.by_place()) {
+                        (sums_table(name, sums))
+                    }
                     (sums_table("Day", new.by_day()))
                     @if !new.by_warning().is_empty() { (sums_table("Warning", new.by_warning())) }
                 }
@@ -111,7 +114,10 @@ fn changes(new: &Backtest, old: &Backtest) -> Markup {
                     tr {
                         td { (what) }
                         td { (printable(&short_owner(&it.owner))) }
-                        td { (printable(&it.target)) }
+                        td {
+                            (printable(&it.target))
+                            @if let Some(place) = &it.place { " in " (place.account) " " (place.region) }
+                        }
                         td { (it.would_terminate_at.map_or("-".into(), minute)) }
                         td { (printable(&it.session_id)) }
                     }
@@ -207,7 +213,9 @@ fn bar(test: &Backtest, replay: &Replay, y: usize) -> Markup {
     let warnings: String = warnings.collect();
     let owner = short_owner(&replay.owner);
     let started = minute(replay.started_at);
-    let title = format!("{owner} on {}, from {started}: {what}{warnings}", replay.target);
+    let place = replay.place.as_ref().map(|it| format!(" in {} {}", it.account, it.region));
+    let place = place.unwrap_or_default();
+    let title = format!("{owner} on {}{place}, from {started}: {what}{warnings}", replay.target);
     html! {
         g {
             title { (printable(&title)) }

@@ -7,9 +7,14 @@ use reaper_core::{pattern::short_owner, target::Unknown};
 use reaper_render::table::{age, minute};
 use serde::Serialize;
 
+use crate::lines::Place;
+
 /// What a policy would have done to one session.
 #[derive(Clone, Serialize)]
 pub(crate) struct Replay {
+    /// Where it is, if the sessions of many account-Regions are shown.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<Place>,
     pub(crate) session_id: Arc<str>,
     pub(crate) owner: Arc<str>,
     pub(crate) target: Arc<str>,
@@ -44,6 +49,8 @@ pub(crate) struct Backtest {
     pub(crate) to: Timestamp,
     pub(crate) replays: Vec<Replay>,
     pub(crate) n_not_evaluated: usize,
+    /// Why sessions are missing, if some are.
+    pub(crate) problem: Option<String>,
 }
 
 impl Replay {
@@ -87,6 +94,16 @@ impl Backtest {
         self.sums(|it| short_owner(&it.owner))
     }
 
+    /// By account and by Region, if there are many account-Regions.
+    pub(crate) fn by_place(&self) -> [Sums; 2] {
+        let of = |key: fn(&Place) -> &str| {
+            let mut sums = self.sums(|it| it.place.as_ref().map_or("", key).to_owned());
+            sums.remove("");
+            sums
+        };
+        [of(|it| &it.account), of(|it| &it.region)]
+    }
+
     /// The sessions of which each rule with `effect: warn` would have warned.
     pub(crate) fn by_warning(&self) -> Sums {
         let mut sums = Sums::new();
@@ -126,6 +143,7 @@ impl Backtest {
         if 0 < self.n_not_evaluated {
             sentences.push(format!("{} could not be evaluated.", self.n_not_evaluated));
         }
+        sentences.extend(self.problem.iter().map(|it| format!("{it}.")));
         sentences.join(" ")
     }
 

@@ -4,11 +4,12 @@ use std::{collections::BTreeSet, fmt};
 
 use jiff::{Timestamp, Unit};
 use reaper_core::{
-    census::{Evaluated, Evaluator},
+    census::{Evaluated, Evaluator, Unseen},
     evaluate::{Assessment, Clause, ClauseKind, Item, Key, Part, Verdict},
     pattern::short_owner,
     policy::{Concurrent, Requirement, Subject, Test},
     printable::printable,
+    session::Record,
     target::{Tags, Unknown},
     truth::Truth,
 };
@@ -55,10 +56,11 @@ impl Explanation {
         now: Timestamp,
         session: &Evaluated,
         active: &[Evaluated],
+        unseen: Unseen<'_>,
     ) -> Self {
         let Assessment { verdict, clauses } = evaluator.assess(session);
         let due = evaluator.due(session);
-        let seen = Seen { evaluator, now, session, active };
+        let seen = Seen { evaluator, now, session, active, unseen };
         let clauses = clauses.iter().map(|it| explained(it, &seen)).collect();
         Self { verdict, clauses, due }
     }
@@ -173,6 +175,7 @@ struct Seen<'a> {
     now: Timestamp,
     session: &'a Evaluated,
     active: &'a [Evaluated],
+    unseen: Unseen<'a>,
 }
 
 impl Seen<'_> {
@@ -202,7 +205,13 @@ impl Seen<'_> {
             Truth::True => it.id.to_string(),
             Truth::False | Truth::Unknown => format!("maybe {}", it.id),
         });
-        let shown: Vec<_> = shown.collect();
+        let unseen = self.evaluator.unseen_before(concurrent, self.session, self.unseen);
+        let record = |(record, why): &(Record, &str)| match &record.id {
+            Some(id) => format!("maybe {id} (not evaluated: {why})"),
+            None => format!("maybe a record that was not evaluated ({why})"),
+        };
+        let not_listed = self.unseen.is_incomplete.then(|| "maybe sessions not listed".into());
+        let shown: Vec<_> = shown.chain(unseen.into_iter().map(record)).chain(not_listed).collect();
         if shown.is_empty() {
             "before it: none".into()
         } else {
@@ -269,20 +278,52 @@ mod tests {
 
     use super::*;
 
+    /// Why a session has no place for certain, though no session stands before it.
+    #[test]
+    fn unseen() {
+        let now = Timestamp::UNIX_EPOCH;
+        let policy = "version: 1\nrules: [{ id: one, when: { document: A }, require: { concurrent: \
+                      { per: owner, at_most: 1, keep: newest } } }]\n";
+        let policy = Policy::parse(policy).expect("a valid policy");
+        let evaluator = Evaluator::new(&policy, now);
+        let owner = "arn:aws:sts::123456789012:assumed-role/dev/x";
+        let session = Session {
+            status: Some("Connected".into()),
+            document: Some("A".into()),
+            ..Session::new("x-1", owner, "i-0123456789abcdef0", now)
+        };
+        let it = evaluator.evaluate(Box::new(session), Tags::Unknown(Unknown::TagsNotLookedUp));
+        let mut active = [it];
+        let record = |id: Option<&str>, document: &str| Record {
+            id: id.map(Into::into),
+            document: Some(document.into()),
+            ..Record::default()
+        };
+        let not_evaluated = [
+            (record(Some("y-1"), "A"), "no Owner"),
+            (record(None, "A"), "no SessionId"),
+            (record(Some("z-1"), "B"), "no Owner"), // It is not in scope.
+        ];
+        let unseen = Unseen { is_incomplete: true, not_evaluated: &not_evaluated };
+        evaluator.conclude(&mut active, unseen, || true);
+        let text = Explanation::new(&evaluator, now, &active[0], &active, unseen).to_string();
+        let seen = "before it: maybe y-1 (not evaluated: no Owner), maybe a record that was not \
+                    evaluated (no SessionId), maybe sessions not listed";
+        let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(one_line.contains(seen), "{text}");
+        assert!(text.contains("verdict: undetermined (concurrent_not_known): one"), "{text}");
+    }
+
     /// The advice for a target of another kind leads out: with it, the session is a violation.
     #[test]
     fn advice_on_other_targets() {
         let now = Timestamp::UNIX_EPOCH;
-        let session = Session {
-            id: "x-1".into(),
-            owner: "arn:aws:sts::123456789012:assumed-role/dev/x".into(),
-            target: "sagemaker-cluster:abc_workers-i-0123456789abcdef0".into(),
-            started_at: now,
-            status: None,
-            document: None,
-            reason: None,
-            access_type: None,
-        };
+        let session = Session::new(
+            "x-1",
+            "arn:aws:sts::123456789012:assumed-role/dev/x",
+            "sagemaker-cluster:abc_workers-i-0123456789abcdef0",
+            now,
+        );
         let explain = |target: &str| {
             let text = format!(
                 "version: 1\ntag_keys: [keep]\nrules: [{{ id: no, when: all, forbid: true }}]\n\
@@ -292,7 +333,7 @@ mod tests {
             let tags = Tags::Unknown(Unknown::TagsNoArn);
             let evaluator = Evaluator::new(&policy, now);
             let it = evaluator.evaluate(Box::new(session.clone()), tags);
-            Explanation::new(&evaluator, now, &it, &[]).to_string()
+            Explanation::new(&evaluator, now, &it, &[], Unseen::NOTHING).to_string()
         };
         let remedy = Unknown::TagsNoArn.remedy().expect("a remedy");
         let (_, advice) = remedy.split_once(": `").expect("a key to write");

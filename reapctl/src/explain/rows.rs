@@ -1,11 +1,12 @@
-//! Sessions in a file: JSON, as the AWS CLI prints it.
+//! Sessions in a file: JSON, as the AWS CLI or Python's `json.dumps(…, default=str)` prints it.
 
 use std::{fmt, sync::Arc};
 
 use anyhow::bail;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, Unit};
 use reaper_core::{printable::mend_halves, session::Record};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::Value;
 
 use crate::file::{File, Invalid};
 
@@ -18,7 +19,7 @@ pub(super) struct Found {
 }
 
 /// The session of a file, or of several the one with this id. A page is taken for the whole listing,
-/// unless it names a next one.
+/// unless it names a next one; an array of sessions, as `--query Sessions` prints it, may lack some.
 ///
 /// # Errors
 /// If the file holds no session, not this one, or several and no id says which.
@@ -26,25 +27,26 @@ pub(super) fn from_file(file: &File, id: Option<&str>) -> anyhow::Result<Found> 
     let invalid = |err: &dyn fmt::Display| Invalid(format!("cannot use `{}`: {err}", file.name));
     let mut text = file.text.clone().into_bytes();
     mend_halves(&mut text); // The AWS CLI prints what AWS sent.
-    let json: serde_json::Value = serde_json::from_slice(&text).map_err(|err| invalid(&err))?;
+    let json: Value = serde_json::from_slice(&text).map_err(|err| invalid(&err))?;
     let rows = if json.get("Sessions").is_some() {
         serde_json::from_slice::<Page>(&text).map(|it| it.sessions)
+    } else if json.is_array() {
+        serde_json::from_slice(&text)
     } else {
         serde_json::from_slice(&text).map(|it| vec![it])
     };
     let rows: Vec<Row> = rows.map_err(|err| invalid(&err))?;
-    if json.get("Sessions").or(json.get("SessionId")).is_none() {
+    if !json.is_array() && json.get("Sessions").or(json.get("SessionId")).is_none() {
         bail!(invalid(&"it has neither `Sessions` nor a `SessionId`"));
     }
     let is_meant = |it: &Row| id.is_none() || it.session_id.as_deref() == id;
     let (mut meant, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(is_meant);
     match (meant.pop(), meant.is_empty()) {
         (Some(row), true) => {
-            let record = |row| Record::try_from(row).map_err(|err| invalid(&err));
-            let others = others.into_iter().map(record).collect::<Result<_, _>>()?;
+            let others = others.into_iter().map(Record::from).collect();
             let is_incomplete = json.get("Sessions").is_none()
                 || json.get("NextToken").is_some_and(|it| !it.is_null());
-            Ok(Found { record: record(row)?, others, is_incomplete })
+            Ok(Found { record: row.into(), others, is_incomplete })
         }
         (None, _) => Err(invalid(&"there is no such session in it").into()),
         (Some(_), false) => {
@@ -53,26 +55,41 @@ pub(super) fn from_file(file: &File, id: Option<&str>) -> anyhow::Result<Found> 
     }
 }
 
-/// One row of `DescribeSessions`, as the AWS CLI prints it.
+/// One row of `DescribeSessions`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Row {
     session_id: Option<Arc<str>>,
     owner: Option<Arc<str>>,
     target: Option<Arc<str>>,
-    start_date: Option<StartDate>,
+    #[serde(default, deserialize_with = "instant")]
+    start_date: Option<Timestamp>,
+    #[serde(default, deserialize_with = "instant")]
+    end_date: Option<Timestamp>,
     status: Option<Arc<str>>,
     document_name: Option<Arc<str>>,
     reason: Option<Arc<str>>,
     access_type: Option<Arc<str>>,
 }
 
-/// Seconds since 1970, or ISO 8601.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum StartDate {
-    Seconds(f64),
-    Text(Timestamp),
+/// Seconds since 1970, as AWS CLI 1 writes them, or a date with its offset, as AWS CLI 2 and Python's
+/// `str(datetime)` write it.
+fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let instant = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        Value::Number(seconds) => seconds.as_f64().and_then(from_seconds),
+        Value::String(date) => date.parse().ok(),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    let wrong = "a date is neither seconds since 1970, such as `1550676938.352`, nor a date with an \
+                 offset, such as `2019-02-20 15:22:18.352000+00:00`";
+    instant.map(Some).ok_or_else(|| D::Error::custom(wrong))
+}
+
+/// To the microsecond: binary fractions do not hold most decimal ones.
+fn from_seconds(seconds: f64) -> Option<Timestamp> {
+    let since = SignedDuration::try_from_secs_f64(seconds).ok()?;
+    Timestamp::from_duration(since).ok()?.round(Unit::Microsecond).ok()
 }
 
 #[derive(Deserialize)]
@@ -81,29 +98,19 @@ struct Page {
     sessions: Vec<Row>,
 }
 
-impl TryFrom<Row> for Record {
-    type Error = jiff::Error;
-
-    fn try_from(row: Row) -> Result<Self, jiff::Error> {
-        let started_at = match row.start_date {
-            None => None,
-            Some(StartDate::Seconds(seconds)) => {
-                let since = jiff::SignedDuration::try_from_secs_f64(seconds)?;
-                Some(Timestamp::from_duration(since)?)
-            }
-            Some(StartDate::Text(at)) => Some(at),
-        };
+impl From<Row> for Record {
+    fn from(row: Row) -> Self {
         let given = |it: Option<Arc<str>>| it.filter(|it| !it.is_empty());
-        Ok(Self {
+        Self {
             id: given(row.session_id),
             owner: given(row.owner),
             target: given(row.target),
-            started_at,
-            ended_at: None,
+            started_at: row.start_date,
+            ended_at: row.end_date,
             status: given(row.status),
             document: given(row.document_name),
             reason: given(row.reason),
             access_type: given(row.access_type),
-        })
+        }
     }
 }

@@ -12,23 +12,26 @@ use reaper_core::{
 };
 use reaper_render::table::{Cell, Table, age, cell, coloured, fitting_table, terminal_width};
 
+use crate::lines::Line;
+
 /// A table with these columns.
-pub(crate) fn to_table(rows: &[Row], columns: &[Column]) -> Table {
+pub(crate) fn to_table(lines: &[Line], columns: &[Column]) -> Table {
     let mut table = fitting_table(&columns.iter().map(|it| it.name()).collect::<Vec<_>>());
-    for row in rows {
-        table.add_row(columns.iter().map(|it| it.of(row)));
+    for line in lines {
+        table.add_row(columns.iter().map(|it| it.of(line)));
     }
     table
 }
 
 /// The columns for which the terminal is wide enough; all columns if the output is not a terminal. If
 /// even the most important columns are too wide, their cells are broken into lines.
-pub(crate) fn fitting(rows: &[Row]) -> Vec<Column> {
+pub(crate) fn fitting(lines: &[Line]) -> Vec<Column> {
     let mut columns = ALL.to_vec();
-    columns.retain(|it| *it != Column::Due || rows.iter().any(|it| it.due.is_some()));
+    columns.retain(|it| *it != Column::Due || lines.iter().any(|it| it.row.due.is_some()));
+    columns.retain(|it| !it.is_place() || lines.iter().any(|it| it.place.is_some()));
     let Some(width) = terminal_width() else { return columns };
     let needs = |it: &Column| {
-        let cells = rows.iter().map(|row| it.of(row).content().chars().count());
+        let cells = lines.iter().map(|line| it.of(line).content().chars().count());
         cells.chain([it.name().len()]).max().unwrap_or_default() + 2 // Its margins.
     };
     for name in [Column::Due, Column::Document, Column::Status, Column::Session, Column::Tags] {
@@ -42,18 +45,21 @@ pub(crate) fn fitting(rows: &[Row]) -> Vec<Column> {
 
 /// The names of the columns that are not among these.
 pub(super) fn left_out(columns: &[Column]) -> Vec<&'static str> {
-    let is_left_out = |it: &&Column| **it != Column::Due && !columns.contains(it);
+    let is_optional = |it: Column| it == Column::Due || it.is_place();
+    let is_left_out = |it: &&Column| !is_optional(**it) && !columns.contains(it);
     ALL.iter().filter(is_left_out).map(|it| it.name()).collect()
 }
 
 /// A column of a table.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Column {
+    Account,
     Action,
     Age,
     Document,
     Due,
     Owner,
+    Region,
     Rules,
     Session,
     Status,
@@ -63,7 +69,9 @@ pub(crate) enum Column {
 }
 
 /// Every column, in the order in which they are shown.
-const ALL: [Column; 11] = [
+const ALL: [Column; 13] = [
+    Column::Account,
+    Column::Region,
     Column::Age,
     Column::Owner,
     Column::Target,
@@ -78,13 +86,20 @@ const ALL: [Column; 11] = [
 ];
 
 impl Column {
+    /// Whether it is there only if many account-Regions are shown.
+    fn is_place(self) -> bool {
+        matches!(self, Self::Account | Self::Region)
+    }
+
     fn name(self) -> &'static str {
         match self {
+            Self::Account => "ACCOUNT",
             Self::Age => "AGE",
             Self::Document => "DOCUMENT",
             Self::Action => "ACTION",
             Self::Due => "DUE",
             Self::Owner => "OWNER",
+            Self::Region => "REGION",
             Self::Rules => "RULES OR EXEMPTION",
             Self::Session => "SESSION",
             Self::Status => "STATUS",
@@ -94,9 +109,12 @@ impl Column {
         }
     }
 
-    fn of(self, row: &Row) -> Cell {
+    fn of(self, line: &Line) -> Cell {
+        let Line { place, row } = line;
         let text = |it: Option<&str>| cell(it.unwrap_or("-"));
         match self {
+            Self::Account => text(place.as_ref().map(|it| &*it.account)),
+            Self::Region => text(place.as_ref().map(|it| &*it.region)),
             Self::Age => {
                 cell(&row.age_s.map_or("-".into(), |it| age(SignedDuration::from_secs(it))))
             }

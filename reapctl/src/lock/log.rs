@@ -62,9 +62,10 @@ impl Log {
             "reason": reason,
         });
         let common = common.as_object().cloned().unwrap_or_default();
-        let settings = LogSettings { is_json: true, least: Severity::Info, common };
+        let settings =
+            LogSettings { is_json: true, least: Severity::Info, logs_compliant: true, common };
         let lines = log::Log::new(settings, log.clone());
-        (log, Sinks { log: Some(lines), metrics: None })
+        (log, Sinks { log: Some(lines), ..Sinks::NONE })
     }
 
     /// Why lines are missing, if any are.

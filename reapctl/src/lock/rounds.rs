@@ -15,7 +15,7 @@ use reaper_core::{
     policy::{Condition, Demand, Effect, Limits, Policy, Rule, Test},
     report::{Failure, Mode},
     session::Record,
-    target::Unknown,
+    target::{Scope, Unknown},
 };
 use session_reaper::{
     Budget,
@@ -27,14 +27,15 @@ use session_reaper::{
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::{
-    aws::Aws,
+    aws::{AccountRegion, Aws},
     clock::now,
-    confirm::{defer_unconfirmed, is_confirmed, to_terminate},
+    confirm::{defer_unconfirmed, is_confirmed, sessions, to_terminate},
     exit::INTERRUPTED,
     interrupt::{stopped, unless_stopped},
     lines::{
+        Line,
         columns::{fitting, to_table},
-        rows, rows_of_outcomes, rows_of_steps,
+        lines, rows_of_outcomes, rows_of_steps,
     },
     lock::log::Log,
     look::add_tag_problem,
@@ -50,12 +51,22 @@ pub(super) struct Lock<'a> {
     pub(super) policy: &'a PolicyAt,
     pub(super) override_exemptions: bool,
     pub(super) mode: Mode,
-    /// Whether not to ask.
-    pub(super) is_confirmed: bool,
     /// How long to continue at most.
     pub(super) patience: Duration,
     /// Where its records go.
     pub(super) sinks: &'a Sinks,
+}
+
+/// How the rounds in an account-Region start.
+pub(super) struct Start<'a> {
+    /// The policy of the lock.
+    pub(super) locking: Loaded,
+    /// Whether to ask before the first termination; after that, the policy is read again by this
+    /// connection.
+    pub(super) asks: Option<&'a Aws>,
+    /// What may be terminated in the first round, if there was a question.
+    pub(super) confirmed: Option<HashSet<Arc<str>>>,
+    pub(super) hard_stop: Instant,
 }
 
 /// Between two listings.
@@ -102,90 +113,107 @@ impl Lock<'_> {
         record.owner.as_ref().is_none_or(|it| self.has(it))
     }
 
+    /// Lists, and evaluates by the policy of the lock.
+    pub(super) async fn list(
+        &self,
+        context: SweepContext<'_>,
+        at: AccountRegion<'_>,
+        locking: &Loaded,
+    ) -> anyhow::Result<PlannedSweep> {
+        let listing = Box::pin(plan_by(context, &locking.policy, locking.identity.clone()));
+        let listing = with_progress("listing", at, listing);
+        let mut planned = unless_stopped(at.ssm, listing).await??;
+        add_tag_problem(&mut planned, at, &locking.policy);
+        Ok(planned)
+    }
+
     /// Lists and terminates, until a complete listing shows nothing to terminate or the time is over.
     /// Nothing is terminated after the last listing.
     pub(super) async fn rounds(
         &self,
-        aws: &Aws,
-        loaded: Loaded,
+        at: AccountRegion<'_>,
+        start: Start<'_>,
         log: &Log,
         seen: &mut Seen,
     ) -> anyhow::Result<Rest> {
-        let mut loaded = self.locking(loaded);
-        let mut hard_stop = Instant::now() + self.patience;
-        let mut needs_confirmation = !self.is_confirmed;
-        let mut confirmed = None;
+        let Start { locking: mut loaded, mut asks, mut confirmed, mut hard_stop } = start;
+        // What was asked about has been shown.
+        let is_shown = !at.is_one_of_many || confirmed.is_none();
+        let sinks = at.named().map(|it| self.sinks.at(it));
+        let sinks = sinks.as_ref().unwrap_or(self.sinks);
+        let place = at.named().map(|it| format!("{} {}: ", it.account, it.region));
+        let place = place.unwrap_or_default();
         let mut done = Done::Nothing;
         let mut is_over = false;
         let mut shown = Vec::new();
         let mut warned = HashSet::new();
         loop {
-            log.begin_round();
+            // The lines of others are not of this round.
+            if !at.is_one_of_many {
+                log.begin_round();
+            }
             let now = now();
             let round_stop = if is_over { Instant::now() + LAST_LISTING } else { hard_stop };
             let budget = Budget { last_start: round_stop, hard_stop: round_stop };
-            let context = SweepContext {
-                budget,
-                sinks: self.sinks,
-                ..aws.context(&loaded.source, self.mode, now)
-            };
-            let listing = Box::pin(plan_by(context, &loaded.policy, loaded.identity.clone()));
-            let listing = with_progress("listing", aws, listing);
-            let mut planned = unless_stopped(&aws.ssm, listing).await??;
-            add_tag_problem(&mut planned, aws, &loaded.policy);
+            let context =
+                SweepContext { budget, sinks, ..at.context(&loaded.source, self.mode, now) };
+            let mut planned = self.list(context, at, &loaded).await?;
             seen.extend(listed_owners(&planned).filter(|it| self.has(it)).cloned());
             let is_new = |it: &&String| warned.insert((*it).clone());
-            warn(planned.warnings.iter().filter(is_new));
+            let warnings = planned.warnings.iter().filter(is_new);
+            at.print(|| warn(warnings.map(|it| format!("{place}{it}"))));
             let n = to_terminate(&planned).len();
             if let Some(confirmed) = confirmed.take() {
                 defer_unconfirmed(&confirmed, u32::MAX, &mut planned); // Until the next round.
             }
-            self.show(&planned, now, &mut shown);
+            if is_shown {
+                self.show(at, &planned, now, &mut shown);
+            }
             let problem = planned.problem.as_ref();
             let has_time = || Instant::now() + PAUSE < hard_stop;
-            let may_pass = has_failed_lookup(&planned);
             let is_done = n == 0
-                && (!may_pass || !has_time())
+                && (!has_failed_lookup(&planned) || !has_time())
                 && problem.is_none_or(ListingProblem::is_denial);
             if self.mode == Mode::DryRun || is_over || is_done {
                 return Ok(Rest { planned, n_violating: n, done });
             }
             if let Some(problem) = problem {
-                warn([&format!("the listing is incomplete, so there may be more: {problem}")]);
+                let incomplete = "the listing is incomplete, so there may be more";
+                at.print(|| warn([&format!("{place}{incomplete}: {problem}")]));
             }
             let ids = to_terminate(&planned);
             if !ids.is_empty() {
-                log.open();
-                if needs_confirmation {
+                at.print(|| log.open());
+                if let Some(home) = asks.take() {
+                    let sessions = sessions(ids.len());
                     tokio::select! {
-                        answer = is_confirmed(ids.len()) => {
+                        answer = is_confirmed(&sessions) => {
                             if !answer? {
                                 bail!("no session was terminated");
                             }
                         }
-                        () = stopped(&aws.ssm) => exit(INTERRUPTED), // The read would not return.
+                        () = stopped(at.ssm) => exit(INTERRUPTED), // The read would not return.
                     }
-                    needs_confirmation = false;
                     // The question may have waited for hours: the time starts now, and everything
                     // is read again.
                     hard_stop = Instant::now() + self.patience;
-                    let again = unless_stopped(&aws.ssm, self.policy.again(aws, loaded)).await?;
+                    let again = unless_stopped(at.ssm, self.policy.again(home, loaded)).await?;
                     loaded = self.locking(again?);
                     confirmed = Some(ids);
                     continue;
                 }
-                done = done.and(terminate(aws, context, planned).await?);
+                done = done.and(terminate(at, context, planned).await?);
             }
             is_over = !has_time();
             if !is_over {
-                unless_stopped(&aws.ssm, sleep(PAUSE)).await?;
+                unless_stopped(at.ssm, sleep(PAUSE)).await?;
             }
         }
     }
 
     /// The policy of the lock: it forbids sessions of the owners. Of the loaded policy it keeps only
     /// the exemptions, unless they are overridden.
-    fn locking(&self, loaded: Loaded) -> Loaded {
+    pub(super) fn locking(&self, loaded: Loaded) -> Loaded {
         let Loaded { policy: base, source, mut identity } = loaded;
         identity.source = format!("lock beside {source}");
         let rule = Rule {
@@ -204,46 +232,71 @@ impl Lock<'_> {
 
     /// Shows the sessions of the owners, and those whose owner is not known, unless they are the same
     /// as in the previous round.
-    fn show(&self, planned: &PlannedSweep, now: Timestamp, shown: &mut Vec<Option<Arc<str>>>) {
+    fn show(
+        &self,
+        at: AccountRegion<'_>,
+        planned: &PlannedSweep,
+        now: Timestamp,
+        shown: &mut Vec<Option<Arc<str>>>,
+    ) {
+        let lines = self.lines(planned, now, at.named());
+        let ids = lines.iter().map(|it| it.row.session_id.clone()).collect();
+        if !lines.is_empty() && *shown != ids {
+            at.print(|| eprintln!("{}\n", to_table(&lines, &fitting(&lines)).trim_fmt()));
+        }
+        *shown = ids;
+    }
+
+    /// The sessions of the owners, and those whose owner is not known.
+    pub(super) fn lines(
+        &self,
+        planned: &PlannedSweep,
+        now: Timestamp,
+        scope: Option<&Scope>,
+    ) -> Vec<Line> {
         let steps =
             planned.plan.steps.iter().filter(|it| it.verdict.kind() != VerdictKind::Compliant);
         let mut not_evaluated = planned.not_evaluated.clone();
         not_evaluated.retain(|(it, _)| self.may_have(it));
-        let rows = rows(rows_of_steps(steps, now), &not_evaluated, now);
-        let ids = rows.iter().map(|it| it.session_id.clone()).collect();
-        if !rows.is_empty() && *shown != ids {
-            eprintln!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
-        }
-        *shown = ids;
+        lines(rows_of_steps(steps, now), &not_evaluated, now, scope)
     }
+}
+
+/// Whether there may be more to terminate than is planned: a listing is incomplete, or a look-up failed
+/// that may succeed later.
+pub(super) fn may_grow(planned: &PlannedSweep) -> bool {
+    has_failed_lookup(planned) || !planned.problem.as_ref().is_none_or(ListingProblem::is_denial)
 }
 
 /// Whether a session may be exempt only because a look-up of tags failed that may succeed later.
 fn has_failed_lookup(planned: &PlannedSweep) -> bool {
     let failed = |it: &Step| it.verdict.unknown() == Some(Unknown::TagsLookupFailed);
     planned.plan.steps.iter().any(failed)
-        && !planned.tag_problems.iter().any(|it| it.kind == CallErrorKind::Denied)
+        && !planned
+            .tag_problems
+            .iter()
+            .any(|it| matches!(it.kind, CallErrorKind::Denied | CallErrorKind::UnknownKeys))
 }
 
 /// Terminates what one round has planned, verifies it, and shows the outcomes.
 async fn terminate(
-    aws: &Aws,
+    at: AccountRegion<'_>,
     context: SweepContext<'_>,
     planned: PlannedSweep,
 ) -> anyhow::Result<Done> {
     let now = context.now;
     let work = Box::pin(carry_out(context, planned));
-    let SweepResult { record, report } = with_progress("terminating", aws, work).await;
+    let SweepResult { record, report } = with_progress("terminating", at, work).await;
     let is_violation = |it: &Step| it.verdict.kind() == VerdictKind::Violation;
     let violations = record.outcomes.iter().filter(|it| is_violation(&it.step));
-    let rows: Vec<_> = rows_of_outcomes(violations, now).collect();
-    println!("{}\n", to_table(&rows, &fitting(&rows)).trim_fmt());
-    if aws.ssm.is_stopped() {
+    let lines: Vec<_> = Line::of_rows(rows_of_outcomes(violations, now), at.named()).collect();
+    at.print(|| println!("{}\n", to_table(&lines, &fitting(&lines)).trim_fmt()));
+    if at.ssm.is_stopped() {
         bail!("interrupted: {}", report.counts());
     }
     // The lock continues even if IAM protects these sessions, because there may be new ones.
     if let Some(failure @ Failure::AllDenied { .. }) = report.failure() {
-        warn([&failure.to_string()]);
+        at.print(|| warn([&failure.to_string()]));
         return Ok(Done::Denied(failure));
     }
     Ok(Done::Something)

@@ -428,6 +428,92 @@ async fn unreachable() {
     assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
 }
 
+/// Variables that are empty, or that other SDKs know and this one does not, change nothing.
+#[tokio::test]
+async fn tolerated_configuration() {
+    let names = write(
+        "names.config",
+        &format!(
+            "[profile 'my profile']\nregion: eu-central-1\n{KEYS}[profile far]\nregion = eu-central-1\n\
+             source_profile = my profile\nrole_arn = {ROLE}\n"
+        ),
+    );
+    let names = ("AWS_CONFIG_FILE", names.as_str());
+    for (profile, variables) in [
+        ("", &[("AWS_ENDPOINT_URL_SSM", ""), ("AWS_ENDPOINT_URL_STS", "")][..]),
+        ("", &[("AWS_MAX_ATTEMPTS", "0")]),
+        ("", &[("AWS_MAX_ATTEMPTS", "")]),
+        ("", &[("AWS_RETRY_MODE", "legacy")]),
+        ("", &[("AWS_USE_FIPS_ENDPOINT", "true")]),
+        ("", &[("AWS_USE_DUALSTACK_ENDPOINT", "true")]),
+        ("my profile", &[names]),
+        ("far", &[names]),
+    ] {
+        let option = ["--profile", profile];
+        let words = [&PLAN[..], if profile.is_empty() { &[] } else { &option }].concat();
+        let (output, calls) = run("", &words, variables).await;
+        assert_eq!(output.status, Some(3), "{variables:?} {profile}: {}", output.stderr);
+        let caller = &calls.last().expect("calls").caller;
+        assert_eq!(caller.contains("Auditor"), profile == "far", "{caller}");
+    }
+    // Empty, it is as if it were not set: AWS is called, which is not there.
+    let proxy = ("HTTPS_PROXY", "http://127.0.0.1:1");
+    let output = reach(&PLAN, &[("AWS_ENDPOINT_URL", ""), proxy]).await;
+    assert_eq!(output.status, Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains("check the endpoint's URL and any proxy"), "{}", output.stderr);
+}
+
+/// Half of some credentials is an error: those of another identity are never used in their place.
+#[tokio::test]
+async fn partial_credentials() {
+    let key = "aws_access_key_id = AKIAHALF\n";
+    let whole = write("whole.config", &format!("[default]\n{KEYS}"));
+    let half = write("half.config", &format!("[default]\n{key}"));
+    let secret = write("secret.config", "[default]\naws_secret_access_key = s\n");
+    let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let files = |credentials: &'static str, config| {
+        let path = |name| match name {
+            "half" => half.clone(),
+            "secret" => secret.clone(),
+            _ => whole.clone(),
+        };
+        [
+            ("AWS_SHARED_CREDENTIALS_FILE".to_owned(), path(credentials)),
+            ("AWS_CONFIG_FILE".to_owned(), path(config)),
+        ]
+    };
+    let env = [("AWS_SECRET_ACCESS_KEY", "")];
+    for (variables, files, found) in [
+        (&env[..], files("whole", "whole"), "env are not complete: AWS_SECRET_ACCESS_KEY"),
+        (&none, files("half", "whole"), "shared-credentials-file are not complete: aws_secret"),
+        (&none, files("secret", "half"), "config-file are not complete: aws_secret_access_key"),
+        (&none, files("secret", "whole"), ""),
+        (&none, files("whole", "half"), ""),
+    ] {
+        let files = files.each_ref().map(|(name, path)| (name.as_str(), path.as_str()));
+        let variables = [variables, &files].concat();
+        let (output, calls) = run("", &PLAN, &variables).await;
+        let status = if found.is_empty() { 3 } else { 1 };
+        assert_eq!(output.status, Some(status), "{variables:?}: {}", output.stderr);
+        assert!(output.stderr.contains(found), "{}", output.stderr);
+        assert_eq!(calls.is_empty(), !found.is_empty(), "{variables:?}");
+    }
+}
+
+/// Endpoints of services that the profile names, and that are not there: AWS's own are not called.
+#[tokio::test]
+async fn missing_services() {
+    let text = format!("[default]\nregion = eu-central-1\nservices = my own\n{KEYS}");
+    let path = write("services.config", &text);
+    let variables = [("AWS_CONFIG_FILE", path.as_str()), ("AWS_REGION", "")];
+    let output = reach(&PLAN, &variables).await;
+    let expected = "error: the profile's setting `services` names `my own`, but the configuration file has \
+                    no section `[services my own]`\n";
+    assert_eq!((output.status, output.stderr.as_str()), (Some(1), expected));
+}
+
+const KEYS: &str = "aws_access_key_id = AKIAFILE\naws_secret_access_key = s\n";
+
 /// If a certificate is refused, the error says in one line why.
 #[tokio::test]
 async fn untrusted_certificates() {
@@ -452,8 +538,17 @@ async fn untrusted_certificates() {
         assert!(stderr.contains(said) && stderr.contains(remediation), "{said}: {stderr}");
     }
     assert!(emulator.calls().is_empty(), "nothing was sent, not even in plain text");
-    let output = reach(&PLAN, &[("AWS_ENDPOINT_URL", &valid), trusted]).await;
-    assert_eq!(output.status, Some(3), "{}", output.stderr);
+    let (folder, name) = AUTHORITY.rsplit_once('/').expect("a path");
+    let home = format!("~/{name}");
+    for variables in [
+        &[trusted][..],
+        &[("REQUESTS_CA_BUNDLE", AUTHORITY)],
+        &[("AWS_CA_BUNDLE", &home), ("HOME", folder), ("REQUESTS_CA_BUNDLE", "/none.pem")],
+    ] {
+        let variables = [variables, &[("AWS_ENDPOINT_URL", &valid)]].concat();
+        let output = reach(&PLAN, &variables).await;
+        assert_eq!(output.status, Some(3), "{variables:?}: {}", output.stderr);
+    }
 }
 
 /// `--debug` shows each call, and no secret.

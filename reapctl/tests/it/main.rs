@@ -3,7 +3,9 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
 mod terminating;
+mod evidence;
 mod hostile;
+mod organization;
 mod privilege;
 
 mod aws;
@@ -305,11 +307,73 @@ async fn explain_trace() {
 
     let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
     for (id, message) in
-        [("nobody-1", "never terminated: no Owner"), ("x-1", "there is no such session in it")]
+        [("ownerless-1", "never terminated: no Owner"), ("x-1", "there is no such session in it")]
     {
         let output = reapctl(&["explain", "--policy", policy, "--from", sessions, id], &[]).await;
         assert_ne!(output.status, Some(0), "{id}");
         assert!(output.stderr.contains(message), "{id}: {}", output.stderr);
+    }
+}
+
+/// `explain --from` reads sessions as AWS CLI 1 and 2, boto3 and `--query Sessions` write them: with
+/// the same instant, however it is written. Those that have ended are neither explained nor counted.
+#[tokio::test]
+async fn explain_from_clients() {
+    let path = |name: &str| format!("{}/clients-{name}", env!("CARGO_TARGET_TMPDIR"));
+    let policy = &path("policy.yaml");
+    let counted = "concurrent: { per: owner, at_most: 1, keep: newest }";
+    let rules = [
+        "{ id: hour, when: all, require: { max_age: 1h } }",
+        &format!("{{ id: one, when: all, require: {{ {counted} }} }}"),
+    ];
+    fs::write(policy, format!("version: 1\nrules: [{}]\n", rules.join(", "))).expect("a file");
+    let row = |id: &str, fields: &str| {
+        let owner = "arn:aws:iam::123456789012:user/a";
+        format!(r#"{{"SessionId":"{id}","Owner":"{owner}","Target":"i-1",{fields}}}"#)
+    };
+    let explain = async |text: &str, at: &str| {
+        let file = &path("sessions.json");
+        fs::write(file, text).expect("a file");
+        let words = ["explain", "--policy", policy, "--from", file, "a-1", "--at", at];
+        reapctl(&[&words[..], &["--output", "json"]].concat(), &[]).await
+    };
+    let at = "2019-02-20T16:22:18.352Z"; // An hour after the start, which is still compliant.
+    let mut traces = Vec::new();
+    for date in [
+        "1550676138.352",
+        r#""2019-02-20T15:22:18.352000+00:00""#,
+        r#""2019-02-20T16:22:18.352000+01:00""#,
+        r#""2019-02-20 15:22:18.352000+00:00""#,
+    ] {
+        let ended = r#""StartDate":"2019-02-20 15:30:00Z","EndDate":1550679000"#;
+        let ended = row("b-1", ended);
+        let text =
+            format!("{{\"Sessions\":[{},{ended}]}}", row("a-1", &format!(r#""StartDate":{date}"#)));
+        let output = explain(&text, at).await;
+        assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""), "{date}");
+        traces.push(output.stdout);
+    }
+    traces.dedup();
+    assert_eq!(traces.len(), 1, "{traces:?}");
+    assert!(traces[0].contains(r#""verdict":"compliant""#), "{traces:?}");
+
+    let array = format!("[{}]", row("a-1", r#""StartDate":1550676138.352"#));
+    let output = explain(&array, at).await;
+    assert_eq!(output.status, Some(0), "{}", output.stderr);
+    assert!(output.stdout.contains("undetermined"), "{}", output.stdout); // There may be more.
+
+    let dates = "sessions.json`: a date is neither seconds since 1970";
+    for (fields, message) in [
+        (r#""StartDate":0,"EndDate":"2019-02-20 16:22:18+00:00""#, "ended at 2019-02-20T16:22:18Z"),
+        (r#""StartDate":"2019-02-20 15:22:18""#, dates), // Without an offset.
+        (r#""StartDate":"yesterday""#, dates),
+        (r#""StartDate":1e300"#, dates),
+        (r#""StartDate":true"#, dates),
+        ("\"StartDate\":\n\"\"", "at line 2 column"),
+    ] {
+        let output = explain(&row("a-1", fields), at).await;
+        assert_eq!(output.status, Some(2), "{fields}");
+        assert!(output.stderr.contains(message), "{fields}: {}", output.stderr);
     }
 }
 
@@ -756,6 +820,29 @@ async fn full_standard_output() {
     assert!(log.contains(r#""session terminated""#), "{log}");
 }
 
+/// The AWS CLI's commands fail if standard output cannot be written.
+#[tokio::test]
+async fn full_standard_output_of_the_aws_cli() {
+    let account = devs("full-listing.yaml", &[&format!("jo {TARGET}")], "").await;
+    for words in ["--output json", "--output text", "--output table", "--generate-cli-skeleton"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+        let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
+            .args(["describe-sessions", "--state", "Active"])
+            .args(words.split(' '))
+            .envs(account.variables())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts")
+            .wait_with_output();
+        let output = timeout(Duration::from_mins(1), output).await.expect("it ends");
+        let output = output.expect("a child");
+        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(255), "{words}: {stderr}");
+        assert!(stderr.contains("cannot write to standard output: No space"), "{words}: {stderr}");
+    }
+}
+
 /// Errors of a policy from Parameter Store are shown like those of a file.
 #[tokio::test]
 async fn policy_from_parameter_store() {
@@ -1151,7 +1238,7 @@ async fn help_examples() {
             n_examples += 1;
         }
     }
-    assert_eq!(n_examples, 16);
+    assert_eq!(n_examples, 21);
 }
 
 /// Every command has completions and a manual page.
@@ -1192,6 +1279,7 @@ async fn errors() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let fleet = &write("bad-fleet.yaml", "sessions:\n  - { idd: a-1 }\n");
+    let twice = &write("twice.yaml", "accounts: [{ id: \"1\" }, { id: \"1\" }]");
     let policy = &write("no-rules.yaml", "version: 1\n");
     let no_owner = &write(
         "no-owner.yaml",
@@ -1209,17 +1297,38 @@ async fn errors() {
     let key = &case("bad-key.yaml", "age: 1h, tags: { envv: prod }");
     let no_tags = &case("no-tags.yaml", "age: 1h, tags: ");
     let negative = &case("negative.yaml", "age: -1h");
+    let keyed = &write("keyed.yaml", "version: 1\ntag_keys: [env]\n");
+    let member = |name: &str, target: &str, tags: &str| {
+        format!(
+            "  - {{ name: {name}, owner: user/a, age: 1h, group: g, target: {target}, tags: {tags}, \
+             verdict: compliant }}\n"
+        )
+    };
+    let group = |second: &str| {
+        format!(
+            "now: 2026-03-02T12:00:00Z\nsessions:\n{}{second}",
+            member("one", "i-1", "{ env: x }")
+        )
+    };
+    let torn = &write("torn.yaml", &group(&member("two", "i-1", "{}")));
+    let whole = &write("whole.yaml", &group(&member("two", "i-2", "{}")));
     let latin = Path::new(env!("CARGO_TARGET_TMPDIR")).join("latin-1.yaml");
     fs::write(&latin, b"version: 1 # \xe9\n").expect("a file");
     let latin = latin.to_str().expect("UTF-8");
     let row = &write("row.json", r#"{ "Sessions": [{ "SessionId": 1 }] }"#);
     let nothing = &write("nothing.json", "{}");
+    assert_eq!(reapctl(&["test", keyed, whole], &[]).await.status, Some(0));
     for (arguments, status, message) in [
         (vec!["test", policy, status], 2, "line 2: no session has the status `Conected`"),
         (vec!["test", policy, access], 2, "line 2: no session has the access type `JIT`"),
         (vec!["test", policy, key], 2, "line 2: the policy's `tag_keys` do not list `envv`"),
         (vec!["test", policy, no_tags], 2, "line 2 column"),
         (vec!["test", policy, no_tags], 2, "`tags` is empty"),
+        (
+            vec!["test", keyed, torn],
+            2,
+            "line 4: `two` has other tags than `one` in line 3, and the",
+        ),
         (vec!["test", policy, negative], 2, "write an age such as `12h1s` or `20d`"),
         (vec!["test", "-", "-"], 2, "only one of the files can be standard input"),
         (vec!["backtest", "-", "--against", "-"], 2, "only one of the files can be standard input"),
@@ -1235,6 +1344,10 @@ async fn errors() {
         (vec!["emulate", "--fleet", "/none.yaml"], 1, "cannot read `/none.yaml`"),
         (vec!["emulate", "--fleet", fleet], 2, "unknown field `idd`"),
         (vec!["emulate", "--fleet", fleet], 2, "\n2 |   - { idd: a-1 }\n"),
+        (vec!["emulate", "--organization", "/none.yaml"], 1, "cannot read `/none.yaml`"),
+        (vec!["emulate", "--organization", fleet], 2, "unknown field `sessions`"),
+        (vec!["emulate", "--organization", twice], 2, "the account `1` is there twice"),
+        (vec!["emulate", "--organization", fleet, "--fleet", fleet], 2, "cannot be used with"),
         (vec!["emulate", "--port", "x"], 2, "invalid value 'x' for '--port <PORT>'"),
         (vec!["check", "/none.yaml"], 1, "cannot read `/none.yaml`"),
         (vec!["test", fleet, fleet], 2, "is not a valid policy"),
