@@ -8,13 +8,14 @@ mod call;
 mod client;
 mod connect;
 mod date;
+mod endpoint;
 mod error;
 mod event_bus;
 mod json;
 mod members;
 pub mod pacer;
 mod record;
-mod signed;
+mod service;
 
 pub use self::{
     accounts::{Accounts, AccountsNotListed},

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     call::Operation,
     connect::Connect,
+    endpoint::{dns_suffix, named},
     error::CallError,
-    json::JsonCall,
-    signed::{dns_suffix, endpoint, region},
+    service::{Service, region},
 };
 use crate::budget::Budget;
 use reaper_core::organization::Account;
@@ -23,7 +23,7 @@ const MAX_PAGES: usize = 5_000;
 /// The API of AWS Organizations, as far as a run needs it.
 #[derive(Debug)]
 pub struct Accounts {
-    page: JsonCall<Page>,
+    service: Service,
     list_accounts: Operation,
 }
 
@@ -77,13 +77,12 @@ impl Accounts {
         let [is_fips, is_dual_stack] =
             [config.use_fips(), config.use_dual_stack()].map(Option::unwrap_or_default);
         let (home, url) = home(&region(config), is_fips, is_dual_stack);
-        let (connect, url) = match endpoint(config, "Organizations") {
+        let (connect, url) = match named(config, "Organizations") {
             Some(url) => (connect.clone(), url),
             None => (connect.clone().at(home), url),
         };
-        let target = "AWSOrganizationsV20161128.ListAccounts";
         Self {
-            page: JsonCall::new(connect, "organizations", target, &url),
+            service: Service::new(&connect, "organizations", Ok(url)),
             list_accounts: Operation::new(
                 "ListAccounts",
                 "organizations:ListAccounts",
@@ -104,8 +103,9 @@ impl Accounts {
         let mut token: Option<String> = None;
         for _page in 0..MAX_PAGES {
             let request = Request { next_token: token.as_deref() };
-            let send = || self.page.send(&request);
-            let (page, _time) =
+            let target = "AWSOrganizationsV20161128.ListAccounts";
+            let send = || self.service.json::<Page>(target, &request);
+            let (page, _at) =
                 self.list_accounts.call(budget, send, |it| it.accounts.is_some()).await?;
             for it in page.accounts.unwrap_or_default() {
                 let is_active = it.is_active();

@@ -60,14 +60,13 @@ impl HttpConnector for Bounded<SharedHttpConnector> {
     }
 }
 
-/// Refuses every answer of AWS's that has more objects, and a success that says nothing, which the SDK
-/// reads as an answer without any field; and mends texts from users.
+/// Checks the answers of a client of the SDK, see `checked`.
 #[derive(Debug)]
 pub(super) struct ResponseGuard;
 
 /// Why an answer is refused.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error("the answer is empty")]
     Empty,
     #[error("the answer has more than {MAX_OBJECTS} objects")]
@@ -91,18 +90,19 @@ impl Intercept for ResponseGuard {
         let sent = mem::replace(body, SdkBody::taken());
         let read = async move {
             let answer = sent.collect().await?.to_bytes();
-            if is_success && answer.trim_ascii().is_empty() {
-                return Err(Refusal::Empty.into());
-            }
-            Ok::<_, BoxError>(BodyStream::new(SdkBody::from(readable(answer.into())?)))
+            Ok::<_, BoxError>(BodyStream::new(SdkBody::from(checked(answer.into(), is_success)?)))
         };
         *body = SdkBody::from_body_1_x(StreamBody::new(stream::once(read).try_flatten()));
         Ok(())
     }
 }
 
-/// An answer that the SDK can read, in little memory.
-fn readable(mut answer: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+/// An answer, the texts from users in it mended. Refuses one that has more objects, and a success that says
+/// nothing, which the SDK reads as an answer without any field.
+pub(super) fn checked(mut answer: Vec<u8>, is_success: bool) -> Result<Vec<u8>, Refusal> {
+    if is_success && answer.trim_ascii().is_empty() {
+        return Err(Refusal::Empty);
+    }
     #[expect(clippy::naive_bytecount, reason = "a crate more would not be noticed in a sweep")]
     let n_braces = answer.iter().filter(|it| **it == b'{').count();
     if MAX_OBJECTS < n_braces && MAX_OBJECTS < n_objects(&answer) {
@@ -157,8 +157,8 @@ mod tests {
     fn typed_braces() {
         let of = |row: &str, n| format!("[{}]", vec![row; n].join(",")).into_bytes();
         let typed = of(&format!(r#"{{"Reason": "{}"}}"#, "{".repeat(256)), 200);
-        assert!(readable(typed.clone()).is_ok_and(|it| it == typed));
-        assert!(readable(of("{}", MAX_OBJECTS)).is_ok());
-        assert!(readable(of("{}", MAX_OBJECTS + 1)).is_err());
+        assert!(checked(typed.clone(), true).is_ok_and(|it| it == typed));
+        assert!(checked(of("{}", MAX_OBJECTS), true).is_ok());
+        assert!(checked(of("{}", MAX_OBJECTS + 1), true).is_err());
     }
 }

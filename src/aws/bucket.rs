@@ -8,8 +8,6 @@ use aws_sdk_ssm::{
     config::http::HttpResponse,
     error::{ErrorMetadata, SdkError},
 };
-use aws_smithy_runtime::client::orchestrator::operation::Operation as Invocation;
-use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use aws_smithy_types::base64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
@@ -17,8 +15,9 @@ use sha2::{Digest, Sha256};
 use super::{
     call::Operation,
     connect::Connect,
+    endpoint::{dns_suffix, named},
     error::CallError,
-    signed::{Signed, dns_suffix, endpoint, origin, region},
+    service::{Request, Service, Unread, region},
 };
 use crate::budget::Budget;
 
@@ -33,10 +32,7 @@ const ENCODED: &AsciiSet =
 #[derive(Debug)]
 pub struct Bucket {
     name: String,
-    connect: Connect,
-    /// Up to the keys, with a slash at the end.
-    url: String,
-    invocation: Invocation<Signed, Answer, ErrorMetadata>,
+    service: Service,
     get_object: Operation,
     put_object: Operation,
 }
@@ -84,27 +80,13 @@ impl Bucket {
         let config = connect.config();
         let region = region(config);
         // Behind another endpoint, a name in front of its host would not be known.
-        let url = match endpoint(config, "S3") {
-            Some(endpoint) => format!("{}/{name}/", endpoint.trim_end_matches('/')),
-            None => format!("https://{name}.s3.{region}.{}/", dns_suffix(partition)),
-        };
-        let builder = Invocation::builder()
-            .service_name("s3")
-            .operation_name("object")
-            .endpoint_url(origin(&url)) // Its path would come before that of the request.
-            .no_auth()
-            .no_retry() // `call` retries.
-            .serializer(|it: Signed| it.into_request())
-            .deserializer(Answer::read);
-        let builder = match config.http_client() {
-            Some(client) => builder.http_client(client),
-            None => builder,
+        let url = match named(config, "S3") {
+            Some(endpoint) => format!("{}/{name}", endpoint.trim_end_matches('/')),
+            None => format!("https://{name}.s3.{region}.{}", dns_suffix(partition)),
         };
         Self {
             name: name.into(),
-            connect: connect.clone(),
-            url,
-            invocation: builder.build(),
+            service: Service::new(connect, "s3", Ok(url)),
             get_object: Operation::new("GetObject", "s3:GetObject", CALLS_PER_SECOND),
             put_object: Operation::new("PutObject", "s3:PutObject", CALLS_PER_SECOND),
         }
@@ -196,27 +178,23 @@ impl Bucket {
             Some(Unless::Exists) => headers.push(("if-none-match", "*".into())),
             Some(Unless::Changed(etag)) => headers.push(("if-match", etag.into())),
         }
-        let url = format!("{}{}", self.url, utf8_percent_encode(key, ENCODED));
-        let signed = Signed::sign(&self.connect, "s3", method, url, headers, body).await;
-        self.invocation.invoke(signed.map_err(SdkError::construction_failure)?).await
+        let path = format!("/{}", utf8_percent_encode(key, ENCODED));
+        self.service.send(Request { method, path, headers, body }, Answer::read).await
     }
 }
 
 impl Answer {
-    fn read(response: &HttpResponse) -> Result<Self, OrchestratorError<ErrorMetadata>> {
-        let bytes = response.body().bytes().unwrap_or_default();
+    fn read(response: &HttpResponse, bytes: Vec<u8>) -> Result<Self, Unread> {
         let etag = response.headers().get("etag").map(str::to_owned);
         match (response.status().as_u16(), etag) {
-            (200, None) => Err(OrchestratorError::other("the answer has no `ETag`")),
+            (200, None) => Err(Unread::Unintelligible("the answer has no `ETag`".into())),
             (200, Some(_)) if bytes.is_empty() => Ok(Self::Written),
-            (200, Some(etag)) => Ok(Self::Object(Object { bytes: bytes.to_vec(), etag })),
-            (404, _) if code(bytes) == "NoSuchKey" => Ok(Self::Absent),
+            (200, Some(etag)) => Ok(Self::Object(Object { bytes, etag })),
+            (404, _) if code(&bytes) == "NoSuchKey" => Ok(Self::Absent),
             (412, _) => Ok(Self::ConditionFailed),
             _ => {
-                let builder = ErrorMetadata::builder().code(code(bytes));
-                Err(OrchestratorError::operation(
-                    builder.message(element(bytes, "Message")).build(),
-                ))
+                let builder = ErrorMetadata::builder().code(code(&bytes));
+                Err(Unread::Refused(builder.message(element(&bytes, "Message")).build()))
             }
         }
     }

@@ -1,7 +1,6 @@
 //! The one loop that retries: every attempt takes a turn of the one pacer of its operation.
 
 use std::{
-    cell::Cell,
     error::Error,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -18,7 +17,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     advice::{NOT_WHOLE, detail},
-    date::{DATE, ServiceTime},
     error::{CallError, CallErrorKind, kind},
     pacer::Pacer,
 };
@@ -85,13 +83,13 @@ impl Operation {
     /// AWS's answer has the field that was asked for, though it be an empty list: what lacks it
     /// (`is_complete`) proves nothing, and is no answer.
     ///
-    /// Returns AWS's time as well, if the answer has it.
+    /// Returns the instant halfway between the attempt and its answer as well.
     pub(super) async fn call<T, E, F>(
         &self,
         budget: Budget,
         send: impl Fn() -> F,
         is_complete: impl Fn(&T) -> bool,
-    ) -> Result<(T, Option<ServiceTime>), CallError>
+    ) -> Result<(T, Instant), CallError>
     where
         E: ProvideErrorMetadata + Error + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -103,17 +101,15 @@ impl Operation {
             attempts += 1;
             self.n_calls.fetch_add(1, Ordering::Relaxed);
             let hard_stop = budget.hard_stop.min(started_at + ATTEMPT_TIMEOUT);
-            let dated = async { (send().await, DATE.with(Cell::get)) };
-            let attempt = ATTEMPT.scope(attempts, DATE.scope(Cell::default(), dated));
+            let attempt = ATTEMPT.scope(attempts, send());
             last = match timeout_at(hard_stop, attempt).await {
-                Ok((Ok(answer), date)) if is_complete(&answer) => {
+                Ok(Ok(answer)) if is_complete(&answer) => {
                     self.pacer.passed();
                     *self.failing() = None;
-                    let at = started_at + started_at.elapsed() / 2;
-                    return Ok((answer, date.map(|date| ServiceTime { date, at })));
+                    return Ok((answer, started_at + started_at.elapsed() / 2));
                 }
-                Ok((Ok(_nothing), _)) => (CallErrorKind::Unavailable, NOT_WHOLE.to_owned()),
-                Ok((Err(err), _)) => (kind(&err), detail(self.action, &err)),
+                Ok(Ok(_nothing)) => (CallErrorKind::Unavailable, NOT_WHOLE.to_owned()),
+                Ok(Err(err)) => (kind(&err), detail(self.action, &err)),
                 Err(_elapsed) => {
                     let waited = started_at.elapsed().as_secs_f64();
                     (CallErrorKind::Unavailable, format!("no answer within {waited:.1} s"))

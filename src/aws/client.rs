@@ -3,29 +3,29 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        LazyLock,
+        LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use aws_config::SdkConfig;
-use aws_sdk_resourcegroupstagging as tagging;
-use aws_sdk_ssm::{self as ssm, types::SessionState};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
-    bounded::ResponseGuard,
     call::Operation,
-    date::{DateReader, ServiceTime},
+    connect::Connect,
+    date::ServiceTime,
+    endpoint,
     error::CallError,
-    record::record,
+    record::{Row, Sessions},
+    service::Service,
 };
 use crate::budget::Budget;
 use reaper_core::session::{Interner, Record, State};
 
 /// Rows asked for on a page: the most that the API allows.
-const PAGE_SIZE: i32 = 200;
+const PAGE_SIZE: u32 = 200;
 
 /// ARNs asked for in one call: the most that the API allows.
 pub const MAX_ARNS: usize = 100;
@@ -64,9 +64,9 @@ pub struct TaggedResources {
 /// The API of Systems Manager, and of Resource Groups Tagging, as far as a sweep needs them.
 #[derive(Debug)]
 pub struct Ssm {
-    systems_manager: ssm::Client,
+    systems_manager: Service,
     /// Made when it is needed, for many sweeps look up no tags.
-    tagging: LazyLock<tagging::Client, Box<dyn FnOnce() -> tagging::Client + Send>>,
+    tagging: LazyLock<Service, Box<dyn FnOnce() -> Service + Send>>,
     describe_sessions: Operation,
     get_document: Operation,
     get_parameter: Operation,
@@ -76,17 +76,14 @@ pub struct Ssm {
 }
 
 impl Ssm {
-    /// The clients of this configuration, see `Connect`.
-    pub(super) fn new(config: &SdkConfig, calls_per_second: f64) -> Self {
+    /// The API that this connection reaches, each operation at this pace.
+    pub(super) fn new(connect: &Connect, calls_per_second: f64) -> Self {
         let operation = |name, action| Operation::new(name, action, calls_per_second);
-        let systems_manager = ssm::config::Builder::from(config)
-            .interceptor(ResponseGuard)
-            .interceptor(DateReader)
-            .build();
-        let tagging = tagging::config::Builder::from(config).interceptor(ResponseGuard);
+        let tagging = connect.clone();
+        let tagging = move || Service::new(&tagging, "tagging", endpoint::of_tagging(&tagging));
         Self {
-            systems_manager: ssm::Client::from_conf(systems_manager),
-            tagging: LazyLock::new(Box::new(|| tagging::Client::from_conf(tagging.build()))),
+            systems_manager: Service::new(connect, "ssm", endpoint::of_ssm(connect)),
+            tagging: LazyLock::new(Box::new(tagging)),
             describe_sessions: operation("DescribeSessions", "ssm:DescribeSessions"),
             get_document: operation("GetDocument", "ssm:GetDocument"),
             get_parameter: operation("GetParameter", "ssm:GetParameter"),
@@ -158,24 +155,31 @@ impl Ssm {
         common: &mut Interner,
         budget: Budget,
     ) -> Result<Page, CallError> {
-        let request = self
-            .systems_manager
-            .describe_sessions()
-            .state(match state {
-                State::Active => SessionState::Active,
-                State::History => SessionState::History,
+        let request = DescribeSessions {
+            state: match state {
+                State::Active => "Active",
+                State::History => "History",
+            },
+            max_results: PAGE_SIZE,
+            next_token: token,
+        };
+        let common = Mutex::new(common);
+        let send = || {
+            self.systems_manager.json_as("AmazonSSM.DescribeSessions", &request, |json, date| {
+                let Sessions { sessions, next_token } = serde_json::from_slice(json)?;
+                let mut common = common.lock().unwrap_or_else(PoisonError::into_inner);
+                let records = |rows: Vec<Row<'_>>| {
+                    rows.iter().map(|it| it.record(&mut common)).collect::<Vec<_>>()
+                };
+                Ok((sessions.map(records), next_token, date))
             })
-            .max_results(PAGE_SIZE)
-            .set_next_token(token);
-        let (page, time) = self
-            .describe_sessions
-            .call(budget, || request.clone().send(), |it| it.sessions.is_some())
-            .await?;
-        let sessions = page.sessions.unwrap_or_default().into_iter();
+        };
+        let ((records, next_token, date), at) =
+            self.describe_sessions.call(budget, send, |(records, ..)| records.is_some()).await?;
         Ok(Page {
-            next_token: page.next_token.filter(|it| !it.is_empty()),
-            records: sessions.map(|it| record(&it, common)).collect(),
-            time,
+            records: records.unwrap_or_default(),
+            next_token: next_token.filter(|it| !it.is_empty()),
+            time: date.map(|date| ServiceTime { date, at }),
         })
     }
 
@@ -186,8 +190,9 @@ impl Ssm {
     /// # Errors
     /// `InvalidState` if there was nothing to terminate, or any other kind but `InvalidToken`.
     pub async fn terminate(&self, id: &str, budget: Budget) -> Result<(), CallError> {
-        let request = self.systems_manager.terminate_session().session_id(id);
-        self.terminate_session.call(budget, || request.clone().send(), |_| true).await?;
+        let request = TerminateSession { session_id: id };
+        let send = || self.systems_manager.json::<Accepted>("AmazonSSM.TerminateSession", &request);
+        self.terminate_session.call(budget, send, |_| true).await?;
         self.n_terminations.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -201,10 +206,12 @@ impl Ssm {
         arns: Vec<String>,
         budget: Budget,
     ) -> Result<TaggedResources, CallError> {
-        let request = self.tagging.get_resources().set_resource_arn_list(Some(arns.clone()));
-        let (answer, _time) = self
+        let request = GetResources { resource_arn_list: &arns };
+        let target = "ResourceGroupsTaggingAPI_20170126.GetResources";
+        let send = || self.tagging.json::<Resources>(target, &request);
+        let (answer, _at) = self
             .get_resources
-            .call(budget, || request.clone().send(), |it| it.resource_tag_mapping_list.is_some())
+            .call(budget, send, |it| it.resource_tag_mapping_list.is_some())
             .await?;
         let mappings = answer.resource_tag_mapping_list.unwrap_or_default();
         let is_asked = |arn: &String| arns.contains(arn);
@@ -215,8 +222,8 @@ impl Ssm {
             let Some(arn) = mapping.resource_arn else { continue };
             let told = mapping.tags.and_then(|tags| {
                 let n = tags.len();
-                let by_key: BTreeMap<_, _> =
-                    tags.into_iter().map(|it| (it.key, it.value)).collect();
+                let pairs = tags.into_iter().map(|it| Some((it.key?, it.value?)));
+                let by_key: BTreeMap<_, _> = pairs.collect::<Option<_>>()?;
                 (by_key.len() == n && !by_key.contains_key("")).then_some(by_key)
             });
             // An answer that names a resource twice, otherwise, does not say which is true.
@@ -233,12 +240,9 @@ impl Ssm {
     /// # Errors
     /// Any kind but `InvalidToken`.
     pub async fn document(&self, name: &str, budget: Budget) -> Result<String, CallError> {
-        let request = self.systems_manager.get_document().name(name);
-        let request = request.document_format(ssm::types::DocumentFormat::Json);
-        let (answer, _time) = self
-            .get_document
-            .call(budget, || request.clone().send(), |it| it.content.is_some())
-            .await?;
+        let request = GetDocument { name, document_format: "JSON" };
+        let send = || self.systems_manager.json::<Document>("AmazonSSM.GetDocument", &request);
+        let (answer, _at) = self.get_document.call(budget, send, |it| it.content.is_some()).await?;
         Ok(answer.content.unwrap_or_default())
     }
 
@@ -247,16 +251,91 @@ impl Ssm {
     /// # Errors
     /// Any kind but `InvalidToken`.
     pub async fn parameter(&self, name: &str, budget: Budget) -> Result<Parameter, CallError> {
-        let request = self.systems_manager.get_parameter().name(name).with_decryption(true);
-        let (answer, _time) = self
-            .get_parameter
-            .call(budget, || request.clone().send(), |it| it.parameter.is_some())
-            .await?;
-        let parameter =
-            answer.parameter.unwrap_or_else(|| ssm::types::Parameter::builder().build());
-        Ok(Parameter {
-            version: parameter.version,
-            value: parameter.value.unwrap_or_default(), // No policy is valid if it is empty.
-        })
+        let request = GetParameter { name, with_decryption: true };
+        let send = || self.systems_manager.json::<Found>("AmazonSSM.GetParameter", &request);
+        let (answer, _at) =
+            self.get_parameter.call(budget, send, |it| it.parameter.is_some()).await?;
+        let it = answer.parameter.unwrap_or_default();
+        Ok(Parameter { version: it.version, value: it.value }) // No policy is valid if it is empty.
     }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DescribeSessions {
+    state: &'static str,
+    max_results: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TerminateSession<'a> {
+    session_id: &'a str,
+}
+
+/// AWS returns the session's id, which says no more.
+#[derive(Debug, Deserialize)]
+struct Accepted {}
+
+#[derive(Serialize)]
+struct GetResources<'a> {
+    #[serde(rename = "ResourceARNList")]
+    resource_arn_list: &'a [String],
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Resources {
+    pagination_token: Option<String>,
+    resource_tag_mapping_list: Option<Vec<Mapping>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mapping {
+    #[serde(rename = "ResourceARN")]
+    resource_arn: Option<String>,
+    tags: Option<Vec<Tag>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tag {
+    key: Option<String>,
+    value: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetDocument<'a> {
+    name: &'a str,
+    document_format: &'static str,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document {
+    content: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetParameter<'a> {
+    name: &'a str,
+    with_decryption: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Found {
+    parameter: Option<FoundParameter>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct FoundParameter {
+    value: String,
+    version: i64,
 }

@@ -70,7 +70,7 @@ impl Connect {
     /// The API that a sweep needs, each operation at this pace.
     #[must_use]
     pub fn ssm(&self, calls_per_second: f64) -> Ssm {
-        Ssm::new(&self.without_retries(), calls_per_second)
+        Ssm::new(self, calls_per_second)
     }
 
     /// What clients are made of whose calls `call` retries.

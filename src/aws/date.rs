@@ -1,24 +1,9 @@
 //! AWS's time, which every answer has.
 
-use std::cell::Cell;
-
-use aws_sdk_ssm::{
-    config::{
-        ConfigBag, Intercept, RuntimeComponents,
-        interceptors::BeforeDeserializationInterceptorContextRef,
-    },
-    error::BoxError,
-};
+use aws_sdk_ssm::config::http::HttpResponse;
 use aws_smithy_types::{DateTime, date_time::Format};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
-
-use super::record::instant;
-
-tokio::task_local! {
-    /// The `Date` of the answer to the running attempt.
-    pub(super) static DATE: Cell<Option<Timestamp>>;
-}
 
 /// What AWS's clock showed when it answered a call.
 #[derive(Clone, Copy, Debug)]
@@ -41,25 +26,10 @@ impl ServiceTime {
     }
 }
 
-/// Reads the `Date` of every answer. That of an answer from a cache (`Age`) is ignored.
-#[derive(Debug)]
-pub(super) struct DateReader;
-
-impl Intercept for DateReader {
-    fn name(&self) -> &'static str {
-        "DateReader"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let headers = context.response().headers();
-        let date = headers.get("date").filter(|_| headers.get("age").is_none());
-        let date = date.and_then(|it| DateTime::from_str(it, Format::HttpDate).ok());
-        let _ = DATE.try_with(|it| it.set(date.and_then(instant))); // Outside a call: not needed.
-        Ok(())
-    }
+/// The `Date` of an answer. That of an answer from a cache (`Age`) is ignored.
+pub(super) fn date(answer: &HttpResponse) -> Option<Timestamp> {
+    let headers = answer.headers();
+    let date = headers.get("date").filter(|_| headers.get("age").is_none())?;
+    let date = DateTime::from_str(date, Format::HttpDate).ok()?;
+    Timestamp::from_second(date.secs()).ok()
 }

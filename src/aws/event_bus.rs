@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     call::Operation,
     connect::Connect,
+    endpoint::{dns_suffix, named},
     error::CallError,
-    json::JsonCall,
-    signed::{dns_suffix, endpoint, region},
+    service::{Service, region},
 };
 use crate::budget::Budget;
 use reaper_core::notice::{EventsSent, Notice, SOURCE, batches};
@@ -43,7 +43,7 @@ pub struct EventBus {
 #[derive(Debug)]
 struct Shared {
     name: String,
-    call: JsonCall<Answer>,
+    service: Service,
     put_events: Operation,
 }
 
@@ -92,12 +92,12 @@ impl EventBus {
     #[must_use]
     pub fn new(connect: &Connect, name: &str, partition: &str) -> Self {
         let config = connect.config();
-        let url = endpoint(config, "EventBridge").unwrap_or_else(|| {
+        let url = named(config, "EventBridge").unwrap_or_else(|| {
             format!("https://events.{}.{}", region(config), dns_suffix(partition))
         });
         let shared = Shared {
             name: name.into(),
-            call: JsonCall::new(connect.clone(), "events", "AWSEvents.PutEvents", &url),
+            service: Service::new(connect, "events", Ok(url)),
             put_events: Operation::new("PutEvents", "events:PutEvents", CALLS_PER_SECOND),
         };
         Self { shared: Arc::new(shared) }
@@ -135,7 +135,7 @@ impl EventBus {
 
     /// Sends the events of one call. Returns how many the bus has taken, and why not all.
     async fn send_batch(&self, mut batch: Vec<Notice>, budget: Budget) -> (usize, Option<Problem>) {
-        let Shared { name, call, put_events } = &*self.shared;
+        let Shared { name, service, put_events } = &*self.shared;
         let mut sent = 0;
         let mut problem = None;
         let mut pause = FIRST_RETRY_AFTER;
@@ -147,11 +147,11 @@ impl EventBus {
                 detail,
             });
             let request = Request { entries: entries.collect() };
-            let put = || call.send(&request);
+            let put = || service.json::<Answer>("AWSEvents.PutEvents", &request);
             let n = batch.len();
             let answer = put_events.call(budget, put, |it| it.entries.len() == n).await;
             let answer = match answer {
-                Ok((answer, _time)) => answer,
+                Ok((answer, _at)) => answer,
                 Err(err) => return (sent, Some(Problem::of_call(&err))),
             };
             let mut refused = Vec::new();

@@ -1,97 +1,67 @@
-//! A call of AWS's JSON protocol to a service of which no SDK is part of the build.
+//! Calls in AWS's JSON protocol.
 
 use aws_sdk_ssm::{
     config::http::HttpResponse,
     error::{ErrorMetadata, SdkError},
 };
-use aws_smithy_runtime::client::orchestrator::operation::Operation as Invocation;
-use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::{
-    bounded::ResponseGuard,
-    connect::Connect,
-    signed::{Signed, origin},
+    bounded::checked,
+    date::date,
+    service::{Request, Service, Unread},
 };
 
-/// One operation whose answers have this form.
-#[derive(Debug)]
-pub(super) struct JsonCall<T> {
-    connect: Connect,
-    /// As signatures name it.
-    service: &'static str,
-    /// As the protocol names the operation.
-    target: &'static str,
-    url: String,
-    invocation: Invocation<Signed, T, ErrorMetadata>,
-}
-
-/// An error of a service. Some have their message with a capital.
-#[derive(Default, Deserialize)]
-struct Refusal {
-    #[serde(rename = "__type", default)]
-    code: String,
-    #[serde(alias = "Message", default)]
-    message: String,
-}
-
-impl<T: std::fmt::Debug + DeserializeOwned + Send + Sync + 'static> JsonCall<T> {
-    /// An operation of the service at this endpoint, signed for the Region of the connection.
-    pub(super) fn new(
-        connect: Connect,
-        service: &'static str,
-        target: &'static str,
-        endpoint: &str,
-    ) -> Self {
-        let url = format!("{}/", endpoint.trim_end_matches('/'));
-        let builder = Invocation::builder()
-            .service_name(service)
-            .operation_name(target)
-            .endpoint_url(origin(&url)) // Its path would come before that of the request.
-            .no_auth()
-            .no_retry() // `call` retries.
-            .interceptor(ResponseGuard)
-            .serializer(|it: Signed| it.into_request())
-            .deserializer(read);
-        let builder = match connect.config().http_client() {
-            Some(client) => builder.http_client(client),
-            None => builder,
-        };
-        Self { invocation: builder.build(), connect, service, target, url }
-    }
-
-    /// One attempt.
-    pub(super) async fn send(
+impl Service {
+    /// One attempt of the operation that the protocol names `target`.
+    pub(super) async fn json<T: DeserializeOwned>(
         &self,
+        target: &str,
         body: &impl Serialize,
     ) -> Result<T, SdkError<ErrorMetadata, HttpResponse>> {
-        let Self { connect, service, target, url, invocation } = self;
+        self.json_as(target, body, |bytes, _date| serde_json::from_slice(bytes)).await
+    }
+
+    /// The same, with what reads the answer: its bytes, and its `Date` if it has one.
+    pub(super) async fn json_as<T>(
+        &self,
+        target: &str,
+        body: &impl Serialize,
+        read: impl FnOnce(&[u8], Option<Timestamp>) -> serde_json::Result<T>,
+    ) -> Result<T, SdkError<ErrorMetadata, HttpResponse>> {
         let headers = vec![
             ("content-type", "application/x-amz-json-1.1".to_owned()),
-            ("x-amz-target", (*target).to_owned()),
+            ("x-amz-target", target.to_owned()),
         ];
-        let signed = match serde_json::to_vec(body) {
-            Ok(body) => Signed::sign(connect, service, "POST", url.clone(), headers, body).await,
-            Err(err) => Err(err.into()),
-        };
-        invocation.invoke(signed.map_err(SdkError::construction_failure)?).await
+        let body = serde_json::to_vec(body).map_err(SdkError::construction_failure)?;
+        let request = Request { method: "POST", path: "/".into(), headers, body };
+        self.send(request, |answer, body| accepted(answer, body, read)).await
     }
 }
 
-fn read<T: DeserializeOwned>(
-    response: &HttpResponse,
-) -> Result<T, OrchestratorError<ErrorMetadata>> {
-    let bytes = response.body().bytes().unwrap_or_default();
-    if response.status().is_success() {
-        // An empty body is an answer without any field, as the SDKs read it.
-        let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-        return serde_json::from_slice(bytes).map_err(OrchestratorError::other);
+fn accepted<T>(
+    answer: &HttpResponse,
+    body: Vec<u8>,
+    read: impl FnOnce(&[u8], Option<Timestamp>) -> serde_json::Result<T>,
+) -> Result<T, Unread> {
+    let is_success = answer.status().is_success();
+    let body = checked(body, is_success).map_err(|err| Unread::Unintelligible(err.into()))?;
+    if is_success && !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Unread::Unintelligible("the answer is no object".into())); // Serde takes a list for one.
     }
-    let refusal: Refusal = serde_json::from_slice(bytes).unwrap_or_default();
-    let code = bare(response.headers().get("x-amzn-errortype").unwrap_or(&refusal.code));
-    let builder = ErrorMetadata::builder().message(refusal.message);
+    if is_success {
+        return read(&body, date(answer)).map_err(|err| Unread::Unintelligible(err.into()));
+    }
+    let fields = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let text = |name| fields.get(name).and_then(Value::as_str);
+    let code = answer.headers().get("x-amzn-errortype").or_else(|| text("__type"));
+    let code = bare(code.or_else(|| text("code")).unwrap_or_default());
+    let message = text("message").or_else(|| text("Message")); // Some services have a capital.
+    let builder = ErrorMetadata::builder().message(message.unwrap_or_default());
     let builder = if code.is_empty() { builder } else { builder.code(code) };
-    Err(OrchestratorError::operation(builder.build()))
+    Err(Unread::Refused(builder.build()))
 }
 
 /// An error's code without the name space that some services write before it, or the address after it.
@@ -123,12 +93,13 @@ mod tests {
         ];
         for (header, body, code, message) in table {
             let status = StatusCode::try_from(400).expect("a status");
-            let mut response = HttpResponse::new(status, SdkBody::from(body));
+            let mut response = HttpResponse::new(status, SdkBody::empty());
             if !header.is_empty() {
                 response.headers_mut().insert("x-amzn-errortype", header);
             }
-            let err = read::<Value>(&response).expect_err("an error");
-            let err = err.as_operation_error().expect("of the service");
+            let read = |bytes: &[u8], _| serde_json::from_slice::<Value>(bytes);
+            let refused = accepted(&response, body.into(), read);
+            let Err(Unread::Refused(err)) = refused else { panic!("{refused:?}") };
             assert_eq!((err.code(), err.message().unwrap_or_default()), (code, message), "{body}");
         }
     }

@@ -1,0 +1,204 @@
+//! Calls of one service: signed by AWS's own signer, sent by the SDK's connector.
+//!
+//! Credentials, their cache, signatures, endpoints and connections are the SDK's. Its clients do more for each call:
+//! they resolve endpoint, authentication, time-outs and retries anew, which took nearly half of a sweep's CPU time.
+
+use aws_config::SdkConfig;
+use aws_sdk_ssm::{
+    config::{ConfigBag, RuntimeComponents, http::HttpResponse},
+    error::{BoxError, ConnectorError, ErrorMetadata, SdkError},
+};
+use aws_sigv4::{
+    http_request::{
+        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+        UriPathNormalizationMode, sign,
+    },
+    sign::v4,
+};
+use aws_smithy_async::rt::sleep::default_async_sleep;
+use aws_smithy_runtime::client::{
+    auth::no_auth::{NO_AUTH_SCHEME_ID, NoAuthScheme},
+    identity::{IdentityCache, no_auth::NoAuthIdentityResolver},
+    orchestrator::endpoints::StaticUriEndpointResolver,
+    retries::strategy::NeverRetryStrategy,
+};
+use aws_smithy_runtime_api::client::{
+    auth::static_resolver::StaticAuthSchemeOptionResolver,
+    http::{HttpClient, HttpConnector, HttpConnectorSettings, SharedHttpConnector},
+    identity::{Identity, ResolveCachedIdentity, SharedIdentityResolver},
+    orchestrator::HttpRequest,
+};
+use aws_smithy_types::body::SdkBody;
+use http_body_util::BodyExt;
+
+use super::{
+    call::ATTEMPT_TIMEOUT,
+    connect::{Connect, one_connector},
+};
+
+/// The sender, as CloudTrail records it.
+const USER_AGENT: &str = concat!("session-reaper/", env!("CARGO_PKG_VERSION"));
+
+/// One service, at its endpoint.
+#[derive(Debug)]
+pub(super) struct Service {
+    /// As signatures name it.
+    name: &'static str,
+    region: String,
+    credentials: Option<SharedIdentityResolver>,
+    /// Why no call can be made, if so.
+    way: Result<Way, String>,
+}
+
+/// By what calls reach a service.
+#[derive(Debug)]
+struct Way {
+    /// Without a slash at its end.
+    endpoint: String,
+    connector: SharedHttpConnector,
+    /// The cache of credentials, and what it asks for.
+    components: RuntimeComponents,
+    nothing: ConfigBag,
+}
+
+/// A request, still without its signature.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) method: &'static str,
+    /// After the endpoint, encoded, with a slash at its beginning.
+    pub(super) path: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why an answer has not what was asked for.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It cannot be read.
+    Unintelligible(BoxError),
+    /// It is an error of the service.
+    Refused(ErrorMetadata),
+}
+
+impl Service {
+    /// A service in the Region and with the credentials of the connection.
+    pub(super) fn new(
+        connect: &Connect,
+        name: &'static str,
+        endpoint: Result<String, String>,
+    ) -> Self {
+        let config = connect.config();
+        Self {
+            name,
+            region: region(config),
+            credentials: config.credentials_provider().map(SharedIdentityResolver::new),
+            way: endpoint.and_then(|endpoint| Way::new(config, &endpoint)),
+        }
+    }
+
+    /// One attempt. `read` takes the answer, and its body.
+    pub(super) async fn send<T>(
+        &self,
+        request: Request,
+        read: impl FnOnce(&HttpResponse, Vec<u8>) -> Result<T, Unread>,
+    ) -> Result<T, SdkError<ErrorMetadata, HttpResponse>> {
+        let way = self.way.as_ref().map_err(|it| SdkError::construction_failure(it.clone()))?;
+        let identity = self.identity(way).await.map_err(|err| {
+            SdkError::dispatch_failure(ConnectorError::other(err, None)) // As the SDK's clients have it.
+        })?;
+        let request =
+            self.signed(way, request, &identity).map_err(SdkError::construction_failure)?;
+        let mut answer = way.connector.call(request).await.map_err(SdkError::dispatch_failure)?;
+        let body = match answer.take_body().collect().await {
+            Ok(body) => body.to_bytes().into(),
+            Err(err) => return Err(SdkError::response_error(err, answer)),
+        };
+        match read(&answer, body) {
+            Ok(it) => Ok(it),
+            Err(Unread::Unintelligible(err)) => Err(SdkError::response_error(err, answer)),
+            Err(Unread::Refused(err)) => Err(SdkError::service_error(err, answer)),
+        }
+    }
+
+    async fn identity(&self, way: &Way) -> Result<Identity, BoxError> {
+        let Way { components, nothing, .. } = way;
+        let credentials = self.credentials.clone().ok_or("no credentials")?;
+        components.identity_cache().resolve_cached_identity(credentials, components, nothing).await
+    }
+
+    fn signed(
+        &self,
+        way: &Way,
+        request: Request,
+        identity: &Identity,
+    ) -> Result<HttpRequest, BoxError> {
+        let Request { method, path, headers, body } = request;
+        let url = format!("{}{path}", way.endpoint);
+        let mut settings = SigningSettings::default();
+        // As S3 has it. Other services are called at their root, where it makes no difference.
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        let params = v4::SigningParams::builder()
+            .identity(identity)
+            .region(&self.region)
+            .name(self.name)
+            .time(way.components.time_source().unwrap_or_default().now())
+            .settings(settings)
+            .build()?;
+        let pairs = headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let pairs = pairs.chain([("host", host(&url))]);
+        let signable = SignableRequest::new(method, &url, pairs, SignableBody::Bytes(&body))?;
+        let (signature, _) = sign(signable, &params.into())?.into_parts();
+        let mut signed = HttpRequest::new(SdkBody::from(body));
+        let all = signed.headers_mut();
+        all.try_insert("user-agent", USER_AGENT)?;
+        for (name, value) in headers {
+            all.try_insert(name, value)?;
+        }
+        for it in signature.into_parts().0 {
+            all.try_insert(it.name(), it.value().to_owned())?;
+        }
+        signed.set_method(method)?;
+        signed.set_uri(url)?;
+        Ok(signed)
+    }
+}
+
+impl Way {
+    fn new(config: &SdkConfig, endpoint: &str) -> Result<Self, String> {
+        let cache = config.identity_cache().unwrap_or_else(|| IdentityCache::lazy().build());
+        // Required, and never asked.
+        let builder = RuntimeComponents::builder("call")
+            .with_auth_scheme_option_resolver(Some(StaticAuthSchemeOptionResolver::new(Vec::new())))
+            .with_auth_scheme(NoAuthScheme::default())
+            .with_endpoint_resolver(Some(StaticUriEndpointResolver::uri(endpoint)))
+            .with_identity_resolver(NO_AUTH_SCHEME_ID, NoAuthIdentityResolver::new())
+            .with_retry_strategy(Some(NeverRetryStrategy::new()));
+        let components = builder
+            .with_identity_cache(Some(cache))
+            .with_sleep_impl(config.sleep_impl().or_else(default_async_sleep))
+            .with_time_source(Some(config.time_source().unwrap_or_default()))
+            .build()
+            .map_err(|err| err.to_string())?;
+        let settings = HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build();
+        let client = config.http_client().unwrap_or_else(one_connector);
+        Ok(Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            connector: client.http_connector(&settings, &components),
+            components,
+            nothing: ConfigBag::base(),
+        })
+    }
+}
+
+/// The Region's code.
+pub(super) fn region(config: &SdkConfig) -> String {
+    config.region().map_or("us-east-1", AsRef::as_ref).to_owned()
+}
+
+/// A URL's host, with its port.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split_once('/').map_or(rest, |(host, _)| host)
+}
