@@ -19,7 +19,7 @@ mod signed;
 pub use self::{
     accounts::{Accounts, AccountsNotListed},
     advice::remediation,
-    bucket::{Bucket, Created, Object, Unless},
+    bucket::{Bucket, Created, Keys, Object, Unless},
     call::ATTEMPT,
     client::{MAX_ARNS, Page, Parameter, Ssm, TaggedResources},
     connect::{Connect, configured, connectors, one_connector},
