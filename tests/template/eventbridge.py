@@ -86,8 +86,8 @@ def transformer_faults(InputTemplate, InputPathsMap):
             yield f"<{name}> is not where it can stand"
     if not is_text:
         try:
-            filled = json.loads(re.sub(r"<[^<>]*>", "{}", InputTemplate))
+            filled = json.loads(re.sub(r"<[^<>]*>", '{"a": 0}', InputTemplate))
         except ValueError:
             filled = None
-        if not filled or not isinstance(filled, dict):
+        if not isinstance(filled, dict) or not InputTemplate.startswith("{"):
             yield "it is no object with objects in it"

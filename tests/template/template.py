@@ -121,11 +121,10 @@ class Template(unittest.TestCase):
             ["dry-run", "enforce"], ["", "/own"], ["", key], ["true", "false"], ["true", "false"],
             ["", "ops", "arn:aws-cn:events:cn-north-1:000000000001:event-bus/team/ops"],
             [
-                ("none", "", ""),
                 ("none", "audit", key),
                 ("required", "", key),
-                ("best-effort", "audit", ""),
-                ("required", "audit", key),
+                ("required", "audit", ""),
+                ("best-effort", "audit", key),
             ],
         )  # fmt: skip
         for mode, own, key_arn, on_start, reads_documents, bus, it in combinations:
