@@ -346,11 +346,11 @@ mod tests {
             violates_from in 0_i64..40_000,
         ) {
             let lines = CompliantLines::New { period: SignedDuration::from_secs(period) };
-            let (mut is_seen, mut n_failed) = (false, 0);
+            let (mut is_seen, mut n_missed) = (false, 0);
             for ((i, late), failed) in (0_i64..).zip(late).zip(failed) {
                 let at = i * period + late;
                 if failed {
-                    n_failed += 1;
+                    n_missed += 1;
                     continue;
                 }
                 let age = at - started_at;
@@ -360,12 +360,12 @@ mod tests {
                         if violates { VerdictKind::Violation } else { VerdictKind::Compliant };
                     let has = lines.has(&Row { verdict, age_s: Some(age), ..Row::default() });
                     prop_assert!(has || !violates);
-                    let is_first = !is_seen && n_failed < i.min(2);
+                    let is_first = !is_seen && n_missed < i.min(2);
                     prop_assert!(has || !is_first, "{age} s old, and first seen");
                     prop_assert!(violates || !has || age <= 2 * period + 60, "{age} s old");
                     is_seen = true;
                 }
-                n_failed = 0;
+                n_missed = 0;
             }
         }
     }
