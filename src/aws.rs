@@ -20,7 +20,7 @@ mod service;
 pub use self::{
     accounts::{Accounts, AccountsNotListed},
     advice::remediation,
-    bucket::{Bucket, Created, Object, Unless},
+    bucket::{Bucket, Created, Keys, Object, Unless},
     call::ATTEMPT,
     client::{MAX_ARNS, Page, Parameter, Ssm, TaggedResources},
     connect::{Connect, configured, connectors, one_connector},

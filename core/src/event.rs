@@ -1,6 +1,6 @@
 //! What happens in a sweep, in the order in which it happens: log lines and metrics are made of it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
 use crate::{
@@ -107,6 +107,36 @@ impl Severity {
             Self::Error => "ERROR",
             Self::Warning => "WARN",
             Self::Info => "INFO",
+        }
+    }
+}
+
+/// Which decisions on compliant sessions have log lines. Every decision on another session has one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CompliantLines {
+    /// All, in every sweep.
+    All,
+    /// Those on a session that is not older than two `period`s and a minute, to which the scheduler is exact.
+    /// So it has a line in the first sweep that sees it, also if the one before has failed.
+    New {
+        /// From one planned sweep to the next.
+        period: SignedDuration,
+    },
+    /// None.
+    None,
+}
+
+impl CompliantLines {
+    /// Whether the decision on a session has a line.
+    #[must_use]
+    pub fn has(self, row: &Row) -> bool {
+        if row.verdict != VerdictKind::Compliant {
+            return true;
+        }
+        match self {
+            Self::All => true,
+            Self::New { period } => row.age_s.is_none_or(|it| it <= 2 * period.as_secs() + 60),
+            Self::None => false,
         }
     }
 }
@@ -252,6 +282,7 @@ fn manifest<S: Serializer>(report: &Report, serializer: S) -> Result<S::Ok, S::E
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -301,5 +332,62 @@ mod tests {
             let name = name.as_str().expect("a name").replace('_', " ");
             assert_eq!(Event::Done(&row).message(), format!("session {name}"));
         }
+    }
+    proptest! {
+        /// Whatever sweeps there are: a session that is compliant when it is first seen has a line then, if not
+        /// more than one sweep has failed before; and has none when it is old. Of a verdict that is no longer
+        /// compliant, each sweep has a line.
+        #[test]
+        fn new_compliant_sessions_have_lines(
+            period in 60_i64..1_000,
+            late in prop::collection::vec(0_i64..60, 2..60),
+            failed in prop::collection::vec(prop::bool::weighted(0.2), 60),
+            started_at in 0_i64..20_000,
+            violates_from in 0_i64..40_000,
+        ) {
+            let lines = CompliantLines::New { period: SignedDuration::from_secs(period) };
+            let (mut is_seen, mut n_missed) = (false, 0);
+            for ((i, late), failed) in (0_i64..).zip(late).zip(failed) {
+                let at = i * period + late;
+                if failed {
+                    n_missed += 1;
+                    continue;
+                }
+                let age = at - started_at;
+                if 0 <= age {
+                    let violates = violates_from <= at;
+                    let verdict =
+                        if violates { VerdictKind::Violation } else { VerdictKind::Compliant };
+                    let has = lines.has(&Row { verdict, age_s: Some(age), ..Row::default() });
+                    prop_assert!(has || !violates);
+                    let is_first = !is_seen && n_missed < i.min(2);
+                    prop_assert!(has || !is_first, "{age} s old, and first seen");
+                    prop_assert!(violates || !has || age <= 2 * period + 60, "{age} s old");
+                    is_seen = true;
+                }
+                n_missed = 0;
+            }
+        }
+    }
+
+    /// What is not compliant always has a line, and what is, as the configuration says.
+    #[test]
+    fn compliant_lines() {
+        let hour = SignedDuration::from_hours(1);
+        let row = |verdict, age_s| Row { age_s, verdict, ..Row::default() };
+        let new = CompliantLines::New { period: hour };
+        for (lines, expected) in [
+            (CompliantLines::All, [true, true, true]),
+            (new, [true, true, false]),
+            (CompliantLines::None, [false, false, false]),
+        ] {
+            let ages = [0, 7_260, 7_261];
+            let compliant = ages.map(|it| lines.has(&row(VerdictKind::Compliant, Some(it))));
+            assert_eq!(compliant, expected, "{lines:?}");
+            for other in [VerdictKind::Exempt, VerdictKind::Undetermined, VerdictKind::Warning] {
+                assert!(lines.has(&row(other, Some(7_261))), "{lines:?}");
+            }
+        }
+        assert!(new.has(&row(VerdictKind::Compliant, None)), "its age is not known");
     }
 }

@@ -178,6 +178,12 @@ impl Emulator {
         self.state().events.clone()
     }
 
+    /// Sets an object, whatever is there.
+    pub fn put_object(&self, bucket: &str, key: &str, content: impl Into<Bytes>) {
+        let now = self.now();
+        self.state().objects.set(bucket, key, content.into(), now);
+    }
+
     /// The objects of all buckets, by `BUCKET/KEY`.
     #[must_use]
     pub fn objects(&self) -> BTreeMap<String, Bytes> {

@@ -68,7 +68,7 @@ impl ApiError {
             }
             Protocol::Organizations => "ListAccounts of Organizations, with --organization",
             Protocol::Query => "AssumeRole and GetCallerIdentity of STS",
-            Protocol::Rest => "GetObject and PutObject of S3, with --organization",
+            Protocol::Rest => "GetObject, ListObjectsV2 and PutObject of S3, with --organization",
         };
         let message = format!("the emulator does not have {}: it has {has}", call.operation);
         Self::new(400, "UnknownOperationException", &message)
@@ -81,7 +81,10 @@ impl ApiError {
     }
 
     pub(crate) fn access_denied(call: &Call) -> Self {
-        let operation = &call.operation;
+        let operation = match &*call.operation {
+            "ListObjectsV2" => "ListBucket", // Of S3's actions, one is called otherwise.
+            operation => operation,
+        };
         let service = match call.protocol {
             Protocol::Json if operation == "GetResources" => "tag",
             Protocol::Json if operation == "PutEvents" => "events",

@@ -15,7 +15,7 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use reaper_core::{
-    event::{Event, Severity},
+    event::{CompliantLines, Event, Severity},
     plan::Action,
     printable::{self, is_unsafe, mend_halves, printable_json, printable_lines},
     report::Row,
@@ -78,7 +78,7 @@ fuzz_target!(init: start_log(), |text: &str| {
 fn start_log() {
     let common = Map::from_iter([("service".into(), "reaper".into())]);
     let settings =
-        LogSettings { is_json: true, least: Severity::Info, logs_compliant: true, common };
+        LogSettings { is_json: true, least: Severity::Info, compliant: CompliantLines::All, common };
     let _ = LOG.set(Log::new(settings, Memory).with_other_crates());
 }
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use reaper_core::{arn::Arn, policy::Policy, report::Mode, target::Scope};
 use session_reaper::{
     Budget,
-    aws::{Connect, Members, Ssm},
+    aws::{Bucket, Connect, Members, Ssm},
     sinks::Sinks,
     sweep::SweepContext,
     sweep::source::PolicySource,
@@ -124,6 +124,13 @@ impl Connection {
         let (session, pace) = (&self.role_session_name, self.calls_per_second);
         let members = Members::new(connect.clone(), role, session, pace);
         Ok((Aws { ssm, scope: Ok(scope), shows_calls: self.debug }, connect, members))
+    }
+
+    /// Finds credentials, and the bucket of this name.
+    pub(crate) async fn open_bucket(&self, name: &str) -> anyhow::Result<Bucket> {
+        let (connect, scope) = self.find(None).await?;
+        let partition = scope.map_or_else(|_| "aws".to_owned(), |it| it.partition);
+        Ok(Bucket::new(&connect, name, &partition))
     }
 
     /// Finds credentials and the account that they belong to, or why that is not known.

@@ -99,7 +99,7 @@ async fn main() -> ExitCode {
         Command::Schema => schema::run().map(|()| ExitCode::SUCCESS),
         Command::Sweep(args) => Box::pin(sweep::run(&args)).await,
         Command::Test(args) => test::run(&args),
-        Command::VerifyEvidence(args) => verify_evidence::run(&args),
+        Command::VerifyEvidence(args) => Box::pin(verify_evidence::run(&args)).await,
     };
     match result {
         Ok(code) => match stdio::failure() {

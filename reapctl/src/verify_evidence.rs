@@ -1,19 +1,21 @@
 //! `reapctl verify-evidence`: whether what sweeps recorded is as they wrote it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+mod bucket;
+mod disk;
 
-use anyhow::{Context, bail};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use futures_util::{StreamExt, stream};
 use reaper_core::{
     evidence::{DECISIONS, Folder, MANIFEST, OUTCOMES, Status, Verified, ocsf, verify},
     printable::{printable, printable_json},
 };
 use serde_json::json;
 
+use self::bucket::S3;
 use crate::{
+    aws::Connection,
     exit::{ALTERED, INCOMPLETE},
     file::Invalid,
     stdio::{eprintln, println, warn},
@@ -21,18 +23,21 @@ use crate::{
 
 /// Verify the evidence of sweeps: hashes, counts, and that each session terminated has a decision and an outcome.
 ///
-/// Copy the evidence to this machine first, as in the first example. The exit status is 0 if all is verified, 4
-/// if something was altered, and 5 if nothing was but sweeps are incomplete.
+/// The evidence is read from its bucket, or from a copy on this machine. The exit status is 0 if all is verified,
+/// 4 if something was altered, and 5 if nothing was but sweeps are incomplete.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  aws s3 sync s3://BUCKET/evidence evidence && reapctl verify-evidence evidence\n  reapctl verify-evidence evidence/account=111122223333 --output json\n  reapctl verify-evidence evidence --output ocsf > logoffs.ndjson"
+    after_help = "Examples:\n  reapctl verify-evidence s3://BUCKET/evidence\n  reapctl verify-evidence s3://BUCKET/evidence/account=111122223333 --region eu-west-1 --output json\n  aws s3 sync s3://BUCKET/evidence evidence && reapctl verify-evidence evidence --output ocsf > logoffs.ndjson"
 )]
 pub(crate) struct Args {
-    /// A folder with evidence, at any depth
-    folder: PathBuf,
+    /// A folder with evidence, at any depth, or its bucket and what its keys begin with
+    #[arg(value_name = "FOLDER|s3://BUCKET/PREFIX")]
+    from: String,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -46,23 +51,48 @@ enum Output {
     Text,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let path = &args.folder;
-    let root = fs::canonicalize(path)
-        .with_context(|| format!("cannot read the folder `{}`", path.display()))?;
-    let mut places = Places::default();
-    places.find(&root)?;
-    warn(places.strays.iter().map(|it| format!("`{}` is in no sweep's folder", it.display())));
+/// Where the files of sweeps are.
+#[derive(Default)]
+struct Places<T> {
+    sweeps: Vec<T>,
+    /// Files elsewhere.
+    strays: Vec<String>,
+}
+
+/// Sweeps that are read at a time.
+const CONCURRENCY: usize = 8;
+
+pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(at) = args.from.strip_prefix("s3://") {
+        let (store, places) = S3::open(&args.connection, at).await?;
+        return verify_all(args, &store, places, S3::read).await;
+    }
+    let places = disk::find(args.from.as_ref())?;
+    verify_all(args, &(), places, |(), place| async move { disk::read(&place) }).await
+}
+
+/// Verifies all sweeps, in the order of their places.
+async fn verify_all<'a, S, T, F>(
+    args: &Args,
+    store: &'a S,
+    places: Places<T>,
+    read: impl Fn(&'a S, T) -> F,
+) -> anyhow::Result<ExitCode>
+where
+    F: Future<Output = anyhow::Result<Folder>>,
+{
+    warn(places.strays.iter().map(|it| format!("`{it}` is in no sweep's folder")));
     if places.sweeps.is_empty() {
-        let name = path.display();
+        let name = &args.from;
         bail!(Invalid(format!(
             "there is no evidence in `{name}`: a sweep's folder is `account=…/region=…/day=…/run=…`"
         )));
     }
-    places.sweeps.sort();
     let mut all = Vec::with_capacity(places.sweeps.len());
-    for place in &places.sweeps {
-        let folder = read(place)?;
+    let folders = stream::iter(places.sweeps).map(|it| read(store, it)).buffered(CONCURRENCY);
+    let mut folders = std::pin::pin!(folders);
+    while let Some(folder) = folders.next().await {
+        let folder = folder?;
         let verified = verify(&folder);
         match args.output {
             Output::Json => {}
@@ -121,61 +151,22 @@ fn show(it: &Verified, print: impl Fn(&str)) {
     }
 }
 
-/// Where the files of sweeps are.
-#[derive(Default)]
-struct Places {
-    sweeps: Vec<PathBuf>,
-    /// Files elsewhere.
-    strays: Vec<PathBuf>,
-}
-
-impl Places {
-    /// Looks for folders of sweeps. Links are not followed.
-    fn find(&mut self, folder: &Path) -> anyhow::Result<()> {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("run=") {
-            self.sweeps.push(folder.into());
-            return Ok(());
-        }
-        for (path, is_folder) in entries(folder)? {
-            if is_folder {
-                self.find(&path)?;
-            } else {
-                self.strays.push(path);
-            }
-        }
-        Ok(())
+/// Adds a file of a sweep.
+fn add(folder: &mut Folder, name: &str, content: Vec<u8>) {
+    match name {
+        DECISIONS => folder.decisions = Some(content),
+        OUTCOMES => folder.outcomes = Some(content),
+        _ => folder.manifest = Some(content),
     }
 }
 
-/// What is in a folder, and whether it is one.
-fn entries(folder: &Path) -> anyhow::Result<Vec<(PathBuf, bool)>> {
-    let failed = || format!("cannot read the folder `{}`", folder.display());
-    let mut all = Vec::new();
-    for entry in fs::read_dir(folder).with_context(failed)? {
-        let entry = entry.with_context(failed)?;
-        all.push((entry.path(), entry.file_type().with_context(failed)?.is_dir()));
-    }
-    all.sort();
-    Ok(all)
+/// Whether a sweep writes files of this name.
+fn is_file(name: &str) -> bool {
+    [DECISIONS, OUTCOMES, MANIFEST].contains(&name)
 }
 
-/// The files of one sweep. What it is said to be of are the last four parts of the path.
-fn read(place: &Path) -> anyhow::Result<Folder> {
-    let parts: Vec<_> = place.iter().map(|it| it.to_string_lossy()).collect();
-    let path = parts.get(parts.len().saturating_sub(4)..).unwrap_or_default().join("/");
-    let mut folder = Folder { path, ..Folder::default() };
-    for (file, is_folder) in entries(place)? {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let content =
-            || fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()));
-        match name.as_str() {
-            _ if is_folder => folder.others.push(name),
-            DECISIONS => folder.decisions = Some(content()?),
-            OUTCOMES => folder.outcomes = Some(content()?),
-            MANIFEST => folder.manifest = Some(content()?),
-            _ => folder.others.push(name),
-        }
-    }
-    Ok(folder)
+/// The account, Region, day and run of a sweep's folder, which are the last four parts of where it is.
+fn path<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    let parts: Vec<_> = parts.collect();
+    parts.get(parts.len().saturating_sub(4)..).unwrap_or_default().join("/")
 }

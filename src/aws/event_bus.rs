@@ -13,7 +13,7 @@ use super::{
     call::Operation,
     connect::Connect,
     endpoint::{dns_suffix, named},
-    error::CallError,
+    error::{CallError, CallErrorKind},
     service::{Service, region},
 };
 use crate::budget::Budget;
@@ -83,8 +83,18 @@ struct Taken {
 /// Why events were not sent.
 struct Problem {
     text: String,
-    /// Whether there is no use in sending the others.
-    is_end: bool,
+    reach: Reach,
+}
+
+/// What a problem is about.
+#[derive(Clone, Copy, PartialEq)]
+enum Reach {
+    /// One event.
+    Event,
+    /// A call, which was refused as a whole: perhaps because of one of its events.
+    Call,
+    /// Every call: there is no use in sending the others.
+    All,
 }
 
 impl EventBus {
@@ -105,8 +115,10 @@ impl EventBus {
 
     /// Sends these events, so many, each at least once, as far as there is time.
     ///
-    /// A call that fails as a whole ends it: what is wrong with one is wrong with the others. Entries that
-    /// the bus has not taken are sent again where its error says that this may help.
+    /// One event does not fail the others. Those that the bus has not taken are sent again, together, where
+    /// its error says that this may help. A call that is refused as a whole is sent again event by event. Any
+    /// other call that fails, and one of which no event is taken alone either, ends it: what is wrong with it
+    /// is wrong with the others.
     pub async fn send(
         &self,
         notices: impl Iterator<Item = Notice>,
@@ -119,9 +131,9 @@ impl EventBus {
             .buffer_unordered(CONCURRENCY);
         while let Some((sent, problem)) = calls.next().await {
             result.sent += sent;
-            if let Some(Problem { text, is_end }) = problem {
+            if let Some(Problem { text, reach }) = problem {
                 result.problem.get_or_insert(text);
-                if is_end {
+                if reach == Reach::All {
                     break;
                 }
             }
@@ -135,6 +147,32 @@ impl EventBus {
 
     /// Sends the events of one call. Returns how many the bus has taken, and why not all.
     async fn send_batch(&self, mut batch: Vec<Notice>, budget: Budget) -> (usize, Option<Problem>) {
+        let (mut sent, problem) = self.send_together(&mut batch, budget).await;
+        let is_refused = problem.as_ref().is_some_and(|it| it.reach == Reach::Call);
+        if !is_refused || batch.len() < 2 {
+            return (sent, problem);
+        }
+        let mut first = None;
+        for notice in batch {
+            let (n, problem) = self.send_together(&mut vec![notice], budget).await;
+            sent += n;
+            match problem {
+                Some(it) if it.reach == Reach::All => return (sent, Some(it)),
+                Some(it) => first = first.or(Some(it)),
+                None => {}
+            }
+        }
+        let reach = if sent == 0 { Reach::All } else { Reach::Event };
+        (sent, first.map(|it| Problem { reach, ..it }))
+    }
+
+    /// Sends these events in one call, and again in further ones those that were not taken. What is left in the
+    /// end, if a call fails, stays.
+    async fn send_together(
+        &self,
+        batch: &mut Vec<Notice>,
+        budget: Budget,
+    ) -> (usize, Option<Problem>) {
         let Shared { name, service, put_events } = &*self.shared;
         let mut sent = 0;
         let mut problem = None;
@@ -155,7 +193,7 @@ impl EventBus {
                 Err(err) => return (sent, Some(Problem::of_call(&err))),
             };
             let mut refused = Vec::new();
-            for (notice, it) in batch.into_iter().zip(answer.entries) {
+            for (notice, it) in std::mem::take(batch).into_iter().zip(answer.entries) {
                 if it.event_id.is_some() {
                     sent += 1;
                     continue;
@@ -166,7 +204,7 @@ impl EventBus {
                     refused.push(notice);
                 }
             }
-            batch = refused;
+            *batch = refused;
             if batch.is_empty() {
                 break;
             }
@@ -183,12 +221,21 @@ impl EventBus {
 
 impl Problem {
     fn of_call(err: &CallError) -> Self {
-        Self { text: err.to_string(), is_end: true }
+        let reach = match err.kind {
+            CallErrorKind::InvalidState | CallErrorKind::Refused => Reach::Call,
+            CallErrorKind::InvalidToken
+            | CallErrorKind::Denied
+            | CallErrorKind::NoTime
+            | CallErrorKind::Throttled
+            | CallErrorKind::Unavailable
+            | CallErrorKind::UnknownKeys => Reach::All,
+        };
+        Self { text: err.to_string(), reach }
     }
 
     fn of_entry(it: &Taken) -> Self {
         let Taken { error_code, error_message, .. } = it;
         let text = format!("the bus did not take an event: {error_code}: {error_message}");
-        Self { text, is_end: false }
+        Self { text, reach: Reach::Event }
     }
 }

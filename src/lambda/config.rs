@@ -15,7 +15,7 @@ use crate::{organization::HubConfig, sinks::log::LogSettings, sweep::source::Pol
 use reaper_core::{
     arn::Arn,
     duration,
-    event::Severity,
+    event::{CompliantLines, Severity},
     evidence::Demand,
     organization::{Selection, is_account_id, is_region, is_role_name},
     report::Mode,
@@ -87,12 +87,10 @@ impl Config {
         let deadline_margin =
             reader.read("REAPER_DEADLINE_MARGIN", Duration::from_secs(10), some_duration);
         let event_bus = reader.read("REAPER_EVENT_BUS", None, |it| event_bus(it).map(Some));
-        let period = reader.read("REAPER_PERIOD", SignedDuration::from_mins(5), |it| {
-            duration::parse(it).ok_or_else(|| not_a_duration(it))
-        });
+        let period = reader.read("REAPER_PERIOD", DEFAULT_PERIOD, some_period);
         let evidence = reader.evidence();
         // The log has been made by then: here it is only checked.
-        reader.read("REAPER_LOG_COMPLIANT", true, logs_compliant);
+        reader.read("REAPER_LOG_COMPLIANT", CompliantLines::All, |it| compliant_lines(it, period));
         let hub = reader.hub();
         for name in variables.keys().filter(|it| it.starts_with("REAPER_")) {
             if !reader.known.contains(&name.as_str()) {
@@ -122,6 +120,9 @@ impl Config {
         }
     }
 }
+
+/// From one planned sweep to the next, as the template has it.
+const DEFAULT_PERIOD: SignedDuration = SignedDuration::from_mins(5);
 
 /// MiB that the function takes besides the sessions: 11 with few of them, and what an answer and the
 /// reply take while they are read and written.
@@ -262,12 +263,17 @@ fn role_name(text: &str) -> Result<String, String> {
     Err(format!("write the name of a role, without its path and ARN, not `{text}`"))
 }
 
-fn logs_compliant(text: &str) -> Result<bool, String> {
+fn compliant_lines(text: &str, period: SignedDuration) -> Result<CompliantLines, String> {
     match text {
-        "all" => Ok(true),
-        "none" => Ok(false),
-        _ => Err(format!("write `all` or `none`, not `{text}`")),
+        "all" => Ok(CompliantLines::All),
+        "new" => Ok(CompliantLines::New { period }),
+        "none" => Ok(CompliantLines::None),
+        _ => Err(format!("write `all`, `new` or `none`, not `{text}`")),
     }
+}
+
+fn some_period(text: &str) -> Result<SignedDuration, String> {
+    duration::parse(text).ok_or_else(|| not_a_duration(text))
 }
 
 fn some_duration(text: &str) -> Result<Duration, String> {
@@ -321,8 +327,10 @@ pub fn log_settings(variables: &Variables) -> LogSettings {
     common.insert("service".into(), service.into());
     common.insert("function_name".into(), variable("AWS_LAMBDA_FUNCTION_NAME").into());
     let is_json = variable("AWS_LAMBDA_LOG_FORMAT") != "Text";
-    let logs_compliant = logs_compliant(variable("REAPER_LOG_COMPLIANT")).unwrap_or(true);
-    LogSettings { is_json, least, logs_compliant, common }
+    let period = some_period(variable("REAPER_PERIOD")).unwrap_or(DEFAULT_PERIOD);
+    let compliant = compliant_lines(variable("REAPER_LOG_COMPLIANT"), period);
+    let compliant = compliant.unwrap_or(CompliantLines::All);
+    LogSettings { is_json, least, compliant, common }
 }
 
 #[cfg(test)]
@@ -405,7 +413,7 @@ mod tests {
             `arn:aws:sqs:eu-west-1:000000000001:a`; \
             REAPER_PERIOD: write a duration such as `10s` or `1m`, not `5`; \
             REAPER_EVIDENCE: write `required` or `best-effort`, not `yes`; \
-            REAPER_LOG_COMPLIANT: write `all` or `none`, not `changes`; \
+            REAPER_LOG_COMPLIANT: write `all`, `new` or `none`, not `changes`; \
             REAPER_DRY_RUN is no variable of this function; it has REAPER_MODE, \
             REAPER_POLICY_PARAMETER, REAPER_POLICY, REAPER_POLICY_FILE, REAPER_CALLS_PER_SECOND, \
             REAPER_CONCURRENCY, REAPER_DEADLINE_MARGIN, REAPER_EVENT_BUS, REAPER_PERIOD, \

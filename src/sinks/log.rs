@@ -19,8 +19,7 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, util::SubscriberInitExt};
 
 use reaper_core::{
-    evaluate::VerdictKind,
-    event::{Event, Severity},
+    event::{CompliantLines, Event, Severity},
     printable::{printable, printable_json},
     target::Scope,
 };
@@ -32,8 +31,8 @@ pub struct LogSettings {
     pub is_json: bool,
     /// The least severe lines. Those of other crates appear from warnings on.
     pub least: Severity,
-    /// Whether the decisions on compliant sessions have lines. They are counted in any case.
-    pub logs_compliant: bool,
+    /// Which decisions on compliant sessions have lines. They are counted in any case.
+    pub compliant: CompliantLines,
     /// Fields of every line: `service` and `function_name`.
     pub common: Map<String, Value>,
 }
@@ -117,9 +116,8 @@ impl Log {
 
     /// Writes an event, if its level is not below the least severe.
     pub fn write(&self, event: &Event<'_>) {
-        let LogSettings { least, logs_compliant, .. } = self.shared.settings;
-        let is_left_out = !logs_compliant
-            && matches!(event, Event::Decided(row) if row.verdict == VerdictKind::Compliant);
+        let LogSettings { least, compliant, .. } = self.shared.settings;
+        let is_left_out = matches!(event, Event::Decided(row) if !compliant.has(row));
         if event.severity() <= least && !is_left_out {
             self.line(event.severity(), event.message(), event);
         }

@@ -9,7 +9,7 @@ use std::{
 
 use jiff::SignedDuration;
 use reaper_core::{
-    event::Severity,
+    event::{CompliantLines, Severity},
     report::{Mode, Report},
 };
 use serde_json::{Map, Value};
@@ -89,7 +89,7 @@ async fn sweep_on(mut stage: Stage) -> (Stage, Report, Vec<String>) {
     let settings = LogSettings {
         is_json: true,
         least: Severity::Info,
-        logs_compliant: true,
+        compliant: CompliantLines::All,
         common: Map::new(),
     };
     stage.sinks = Sinks { log: Some(Log::new(settings, lines.clone())), ..Sinks::NONE };

@@ -144,6 +144,38 @@ async fn faults() {
     }
 }
 
+/// One event that the bus refuses does not keep the others from it: neither those of its call, which are sent again
+/// alone, nor those of other calls. If none is taken alone either, nothing else is tried.
+#[tokio::test(start_paused = true)]
+async fn one_bad_event() {
+    let invalid = || FaultKind::Error {
+        status: 400,
+        code: "ValidationException".into(),
+        message: "An entry is not valid.".into(),
+    };
+    let refused = |times| Fault::new("PutEvents", times, invalid());
+    let policy = "{version: 1, rules: [{id: all, when: all, forbid: true}], \
+                  limits: {max_terminations: 10000, circuit_breaker: {max_percent: 100}}}";
+    // By how many others there are: each session has an event, and the sweep. Four calls are made at a time.
+    for (n_others, faults, n_failed, n_calls) in [
+        (58, vec![refused(1)], 0, 7 + 10),
+        (0, vec![refused(1), refused(1).after(1)], 1, 1 + 9),
+        (58, vec![refused(1).always()], 67, 4 + 4 * 10),
+    ] {
+        let stage = Stage::with_faults(Wire::InProcess, n_others, faults.clone());
+        let stage = Stage { policy: inline(policy), mode: Mode::DryRun, has_bus: true, ..stage };
+        let n = 9 + n_others;
+        let report = stage.sweep().await;
+        let events = report.events.expect("a bus");
+        assert_eq!((events.sent, events.failed), (n - n_failed, n_failed), "{faults:?}");
+        assert_eq!(events.problem.is_some(), n_failed != 0);
+        let ids: BTreeSet<_> = texts(&details(&stage, OUTCOME), "session_id").into_iter().collect();
+        let n_taken = ids.len() + details(&stage, "Sweep Finished").len();
+        assert_eq!(n_taken, n - n_failed, "{faults:?}");
+        assert!(stage.calls("PutEvents").len() <= n_calls, "{faults:?}");
+    }
+}
+
 /// A thousand events are sent ten at a time, also when the first of each call is not taken at first.
 #[tokio::test(start_paused = true)]
 async fn many_in_batches() {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::SignedDuration;
 use reaper_core::{
     evidence::{
         DECISIONS, Demand, EvidenceWritten, Folder, MANIFEST, OUTCOMES, Status, Verified, ocsf,
@@ -11,7 +12,7 @@ use reaper_core::{
     report::{Mode, Outcomes, Report, Row},
 };
 use serde_json::json;
-use session_manager_emulator::{Emulator, Fault, FaultKind};
+use session_manager_emulator::{Emulator, Fault, FaultKind, Seed};
 
 use crate::{
     lambda::invocations,
@@ -310,14 +311,29 @@ async fn function_tells_of_a_failure() {
     }
 }
 
-/// Compliant sessions have no line if the configuration says so, and are counted all the same.
+/// Compliant sessions have no line, or only new ones, if the configuration says so, and are counted all the same.
 #[tokio::test]
 async fn compliant_sessions_without_lines() {
-    let emulator = Emulator::new(fleet(3));
-    let ran = invoke(&emulator, environment(&[("REAPER_LOG_COMPLIANT", "none")])).await;
-    let verdicts: Vec<_> = ran.lines_with("session evaluated");
-    assert!(verdicts.iter().all(|it| it["verdict"] != "compliant"));
-    assert_eq!(verdicts.len(), 8 - 1);
-    assert_eq!(ran.lines_with("sweep finished")[0]["compliant"], 4);
-    assert_eq!(only(&emulator).decisions, 8 + 3, "evidence has every decision");
+    // Four compliant sessions are new, and one is not.
+    for (lines, period, n_compliant) in
+        [("all", "5m", 5), ("new", "5m", 4), ("new", "25m", 5), ("none", "5m", 0)]
+    {
+        let mut fleet = fleet(3);
+        let new = fleet.sessions.iter().find(|it| it.id.as_deref() == Some("f-0"));
+        let old = Seed {
+            id: Some("f-old".into()),
+            age: Some(SignedDuration::from_mins(50)),
+            ..new.expect("f-0").clone()
+        };
+        fleet.sessions.push(old);
+        let emulator = Emulator::new(fleet);
+        let variables = [("REAPER_LOG_COMPLIANT", lines), ("REAPER_PERIOD", period)];
+        let ran = invoke(&emulator, environment(&variables)).await;
+        let evaluated: Vec<_> = ran.lines_with("session evaluated");
+        let compliant = evaluated.iter().filter(|it| it["verdict"] == "compliant").count();
+        assert_eq!(compliant, n_compliant, "{lines}");
+        assert_eq!(evaluated.len() - compliant, 8 - 1, "the others have lines");
+        assert_eq!(ran.lines_with("sweep finished")[0]["compliant"], 5);
+        assert_eq!(only(&emulator).decisions, 8 + 4, "evidence has every decision");
+    }
 }

@@ -721,7 +721,13 @@ limits: { circuit_breaker: { max_percent: 100 } }
         };
         let mut hub = of_role(true);
         // Without the first, S3 does not say that an object is missing.
-        let others = ["s3:ListBucket", "kms:Decrypt", "logs:CreateLogStream", "logs:PutLogEvents"];
+        let others = [
+            "s3:ListBucket",
+            "kms:Decrypt",
+            "kms:GenerateDataKey",
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+        ];
         hub.extend(others.map(Into::into));
         assert_eq!(hub, actions("organization/hub.yaml", mode, &[]), "{mode:?}");
         assert_eq!(of_role(false), actions("organization/member.yaml", mode, &[]), "{mode:?}");

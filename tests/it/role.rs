@@ -100,9 +100,10 @@ pub(crate) fn actions(template: &str, mode: Mode, without: &[&str]) -> BTreeSet<
     actions.filter_map(|it| it.text()).map(str::to_owned).collect()
 }
 
-/// What the role may do besides: its log, its policy's key, and its queue.
-const OTHERS: [&str; 6] = [
+/// What the role may do besides: the keys of its policy and its evidence, its log, and its queue.
+const OTHERS: [&str; 7] = [
     "kms:Decrypt",
+    "kms:GenerateDataKey",
     "logs:CreateLogStream",
     "logs:PutLogEvents",
     "sqs:DeleteMessage",

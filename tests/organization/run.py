@@ -35,6 +35,7 @@ import cloudformation
 
 MINISTACK, BOOTSTRAP, REAPCTL = (str(pathlib.Path(sys.argv.pop(1)).absolute()) for _ in range(3))
 HUB = pathlib.Path("organization/hub.yaml").read_text(encoding="utf-8")
+SINGLE = pathlib.Path("template.yaml").read_text(encoding="utf-8")
 ACCOUNT = cloudformation.PSEUDO["AWS::AccountId"]
 REGIONS = ["eu-central-1", "us-east-1"]
 POLICY = """\
@@ -234,24 +235,38 @@ class Runs(unittest.TestCase):
             time.sleep(0.1)
         raise AssertionError("it takes too long")
 
-    def hub(self, accounts, **behaviour):
-        """A hub in enforce mode, with two accounts in a batch, over these accounts."""
-        name = self.id().rpartition(".test_")[2].replace("_", "-")
-        fleet = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()), "organization.yaml")
-        fleet.write_text(
-            json.dumps({
-                "hub": {"account": ACCOUNT, "region": REGIONS[0]},
-                "page_size": 2,
-                "empty_pages": 1,
-                "accounts": accounts,
-                **({"behaviour": behaviour} if behaviour else {}),
-            })
-        )  # fmt: skip
-        emulator = subprocess.Popen([REAPCTL, "emulate", "--port", "0", "--organization", fleet],
+    def emulate(self, option, fleet):
+        file = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()), "fleet.yaml")
+        file.write_text(json.dumps(fleet))
+        emulator = subprocess.Popen([REAPCTL, "emulate", "--port", "0", option, file],
                                     stdout=subprocess.PIPE, text=True)  # fmt: skip
         self.addCleanup(emulator.communicate)
         self.addCleanup(emulator.kill)
         self.recorder.begin(int(re.search(r"127\.0\.0\.1:(\d+)", emulator.stdout.readline())[1]))
+
+    def create_function(self, name, resources, **variables):
+        """The function of a template, with its variables and these."""
+        function = resources["Function"]["Properties"]
+        of_template = function["Environment"]["Variables"]
+        variables = {name: str(it) for name, it in of_template.items()} | variables
+        self.function = self.functions.create_function(
+            FunctionName=name,
+            Role=f"arn:aws:iam::{ACCOUNT}:role/function",
+            Code={"ZipFile": self.archive},
+            Environment={"Variables": {"AWS_ENDPOINT_URL": self.recorder.url} | variables},
+            **{it: function[it] for it in ["Runtime", "Handler", "MemorySize", "Timeout"]},
+        )["FunctionArn"]
+
+    def hub(self, accounts, **behaviour):
+        """A hub in enforce mode, with two accounts in a batch, over these accounts."""
+        name = self.id().rpartition(".test_")[2].replace("_", "-")
+        fleet = {
+            "hub": {"account": ACCOUNT, "region": REGIONS[0]},
+            "page_size": 2,
+            "empty_pages": 1,
+            "accounts": accounts,
+        }
+        self.emulate("--organization", fleet | ({"behaviour": behaviour} if behaviour else {}))
 
         resources, _ = cloudformation.stack(
             HUB, "aws", REGIONS[0], Mode="enforce", Regions=",".join(REGIONS), BatchSize="4",
@@ -263,25 +278,13 @@ class Runs(unittest.TestCase):
         self.s3.create_bucket(
             Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGIONS[0]}
         )
-        function = resources["Function"]["Properties"]
-        variables = function["Environment"]["Variables"]
-        variables = {name: str(it) for name, it in variables.items()} | {
-            "AWS_ENDPOINT_URL": self.recorder.url,
-            "AWS_ENDPOINT_URL_S3": self.ministack,
-            "REAPER_BUCKET": self.bucket,
-        }
-        role = f"arn:aws:iam::{ACCOUNT}:role/hub"
-        self.function = self.functions.create_function(
-            FunctionName=name,
-            Role=role,
-            Code={"ZipFile": self.archive},
-            Environment={"Variables": variables},
-            **{it: function[it] for it in ["Runtime", "Handler", "MemorySize", "Timeout"]},
-        )["FunctionArn"]
+        self.create_function(
+            name, resources, AWS_ENDPOINT_URL_S3=self.ministack, REAPER_BUCKET=self.bucket
+        )
         definition = json.dumps(resources["StateMachine"]["Properties"]["Definition"])
         self.machine = self.machines.create_state_machine(
             name=name,
-            roleArn=role,
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/machine",
             type=resources["StateMachine"]["Properties"]["StateMachineType"],
             definition=definition.replace('"Function.Arn"', json.dumps(self.function)),
         )["stateMachineArn"]
@@ -499,6 +502,95 @@ class Runs(unittest.TestCase):
         self.assertEqual(self.end(first)[0], "SUCCEEDED")
         self.assertEqual(sorted(self.assumed()), list(map(number, range(1, 4))))
         self.assertEqual(len(self.terminated()), 6)
+
+    def test_people_are_told_by_the_topics_of_the_template(self):
+        """By the function's events, the template's rules and transformers, and SNS: what a subscriber gets.
+
+        ministack sends no e-mail, so a queue subscribes to each topic beside the address.
+        """
+        team, hostile = "team@example.com", 'mallory "x" <b>\\'
+        resources, _ = cloudformation.stack(
+            SINGLE, "aws", REGIONS[0], Mode="enforce", EventBus="ops", NoticeEmail=team,
+            ChatNotices="true", PolicyParameterName="/notices",
+        )  # fmt: skip
+        sessions = [
+            session("amara-1", 1, "2h"),
+            session("amara-2", 1, "50m"),
+            session("mallory-1", 1, "3h"),
+            session("compliant-1", 1, "5m"),
+        ]
+        sessions[2]["owner"] = f"arn:aws:sts::{ACCOUNT}:assumed-role/dev/{hostile}"
+        self.emulate("--fleet", {"account": ACCOUNT, "region": REGIONS[0], "sessions": sessions})
+        policy = POLICY.replace("60, min_violations: 1", "100, min_violations: 1")
+        policy += "warn_before: [15m]\n"
+        self.ssm.put_parameter(Name="/notices", Value=policy, Type="String")
+        events, sns, sqs = map(self.client, ["events", "sns", "sqs"])
+        events.create_event_bus(Name="ops")
+        arns = {}
+        for name, it in resources.items():
+            if it["Type"] == "AWS::SNS::Topic":
+                arns[name] = sns.create_topic(Name=name)["TopicArn"]
+        for rule in ["NoticeRule", "ChatRule"]:
+            it = resources[rule]["Properties"]
+            arns[f"{rule}.Arn"] = events.put_rule(
+                Name=rule, EventBusName=it["EventBusName"], EventPattern=json.dumps(it["EventPattern"])
+            )["RuleArn"]
+            targets = [target | {"Arn": arns[target["Arn"]]} for target in it["Targets"]]
+            put = events.put_targets(Rule=rule, EventBusName=it["EventBusName"], Targets=targets)
+            self.assertEqual(put["FailedEntryCount"], 0)
+        for it in resources.values():
+            if it["Type"] == "AWS::SNS::TopicPolicy" and it["Properties"]["Topics"] != ["AlarmTopic"]:
+                (topic,) = it["Properties"]["Topics"]
+                (statement,) = it["Properties"]["PolicyDocument"]["Statement"]
+                rule = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+                # ministack does not enforce it: at least it names this topic and its own rule.
+                self.assertEqual(statement["Resource"], topic)
+                targets = resources[rule.removesuffix(".Arn")]["Properties"]["Targets"]
+                self.assertEqual([target["Arn"] for target in targets], [topic])
+        it = resources["NoticeSubscription"]["Properties"]
+        self.assertEqual(
+            it, {"TopicArn": "NoticeTopic", "Protocol": "email", "Endpoint": team}
+        )
+        sns.subscribe(TopicArn=arns["NoticeTopic"], Protocol="email", Endpoint=team)
+        queues = {}
+        for topic in ["NoticeTopic", "ChatTopic"]:
+            queues[topic] = sqs.create_queue(QueueName=topic)["QueueUrl"]
+            sns.subscribe(
+                TopicArn=arns[topic], Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGIONS[0]}:{ACCOUNT}:{topic}"
+            )
+        self.create_function("notices", resources, AWS_ENDPOINT_URL_EVENTBRIDGE=self.ministack)
+        report = self.invoke({})
+        self.assertEqual(report["events"], {"sent": 4, "failed": 0})
+
+        def told(topic):
+            """What subscribers of a topic get: three messages, and no more."""
+            found = []
+
+            def received():
+                it = sqs.receive_message(QueueUrl=queues[topic], MaxNumberOfMessages=10)
+                found.extend(json.loads(one["Body"]) for one in it.get("Messages", []))
+                return found if len(found) >= 3 else None
+
+            self.until(received)
+            self.assertEqual(len(found), 3)
+            self.assertEqual({it["TopicArn"] for it in found}, {arns[topic]})
+            self.assertEqual({it["Subject"] for it in found}, {"EventBridge Notification"})
+            return sorted(it["Message"] for it in found)
+
+        warned, *terminated = told("NoticeTopic")
+        for text in [warned, *terminated]:  # One plain text between quotes, whoever the owner is.
+            self.assertRegex(text, r'^"[^"\\<>\n]*"$')
+        self.assertRegex(warned, "^.Session ends in about 10 minutes: .* Save your work")
+        self.assertIn("The session amara-1 of user/a on i-0000000000000dev0", terminated[1])
+        self.assertIn("The session mallory-1 of role/dev/mallory", terminated[0])
+        for text in terminated:
+            self.assertRegex(text, "violates the rule one-hour. session-reaper has terminated it. To go on")
+        chats = list(map(json.loads, told("ChatTopic")))
+        for it in chats:
+            self.assertEqual((it["version"], it["source"]), ("1.0", "custom"))
+            self.assertEqual(it["content"]["textType"], "client-markdown")
+        threads = sorted(it["metadata"]["threadId"] for it in chats)
+        self.assertEqual(threads, ["amara-1", "amara-2", "mallory-1"])
 
 
 if __name__ == "__main__":

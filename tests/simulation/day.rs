@@ -504,6 +504,12 @@ impl Day {
 
 /// A client of the emulator, and what it is asked and answers.
 pub(crate) fn client(emulator: &Emulator, calls_per_second: f64) -> (Ssm, Tap) {
+    let (connect, tap) = connect(emulator);
+    (connect.ssm(calls_per_second), tap)
+}
+
+/// A connection to the emulator, and what passes through it.
+pub(crate) fn connect(emulator: &Emulator) -> (Connect, Tap) {
     let tap = Tap::new(emulator);
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "simulation");
     let config = SdkConfig::builder()
@@ -512,7 +518,7 @@ pub(crate) fn client(emulator: &Emulator, calls_per_second: f64) -> (Ssm, Tap) {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(tap.clone())
         .build();
-    (Connect::from(config).ssm(calls_per_second), tap)
+    (Connect::from(config), tap)
 }
 
 /// As a fleet's file has it, but in one word.
@@ -535,6 +541,14 @@ fn has_terminated(run: &Run) -> bool {
 }
 
 impl Tally {
+    /// What another day of the same seed has met.
+    pub(crate) fn add(mut self, met: &[&'static str]) -> Self {
+        for name in met {
+            self.count(name);
+        }
+        self
+    }
+
     fn count(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
@@ -585,6 +599,14 @@ impl Tally {
             "overlap of three",
             "overlap with terminations by both",
             "evening with a termination",
+            "evidence: killed before the decisions",
+            "evidence: killed before the manifest",
+            "evidence: killed while it terminated",
+            "evidence: no manifest",
+            "evidence: no outcomes of sessions terminated",
+            "evidence: none, and no session terminated",
+            "evidence: none, and sessions terminated",
+            "evidence: whole, with sessions terminated",
         ] {
             assert!(self.counts.contains_key(name), "never {name}: {:?}", self.counts);
         }

@@ -18,6 +18,7 @@ mod day;
 mod documents;
 mod event;
 mod events;
+mod evidence;
 mod fleet;
 mod model;
 mod organization;
@@ -57,7 +58,8 @@ fn simulate(seed: u64, narrates: bool) -> Result<Tally, String> {
     let both = || {
         let tally = day(seed, narrates)?;
         documents::day(seed)?;
-        events::day(seed).map(|()| tally)
+        events::day(seed)?;
+        evidence::day(seed).map(|met| tally.add(&met))
     };
     catch_unwind(both).map_err(what).flatten()
 }

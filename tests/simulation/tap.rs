@@ -125,12 +125,18 @@ impl HttpClient for Tap {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        let body = request.body().bytes().unwrap_or_default();
+        let (operation, asked) = match request.headers().get("x-amz-target") {
+            Some(target) => {
+                let body = request.body().bytes().unwrap_or_default();
+                let operation = target.rsplit('.').next().unwrap_or_default();
+                (operation.to_owned(), serde_json::from_slice(body).unwrap_or_default())
+            }
+            // S3 names the object in the URL, and nothing else does.
+            None => (format!("{} object", request.method()), request.uri().to_string().into()),
+        };
         let exchange = Exchange {
             operation,
-            request: serde_json::from_slice(body).unwrap_or_default(),
+            request: asked,
             started_at: Instant::now(),
             answer: None,
             ended_at: None,

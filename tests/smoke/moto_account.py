@@ -241,7 +241,7 @@ class MotoAccount(Account):
         self.assertEqual(*reports)
 
     def test_evidence_is_locked(self):
-        """A bucket with Object Lock takes it, whatever the environment says of checksums."""
+        """A bucket with Object Lock takes it, whatever the environment says of checksums, and shows it."""
         s3 = self.client("s3")
         there = {"LocationConstraint": REGION}
         s3.create_bucket(
@@ -274,6 +274,11 @@ class MotoAccount(Account):
                 s3.download_file("audit", it["Key"], str(file))
             verified = subprocess.run([REAPCTL, "verify-evidence", folder], stdout=subprocess.PIPE)
             self.assertEqual(verified.returncode, 0, verified.stdout)
+        # And where it is, by the listing of another implementation, which the emulator's follows.
+        environment = CREDENTIALS | {"AWS_ENDPOINT_URL": f"http://{self.moto}"}
+        command = [REAPCTL, "verify-evidence", "s3://audit/evidence"]
+        read = subprocess.run(command, env=environment, capture_output=True)
+        self.assertEqual((read.returncode, read.stdout), (0, verified.stdout), read.stderr)
 
 
 if __name__ == "__main__":

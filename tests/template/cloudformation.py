@@ -9,7 +9,7 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")  # The translator wa
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-logging.disable()  # The translator counts what it does, and warns that nobody reads it.
+logging.disable()  # The translator counts what it does, and warns that they are not read.
 PSEUDO = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws-cn",  # So that an `arn:aws:` in the text shows.

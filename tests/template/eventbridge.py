@@ -77,10 +77,17 @@ def transformer_faults(InputTemplate, InputPathsMap):
         yield "the variables of the template are not those of the map"
     if len(InputPathsMap) > 100 or not 1 <= len(InputTemplate) <= 8192:
         yield "it is too long"
+    # Nothing is escaped: a text stands between quotes, and has none; an object is put in as it is, and only as a
+    # part of JSON, or it is plain text.
+    is_text = re.fullmatch(r'"<[^<>]*>"', InputTemplate)
     for name in used:
         kinds = {it.get("type") for it in fields(InputPathsMap.get(name, "$.x").split(".")[2:])}
-        is_quoted = f'"<{name}>"' == InputTemplate
-        is_bare = f"<{name}>" == InputTemplate
-        # Nothing is escaped: a text stands between quotes, and has none; an object is put in as it is.
-        if not (is_quoted and kinds == {"string"} or is_bare and kinds == {"object"}):
+        if kinds != ({"string"} if is_text else {"object"}):
             yield f"<{name}> is not where it can stand"
+    if not is_text:
+        try:
+            filled = json.loads(re.sub(r"<[^<>]*>", '{"a": 0}', InputTemplate))
+        except ValueError:
+            filled = None
+        if not isinstance(filled, dict) or not InputTemplate.startswith("{"):
+            yield "it is no object with objects in it"

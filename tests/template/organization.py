@@ -504,6 +504,22 @@ class Roles(unittest.TestCase):
             self.assertEqual("EvidenceBucket" in resources, not bucket)
             for it in ["EvidenceBucket", "EvidenceBucketPolicy"]:
                 self.assertEqual(resources.get(it), None if bucket else single[it])
+        key = "arn:aws-cn:kms:cn-north-1:123456789012:key/1"
+        for evidence, bucket in itertools.product(["none", "required"], ["", "audit"]):
+            resources, _ = hub(
+                Evidence=evidence, EvidenceBucketName=bucket, EvidenceKmsKeyArn=key
+            )
+            statements = resources["Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+            of_bucket = ["arn:aws-cn:s3:::audit", "arn:aws-cn:s3:::audit/evidence/*"]
+            expected = {
+                "Sid": "EncryptEvidence",
+                "Effect": "Allow",
+                "Action": "kms:GenerateDataKey",
+                "Resource": key,
+                "Condition": {"StringLike": {"kms:EncryptionContext:aws:s3:arn": of_bucket}},
+            }
+            expected = [expected] if (evidence, bucket) == ("required", "audit") else []
+            self.assertEqual([it for it in statements if it["Sid"] == "EncryptEvidence"], expected)
 
     def test_the_members_may_do_what_a_sweep_calls(self):
         at, of_aws = "arn:aws-cn:ssm:*:123456789012", "arn:aws-cn:ssm:*:"
@@ -935,6 +951,7 @@ class Document(unittest.TestCase):
             "PolicyKmsKeyArn",
             "Evidence",
             "EvidenceBucketName",
+            "EvidenceKmsKeyArn",
             "EvidenceLock",
             "EvidenceDays",
             "LogCompliant",

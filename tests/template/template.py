@@ -120,10 +120,15 @@ class Template(unittest.TestCase):
         combinations = itertools.product(
             ["dry-run", "enforce"], ["", "/own"], ["", key], ["true", "false"], ["true", "false"],
             ["", "ops", "arn:aws-cn:events:cn-north-1:000000000001:event-bus/team/ops"],
-            [("none", ""), ("none", "audit"), ("required", ""), ("best-effort", "audit")],
+            [
+                ("none", "audit", key),
+                ("required", "", key),
+                ("required", "audit", ""),
+                ("best-effort", "audit", key),
+            ],
         )  # fmt: skip
         for mode, own, key_arn, on_start, reads_documents, bus, it in combinations:
-            evidence, bucket = it
+            evidence, bucket, evidence_key = it
             name = own or "/session-reaper/reaper"
             calls = {
                 "DescribeSessions": ("*", None),
@@ -153,6 +158,10 @@ class Template(unittest.TestCase):
             if evidence != "none":
                 files = f"arn:aws-cn:s3:::{bucket_of_stack}/evidence/*"
                 expected["s3:PutObject"] = (files, None)
+                if bucket and evidence_key:
+                    of_bucket = ["arn:aws-cn:s3:::audit", files]
+                    context = {"kms:EncryptionContext:aws:s3:arn": of_bucket}
+                    expected["kms:GenerateDataKey"] = (evidence_key, {"StringLike": context})
             if key_arn:
                 context = {"kms:EncryptionContext:PARAMETER_ARN": f"{at}:parameter{name}"}
                 expected["kms:Decrypt"] = (key_arn, {"StringEquals": context})
@@ -165,6 +174,7 @@ class Template(unittest.TestCase):
                 EventBus=bus,
                 Evidence=evidence,
                 EvidenceBucketName=bucket,
+                EvidenceKmsKeyArn=evidence_key,
             )
             self.assertEqual(allowed(resources), expected)
             role = resources["Role"]["Properties"]
@@ -560,6 +570,9 @@ class Template(unittest.TestCase):
             broken(InputTemplate='"<txt>"'),
             broken(InputTemplate='"a\n<text>"'),
             broken(InputTemplate="<text>"),
+            broken(InputTemplate='{"text": "<text>"}'),
+            broken(InputTemplate="<chat>", InputPathsMap={"chat": "$.detail.chat"}),
+            broken(InputTemplate='{"chat": "<chat>"}', InputPathsMap={"chat": "$.detail.chat"}),
             broken(InputPathsMap={"a b": "$.detail.text"}),
             broken(InputPathsMap={"AWS.text": "$.detail.text"}),
             broken(InputPathsMap={"text": "detail.text"}),

@@ -1,4 +1,4 @@
-//! `GetObject` and `PutObject` of S3, with conditions and checksums.
+//! `GetObject` and `PutObject` of S3, with conditions and checksums, and `ListObjectsV2`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,6 +52,7 @@ pub(crate) struct ObjectRequest {
     operation: Option<ObjectOperation>,
     bucket: String,
     key: String,
+    query: BTreeMap<String, String>,
     headers: HeaderMap,
     content: Bytes,
 }
@@ -59,8 +60,16 @@ pub(crate) struct ObjectRequest {
 #[derive(Clone, Copy, Debug)]
 enum ObjectOperation {
     Get,
+    List,
     Put,
 }
+
+/// The parameters of a listing; S3 has more.
+const OF_LISTING: [&str; 5] =
+    ["continuation-token", "encoding-type", "list-type", "max-keys", "prefix"];
+
+/// Keys of one page, and the most that may be asked for.
+const MAX_KEYS: usize = 1_000;
 
 impl ObjectRequest {
     /// Takes the bucket from the host's name, such as `BUCKET.s3.REGION.amazonaws.com` or
@@ -77,8 +86,15 @@ impl ObjectRequest {
             None => path.split_once('/').unwrap_or((path, "")),
         };
         let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-        let is_plain = query.into_iter().all(|(name, _)| name == "x-id") && !key.is_empty();
+        let query: BTreeMap<_, _> = query.into_owned().filter(|(name, _)| name != "x-id").collect();
+        let is_plain = query.is_empty() && !key.is_empty();
+        // Keys are listed as URLs have them, or not at all.
+        let lists = query.get("list-type").is_some_and(|it| it == "2")
+            && query.get("encoding-type").is_some_and(|it| it == "url")
+            && query.keys().all(|it| OF_LISTING.contains(&it.as_str()))
+            && key.is_empty();
         let operation = match *request.method() {
+            Method::GET if lists => Some(ObjectOperation::List),
             Method::GET if is_plain && !headers.contains_key(RANGE) => Some(ObjectOperation::Get),
             Method::PUT if is_plain && !headers.contains_key("x-amz-copy-source") => {
                 Some(ObjectOperation::Put)
@@ -89,6 +105,7 @@ impl ObjectRequest {
             operation,
             bucket: bucket.into(),
             key: percent_decode_str(key).decode_utf8_lossy().into_owned(),
+            query,
             headers: headers.clone(),
             content: request.body().clone(),
         }
@@ -99,13 +116,19 @@ impl ObjectRequest {
         match self.operation {
             None => "",
             Some(ObjectOperation::Get) => "GetObject",
+            Some(ObjectOperation::List) => "ListObjectsV2",
             Some(ObjectOperation::Put) => "PutObject",
         }
     }
 
     /// What the request names. Its content may be large, so it is not recorded.
     pub(crate) fn names(&self) -> Value {
-        json!({"Bucket": self.bucket, "Key": self.key})
+        match self.operation {
+            Some(ObjectOperation::List) => {
+                json!({"Bucket": self.bucket, "Prefix": self.query.get("prefix")})
+            }
+            _ => json!({"Bucket": self.bucket, "Key": self.key}),
+        }
     }
 
     fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
@@ -208,6 +231,7 @@ impl Objects {
         }
         match operation {
             ObjectOperation::Get => self.get(request),
+            ObjectOperation::List => self.list(request),
             ObjectOperation::Put => {
                 self.check_conditions_of_put(request)?;
                 self.set(bucket, key, request.content.clone(), now);
@@ -226,6 +250,42 @@ impl Objects {
                 Ok(response)
             }
         }
+    }
+
+    /// A page of the keys with this prefix, in their order. A token is the last key of the page before.
+    fn list(&self, request: &ObjectRequest) -> Result<Response<Bytes>, ApiError> {
+        let ObjectRequest { bucket, query, .. } = request;
+        let text = |name: &str| query.get(name).map_or("", String::as_str);
+        let n = match text("max-keys") {
+            "" => MAX_KEYS,
+            it => it.parse::<usize>().map_err(|_| not_implemented())?.min(MAX_KEYS),
+        };
+        let token = text("continuation-token").replace('+', " ");
+        let after = percent_decode_str(&token).decode_utf8_lossy().into_owned();
+        let of_bucket = self.objects.iter().filter(|((of, _), _)| of == bucket);
+        let mut found = of_bucket
+            .filter(|((_, key), _)| key.starts_with(text("prefix")) && *after < **key)
+            .map(|((_, key), object)| (url_encoded(key), object.content.len()))
+            .peekable();
+        let page: Vec<_> = found.by_ref().take(n).collect();
+        let token = page.last().filter(|_| found.peek().is_some()).map(|(key, _)| key);
+        let mut xml = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>{bucket}</Name>\
+             <Prefix>{}</Prefix><KeyCount>{}</KeyCount><MaxKeys>{n}</MaxKeys>\
+             <EncodingType>url</EncodingType><IsTruncated>{}</IsTruncated>",
+            url_encoded(text("prefix")),
+            page.len(),
+            token.is_some()
+        );
+        for (key, size) in &page {
+            let _ = write!(xml, "<Contents><Key>{key}</Key><Size>{size}</Size></Contents>");
+        }
+        if let Some(token) = token {
+            let _ = write!(xml, "<NextContinuationToken>{token}</NextContinuationToken>");
+        }
+        xml.push_str("</ListBucketResult>");
+        Ok(wire::response(200, "application/xml", xml))
     }
 
     fn object(&self, request: &ObjectRequest) -> Result<&Object, ApiError> {
@@ -278,6 +338,11 @@ fn bucket_of_host(host: &str) -> Option<&str> {
     let is_aws = |it: &str| it.ends_with("amazonaws.com") || it.ends_with("amazonaws.com.cn");
     let of_aws = host.rsplit_once(".s3.").filter(|(_, it)| is_aws(it)).map(|(bucket, _)| bucket);
     of_aws.or_else(|| host.strip_suffix(".localhost"))
+}
+
+/// As `encoding-type=url` has keys: without what XML would have to escape.
+fn url_encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace("%2F", "/")
 }
 
 /// S3's is of MD5 where it is of anything, and no client may depend on it.

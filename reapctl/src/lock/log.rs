@@ -9,7 +9,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use reaper_core::{event::Severity, pattern::OwnerPattern, printable::printable};
+use reaper_core::{
+    event::{CompliantLines, Severity},
+    pattern::OwnerPattern,
+    printable::printable,
+};
 use serde_json::json;
 use session_reaper::sinks::{
     Sinks,
@@ -62,8 +66,12 @@ impl Log {
             "reason": reason,
         });
         let common = common.as_object().cloned().unwrap_or_default();
-        let settings =
-            LogSettings { is_json: true, least: Severity::Info, logs_compliant: true, common };
+        let settings = LogSettings {
+            is_json: true,
+            least: Severity::Info,
+            compliant: CompliantLines::All,
+            common,
+        };
         let lines = log::Log::new(settings, log.clone());
         (log, Sinks { log: Some(lines), ..Sinks::NONE })
     }

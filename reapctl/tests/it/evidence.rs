@@ -19,6 +19,8 @@ use reaper_core::{
     target::{Scope, Tags, Unknown},
 };
 use serde_json::Value;
+use session_manager_emulator::{Emulator, Fault, FaultKind, Fleet, serve};
+use tokio::net::TcpListener;
 
 use crate::{Output, check_golden, reapctl};
 
@@ -367,4 +369,111 @@ async fn ocsf() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 6);
+}
+
+/// A served emulator with this evidence in its bucket `audit`, below `evidence/`, and the variables to reach it.
+async fn bucket(evidence: &Evidence) -> (Emulator, [(&'static str, String); 4]) {
+    let emulator = Emulator::new(Fleet::default());
+    let mut folders = vec![evidence.root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let key = path.strip_prefix(&evidence.root).expect("below it").to_str().expect("UTF-8");
+            let content = fs::read(&path).expect("a file");
+            emulator.put_object("audit", &format!("evidence/{key}"), content);
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(serve(listener, emulator.clone()));
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "auditor".into()),
+        ("AWS_SECRET_ACCESS_KEY", "secret".into()),
+        ("AWS_REGION", "eu-west-1".into()),
+        ("AWS_ENDPOINT_URL", url),
+    ];
+    (emulator, variables)
+}
+
+async fn verify_at(at: &str, more: &[&str], variables: &[(&'static str, String)]) -> Output {
+    let variables: Vec<_> = variables.iter().map(|(name, it)| (*name, it.as_str())).collect();
+    reapctl(&[&["verify-evidence", at], more].concat(), &variables).await
+}
+
+/// In its bucket, evidence is read page by page, and found to be what the copy of it on a disk is. No other
+/// permissions are needed than those to list and read.
+#[tokio::test]
+async fn in_a_bucket() {
+    let evidence = Evidence::new("bucket");
+    for i in 0..20 {
+        let at = "2026-04-01T00:00:00Z".parse::<Timestamp>().expect("an instant");
+        let at = at + SignedDuration::from_mins(5 * i);
+        sweep(&evidence.root, &at.to_string(), Mode::DryRun);
+    }
+    evidence.alter_lines(OUTCOMES, |lines| drop(lines.pop()));
+    fs::remove_file(evidence.sweeps[1].join(MANIFEST)).expect("a file");
+    for i in 0..1_000 {
+        // More than a page of keys.
+        fs::write(evidence.sweeps[1].join(format!("a + b & c%{i}.txt")), "x").expect("a file");
+    }
+    fs::write(evidence.root.join("notes <1>.txt"), "x").expect("a file");
+    let (emulator, variables) = bucket(&evidence).await;
+    for more in [["--output", "text"], ["--output", "json"], ["--output", "ocsf"]] {
+        let copied = evidence.verify(&more).await;
+        let read = verify_at("s3://audit/evidence", &more, &variables).await;
+        assert_eq!((read.status, copied.status), (Some(4), Some(4)), "{}", read.stderr);
+        assert!(read.stdout == copied.stdout, "{more:?}");
+        assert!(
+            read.stderr.contains("`s3://audit/evidence/notes <1>.txt` is in no sweep's folder")
+        );
+    }
+    let calls = emulator.calls();
+    let of = |operation: &str| calls.iter().filter(|it| it.operation == operation).count();
+    assert_eq!((of("ListObjectsV2"), of("GetObject")), (2 * 3, (3 * 22 - 1) * 3));
+    assert_eq!(calls.len(), of("ListObjectsV2") + of("GetObject") + of("GetCallerIdentity"));
+    let guide = include_str!("../../../docs/evidence.md");
+    let (_, policy) = guide.split_once("```json\n").expect("a policy");
+    let (policy, _) = policy.split_once("```").expect("its end");
+    let policy: Value = serde_json::from_str(policy).expect("JSON");
+    let actions: Vec<_> = policy["Statement"].as_array().expect("a list").iter().collect();
+    let actions: Vec<_> = actions.iter().map(|it| it["Action"].as_str()).collect();
+    assert_eq!(actions, [Some("s3:ListBucket"), Some("s3:GetObject")]);
+
+    let first = evidence.sweeps[0].strip_prefix(&evidence.root).expect("below it");
+    for (at, status, text) in [
+        (format!("s3://audit/evidence/{}", first.display()), 4, "1 sweep: 0 verified"),
+        (
+            "s3://audit/evidence/account=111122223333/region=eu-west-1/day=2026-04-01".into(),
+            0,
+            "20 sweeps",
+        ),
+        ("s3://audit".into(), 4, "22 sweeps"),
+        ("s3://audit/other/".into(), 2, "there is no evidence in `s3://audit/other/`"),
+        ("s3://".into(), 2, "write `s3://BUCKET`"),
+    ] {
+        let read = verify_at(&at, &[], &variables).await;
+        assert_eq!(read.status, Some(status), "{at}: {}", read.stderr);
+        assert!([read.stdout, read.stderr].concat().contains(text), "{at}");
+    }
+}
+
+/// What S3 refuses, or does not answer, is an error that names the permission, and nothing is called verified.
+#[tokio::test]
+async fn bucket_refuses() {
+    let evidence = Evidence::new("refused");
+    let (emulator, variables) = bucket(&evidence).await;
+    for (operation, action) in [("ListObjectsV2", "s3:ListBucket"), ("GetObject", "s3:GetObject")] {
+        let cut = Fault::new(operation, 1, FaultKind::CutOff);
+        emulator.set_faults(vec![cut, Fault::new(operation, 2, FaultKind::Throttle)]);
+        let read = verify_at("s3://audit/evidence", &[], &variables).await;
+        assert_eq!(read.status, Some(0), "it is asked again: {}", read.stderr);
+        emulator.set_faults(vec![Fault::new(operation, 1, FaultKind::Deny).always()]);
+        let read = verify_at("s3://audit/evidence", &[], &variables).await;
+        assert_eq!((read.status, read.stdout.as_str()), (Some(1), ""), "{}", read.stderr);
+        assert!(read.stderr.contains(action), "{}", read.stderr);
+    }
 }

@@ -64,6 +64,7 @@ async fn called(arguments: &[&str]) -> BTreeSet<String> {
         "GetCallerIdentity" => None, // It needs no permission.
         "AssumeRole" => Some("sts:AssumeRole".into()),
         "GetResources" => Some(format!("tag:{operation}")),
+        "ListObjectsV2" => Some("s3:ListBucket".into()),
         _ => Some(format!("ssm:{operation}")),
     };
     calls.iter().filter_map(|it| action(&it.operation)).collect()
@@ -122,6 +123,9 @@ async fn documented_permissions() {
     assert!(backtest.contains("tag:GetResources") && backtest.is_subset(&listing), "{backtest:?}");
     assert!(listed.is_subset(&listing) && listed.len() == 1, "{listed:?}");
     assert_eq!(terminating, documented_terminating);
+    // `evidence::in_a_bucket` compares what an auditor needs.
+    let verifying = called(&["verify-evidence", "s3://audit"]).await;
+    assert_eq!(verifying, ["s3:ListBucket".to_owned()].into());
 
     assert_eq!(tried, with_option("--endpoint-url").await, "every command that reaches AWS");
 
@@ -140,5 +144,6 @@ async fn documented_permissions() {
         assert!(called.is_subset(&listing) && !called.is_empty(), "{arguments:?}: {called:?}");
         assumed.insert(arguments[0].to_owned());
     }
+    assumed.insert("verify-evidence".into());
     assert_eq!(assumed, with_option("--role-arn").await);
 }
