@@ -141,7 +141,7 @@ async fn pass(seed: u64) -> Result<Vec<&'static str>, String> {
             active,
             calls: tap.exchanges().split_off(n_exchanges),
             swept: swept.as_ref(),
-            is_s3_well: is_s3_well(&faults),
+            is_s3_well: is_s3_well(&faults, deadline),
         };
         let objects = emulator.objects();
         for (key, content) in &before {
@@ -437,8 +437,8 @@ impl Sweep<'_> {
     }
 }
 
-/// Whether what goes wrong with S3 is over before a call gives up.
-fn is_s3_well(faults: &[Fault]) -> bool {
+/// Whether what goes wrong with S3 is over before a call gives up, and there is time for another attempt.
+fn is_s3_well(faults: &[Fault], deadline: Duration) -> bool {
     let of_s3 = faults.iter().filter(|it| it.operation == "PutObject");
     let is_brief = |it: &Fault| {
         // A throttled call waits as long as its operation's pacer has learned to.
@@ -449,7 +449,7 @@ fn is_s3_well(faults: &[Fault]) -> bool {
                 | FaultKind::ResetAfter
                 | FaultKind::ResetBefore
         );
-        it.times.is_some_and(|it| it < 3) && is_brief
+        it.times.is_some_and(|it| it < 3) && is_brief && Duration::from_mins(1) <= deadline
     };
     of_s3.into_iter().all(is_brief)
 }
