@@ -7,6 +7,7 @@ mod evidence;
 mod hostile;
 mod organization;
 mod privilege;
+mod saved;
 
 mod aws;
 
@@ -1070,18 +1071,23 @@ async fn backtest() {
     assert!(output.stdout.ends_with("Nothing changes.\n"), "{}", output.stdout);
 }
 
-/// A session of the history without an end date is not evaluated.
+/// The end of a session of the history without an end date is not known: no sweep is said to terminate it.
 #[tokio::test]
 async fn backtest_unknown_end() {
     let ended = format!("jo {TARGET}, ended: 1h");
     let faults = "faults: [{ operation: DescribeSessions, kind: { drop_field: EndDate } }]";
     let account = devs("endless.yaml", &[&format!("jo {TARGET}"), &ended], faults).await;
-    let policy = &write("endless.policy.yaml", "version: 1\n");
+    let policy = "version: 1\nrules: [{ id: a, when: all, require: { max_age: 30m } }]\n";
+    let policy = &write("endless.policy.yaml", policy);
     let output = account.reapctl(&["backtest", policy, "--output", "json"]).await;
     assert_eq!(output.status, Some(0), "{}", output.stderr);
     let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
-    assert_eq!(json["not_evaluated"], 1);
-    assert_eq!(json["sessions"].as_array().map(Vec::len), Some(1), "{json}");
+    assert_eq!((&json["not_evaluated"], &json["unknown_ends"]), (&0.into(), &1.into()));
+    let sessions = json["sessions"].as_array().expect("a list").iter();
+    let at = ["would_terminate_at", "may_terminate_at"];
+    let said: Vec<_> = sessions.map(|it| at.map(|name| it[name].is_string())).collect();
+    assert!(said.contains(&[true, false]) && said.contains(&[false, true]), "{json}");
+    assert_eq!(json["rules"]["a"]["sessions"], 1);
 }
 
 /// A backtest lists the rules of an undetermined verdict as possible only.
@@ -1238,7 +1244,7 @@ async fn help_examples() {
             n_examples += 1;
         }
     }
-    assert_eq!(n_examples, 21);
+    assert_eq!(n_examples, 23);
 }
 
 /// Every command has completions and a manual page.
