@@ -5,6 +5,7 @@
 //! or resumed, and may have ended from then on.
 
 mod files;
+mod texts;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -20,10 +21,10 @@ use reaper_core::{
     session_type::DocumentTypes,
     target::{Scope, Tags, Unknown},
 };
-use serde_json::Value;
 
 use crate::{
     backtest::{
+        cloudtrail::texts::Texts,
         history::{End, HISTORY, History, PastSession},
         saved::{Saved, Skipped},
     },
@@ -140,15 +141,14 @@ impl At<'_> {
 
 impl Trail {
     /// Takes what a record says, unless it is skipped for a reason.
-    fn add(&mut self, at: At<'_>, record: Value) -> Result<(), String> {
+    fn add(&mut self, at: At<'_>, record: Texts) -> Result<(), String> {
         let event = event(record)?;
-        let text = |name: &str| event.get(name).and_then(Value::as_str).filter(|it| !it.is_empty());
-        let time: Option<Timestamp> = text("eventTime").and_then(|it| it.parse().ok());
+        let time: Option<Timestamp> = event.get("eventTime").and_then(|it| it.parse().ok());
         if let Some(time) = time {
             let (first, last) = self.period.unwrap_or((time, time));
             self.period = Some((first.min(time), last.max(time)));
         }
-        let (Some(source), Some(name)) = (text("eventSource"), text("eventName")) else {
+        let (Some(source), Some(name)) = (event.get("eventSource"), event.get("eventName")) else {
             return Err("it is not a CloudTrail event of a call".into());
         };
         let of_sessions = ["StartSession", "ResumeSession", "TerminateSession"];
@@ -157,36 +157,36 @@ impl Trail {
             return Ok(());
         }
         self.n_events += 1;
-        if text("eventID").is_some_and(|id| !self.ids.insert(id.into())) {
+        if event.get("eventID").is_some_and(|id| !self.ids.insert(id.into())) {
             return Err("another record has the same eventID".into());
         }
-        if let Some(error) = event.get("errorCode").filter(|it| !it.is_null()) {
-            let error = error.as_str().map_or_else(|| error.to_string(), str::to_owned);
-            return Err(format!("{name} failed: {error}"));
+        if event.has("errorCode") {
+            return Err(format!("{name} failed: {}", event.get("errorCode").unwrap_or_default()));
         }
-        let (Some(account), Some(region)) = (text("recipientAccountId"), text("awsRegion")) else {
+        let (Some(account), Some(region)) =
+            (event.get("recipientAccountId"), event.get("awsRegion"))
+        else {
             return Err(format!("{name} has no recipientAccountId or no awsRegion"));
         };
-        let within = |object: &str, name: &str| event.get(object)?.get(name)?.as_str();
-        let request = |name| within("requestParameters", name);
-        let id = within("responseElements", "sessionId").or_else(|| request("sessionId"));
-        let owner = within("userIdentity", "arn");
+        let id = event.get("responseElements.sessionId");
+        let id = id.or_else(|| event.get("requestParameters.sessionId"));
+        let owner = event.get("userIdentity.arn");
         let place = self.places.entry((account.into(), region.into())).or_default();
         if let Some(arn) = owner.and_then(Arn::parse) {
             place.partition = arn.partition.into();
         }
         let texts = &mut self.texts;
-        let mut share = |it: Option<&str>| it.filter(|it| !it.is_empty()).map(|it| texts.share(it));
+        let mut share = |it: Option<&str>| it.map(|it| texts.share(it));
         let start = (name == "StartSession").then(|| Record {
             id: share(id),
             owner: share(owner),
-            target: share(request("target")),
+            target: share(event.get("requestParameters.target")),
             started_at: time,
-            document: share(request("documentName")),
-            reason: share(request("reason")),
+            document: share(event.get("requestParameters.documentName")),
+            reason: share(event.get("requestParameters.reason")),
             ..Record::default()
         });
-        let (Some(id), Some(time)) = (id.filter(|it| !it.is_empty()), time) else {
+        let (Some(id), Some(time)) = (id, time) else {
             let missing = if time.is_none() { "eventTime" } else { "sessionId" };
             place.not_evaluated.extend(start.map(|it| (it, "StartSession is not complete")));
             return Err(format!("{name} has no {missing}"));
@@ -268,17 +268,11 @@ impl Signs {
     }
 }
 
-/// The event of a record: itself, or what `aws cloudtrail lookup-events` or EventBridge have wrapped.
-fn event(record: Value) -> Result<Value, String> {
-    if record.get("digestS3Object").is_some() {
+/// The event of a record: itself, or what `aws cloudtrail lookup-events` has wrapped.
+fn event(record: Texts) -> Result<Texts, String> {
+    if record.has("digestS3Object") {
         return Err("it is a digest, which has no events".into());
     }
-    if let Some(text) = record.get("CloudTrailEvent") {
-        let text = text.as_str().ok_or("its CloudTrailEvent is no text")?;
-        return serde_json::from_str(text)
-            .map_err(|err| format!("its CloudTrailEvent is no JSON: {err}"));
-    }
-    let is_wrapped = record.get("detail-type").is_some();
-    let detail = record.get("detail").filter(|_| is_wrapped).cloned();
-    Ok(detail.unwrap_or(record))
+    let Some(text) = record.get("CloudTrailEvent") else { return Ok(record) };
+    Texts::parse(text).map_err(|err| format!("its CloudTrailEvent is no JSON: {err}"))
 }

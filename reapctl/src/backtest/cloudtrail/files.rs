@@ -13,9 +13,11 @@ use serde::{
     Deserializer,
     de::{DeserializeSeed, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
 
-use crate::file::Invalid;
+use crate::{
+    backtest::cloudtrail::texts::{Node, Texts},
+    file::Invalid,
+};
 
 /// The most that a file may hold when it is no longer compressed, in bytes. CloudTrail's own have some
 /// MiB.
@@ -59,7 +61,7 @@ fn find(folder: &Path, all: &mut Vec<String>) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If it cannot be read, is not JSON, or holds too much: the error names the file and the place.
-pub(super) fn each_record(path: &str, mut take: impl FnMut(usize, Value)) -> anyhow::Result<()> {
+pub(super) fn each_record(path: &str, mut take: impl FnMut(usize, Texts)) -> anyhow::Result<()> {
     let name = if path == "-" { "<standard input>".into() } else { printable(path) };
     let invalid = |why: &dyn fmt::Display| Invalid(format!("cannot use `{name}`: {why}"));
     let file: Box<dyn Read> = match path {
@@ -103,14 +105,14 @@ fn text(file: impl Read, limit: u64) -> io::Result<Result<Vec<u8>, String>> {
     })
 }
 
-/// Takes one record after the other, so that no more than one is in memory as a value.
+/// Takes one record after the other.
 struct Records<'a> {
     n: usize,
-    take: &'a mut dyn FnMut(usize, Value),
+    take: &'a mut dyn FnMut(usize, Texts),
 }
 
 impl Records<'_> {
-    fn take(&mut self, record: Value) {
+    fn take(&mut self, record: Texts) {
         self.n += 1;
         (self.take)(self.n, record);
     }
@@ -118,9 +120,6 @@ impl Records<'_> {
 
 /// A value of a file: one with `Records` or `Events`, an array of records, or one record.
 struct Whole<'a, 'r>(&'a mut Records<'r>);
-
-/// An array of records, and nothing else.
-struct List<'a, 'r>(&'a mut Records<'r>);
 
 impl<'de> DeserializeSeed<'de> for Whole<'_, '_> {
     type Value = ();
@@ -142,22 +141,25 @@ impl<'de> Visitor<'de> for Whole<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        let mut record = Map::new();
+        let mut record = Texts::default();
         let mut is_file = false;
         while let Some(name) = fields.next_key::<String>()? {
             if name == "Records" || name == "Events" {
                 fields.next_value_seed(List(self.0))?;
                 is_file = true;
             } else {
-                record.insert(name, fields.next_value()?);
+                fields.next_value_seed(Node { path: &name, texts: &mut record })?;
             }
         }
         if !is_file {
-            self.0.take(Value::Object(record));
+            self.0.take(record);
         }
         Ok(())
     }
 }
+
+/// An array of records, and nothing else.
+struct List<'a, 'r>(&'a mut Records<'r>);
 
 impl<'de> DeserializeSeed<'de> for List<'_, '_> {
     type Value = ();
@@ -175,8 +177,9 @@ impl<'de> Visitor<'de> for List<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<(), A::Error> {
-        while let Some(record) = records.next_element()? {
-            self.0.take(record);
+        let mut record = Texts::default();
+        while records.next_element_seed(Node { path: "", texts: &mut record })?.is_some() {
+            self.0.take(std::mem::take(&mut record));
         }
         Ok(())
     }
