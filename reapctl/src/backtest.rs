@@ -25,7 +25,7 @@ use crate::{
     aws::AccountRegion,
     backtest::{
         cloudtrail::recorded,
-        history::{HISTORY, History, history},
+        history::{History, history, history_before},
         listed::listed,
         replay::Replayer,
         result::{Backtest, Replay, Sums},
@@ -234,7 +234,7 @@ impl Histories {
         let to = all.iter().map(|it| it.now).max().unwrap_or_else(now);
         let problem = overview.as_ref().and_then(|it| it.problem(MISSING));
         let notes = problem.map(|it| format!("{it}.")).into_iter().collect();
-        Self { all, overview, from: to - HISTORY, to, notes, skipped: None }
+        Self { all, overview, from: history_before(to), to, notes, skipped: None }
     }
 }
 

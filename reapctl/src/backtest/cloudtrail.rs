@@ -125,8 +125,8 @@ fn before(policy: &Policy, from: Timestamp) -> Vec<(Record, &'static str)> {
     // Where the newest are kept, an older session takes no place before another.
     let oldest = concurrent.filter(|it| it.keep == Keep::Oldest).map(|it| it.at_most);
     let record = Record {
-        started_at: Some(from - SignedDuration::from_secs(1)),
-        ended_at: Some(from + HISTORY),
+        started_at: from.checked_sub(SignedDuration::from_secs(1)).ok(),
+        ended_at: from.checked_add(HISTORY).ok(),
         ..Record::default()
     };
     let n = oldest.max().unwrap_or_default().min(MAX_BEFORE);

@@ -27,6 +27,11 @@ use crate::{aws::AccountRegion, stdio::warn};
 /// How far back AWS's history goes, and how long it lists a session that nobody uses.
 pub(super) const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// The instant from which AWS's history has every session that has ended by another.
+pub(super) fn history_before(at: Timestamp) -> Timestamp {
+    at.checked_sub(HISTORY).unwrap_or(Timestamp::MIN)
+}
+
 /// The sessions of an account-Region.
 pub(super) struct History {
     /// Those that can be evaluated, oldest first.
@@ -150,7 +155,7 @@ pub(super) async fn history(
     };
     let mut sessions: Vec<PastSession> = found.into_iter().map(past_session).collect();
     sessions.sort_by(|a, b| oldest_first(&a.session, &b.session));
-    let from = now - HISTORY;
+    let from = history_before(now);
     let counted_from = from + listed_for;
     Ok(History { sessions, not_evaluated, before: Vec::new(), from, counted_from, types })
 }

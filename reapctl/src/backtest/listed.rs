@@ -12,7 +12,7 @@ use reaper_core::{
 
 use crate::{
     backtest::{
-        history::{End, HISTORY, History, PastSession},
+        history::{End, History, PastSession, history_before},
         saved::{Saved, Skipped},
     },
     file::{File, Invalid},
@@ -99,7 +99,7 @@ pub(super) fn listed(paths: &[String], at: Option<Timestamp>) -> anyhow::Result<
         }
     }
     sessions.sort_by(|a, b| oldest_first(&a.session, &b.session));
-    let from = to - HISTORY;
+    let from = history_before(to);
     let history = History {
         sessions,
         not_evaluated,

@@ -248,7 +248,7 @@ fn bar(test: &Backtest, replay: &Replay, y: usize) -> Markup {
 
 /// Where an instant is on the timeline.
 fn place(test: &Backtest, at: Timestamp) -> f64 {
-    let whole = test.to.duration_since(test.from).as_secs_f64();
+    let whole = test.to.duration_since(test.from).as_secs_f64().max(1.0);
     let part = at.duration_since(test.from).as_secs_f64();
     (part / whole).clamp(0.0, 1.0) * WIDTH
 }

@@ -463,6 +463,38 @@ async fn before_the_first_event() {
     }
 }
 
+/// Dates at the ends of what a date can be, and files of one instant, are dates like others.
+#[tokio::test]
+async fn odd_dates() {
+    let rule =
+        "{ hours: Mon-Fri 08:00-18:30 UTC, concurrent: { per: owner, at_most: 1, keep: oldest } }";
+    let policy = format!(
+        "version: 1\nrules: [{{ id: a, when: all, require: {rule} }}, \
+         {{ id: b, when: all, require: {{ max_age: 1h }} }}]\n"
+    );
+    let policy = &write("odd.policy.yaml", &policy);
+    let page = text(&folder("odd").join("page.html")).to_owned();
+    for date in ["-009999-01-02T01:59:59Z", "0001-01-01T00:00:00Z", "9999-12-30T21:59:59Z"] {
+        let start = json!({
+            "eventSource": "ssm.amazonaws.com", "eventName": "StartSession", "eventTime": date,
+            "awsRegion": "eu-central-1", "recipientAccountId": "123456789012",
+            "userIdentity": {"arn": "arn:aws:iam::123456789012:user/jo"},
+            "requestParameters": {"target": "i-1"}, "responseElements": {"sessionId": "a"},
+        });
+        let row = json!([{
+            "SessionId": "a", "Owner": "arn:aws:iam::123456789012:user/jo", "Target": "i-1",
+            "StartDate": date, "Status": "Connected",
+        }]);
+        for (option, content) in [("--cloudtrail", start), ("--from", row)] {
+            let file = &write("odd.json", &content.to_string());
+            let words = [policy, option, file, "--html", &page];
+            let (json, sessions) = read(&backtest(&words).await);
+            assert_eq!((sessions.len(), &json["unknown_ends"]), (1, &0.into()), "{date}");
+            assert!(!fs::read_to_string(&page).expect("a page").contains("NaN"), "{option} {date}");
+        }
+    }
+}
+
 /// A file that cannot be used is named, with the place in it.
 #[tokio::test]
 async fn files_that_cannot_be_used() {

@@ -26,7 +26,8 @@ const MAX_BYTES: u64 = 256 << 20;
 /// What a compressed file begins with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// The files below these paths, in the order of their names. Links are followed only if they are given.
+/// The files below these paths, in the order of their names. Links to folders are followed only if they
+/// are given.
 pub(super) fn files(paths: &[String]) -> anyhow::Result<Vec<String>> {
     let mut all = Vec::new();
     for path in paths {
@@ -50,7 +51,7 @@ fn find(folder: &Path, all: &mut Vec<String>) -> anyhow::Result<()> {
         let kind = entry.file_type().with_context(|| format!("cannot read the folder `{name}`"))?;
         if kind.is_dir() {
             find(&entry.path(), all)?;
-        } else if kind.is_file() {
+        } else if fs::metadata(entry.path()).is_ok_and(|it| it.is_file()) {
             all.push(entry.path().to_string_lossy().into_owned());
         }
     }
