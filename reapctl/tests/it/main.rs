@@ -460,6 +460,46 @@ impl Account {
 
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
 
+/// In the shape of version 2 of the AWS CLI, dates are texts, and the exit status is that of the error's kind.
+#[tokio::test]
+async fn cli_version_2() {
+    let account = Account::new().await;
+    let listing = "describe-sessions --state Active";
+    let with = async |line: &str, unset: &str| {
+        let variables = account.variables().into_iter().filter(|(name, _)| *name != unset);
+        let variables: Vec<_> = variables.chain([("REAPCTL_CLI_VERSION", "2")]).collect();
+        reapctl(&line.split(' ').collect::<Vec<_>>(), &variables).await
+    };
+    let date = with(&format!("{listing} --query Sessions[0].StartDate"), "").await.stdout;
+    let date: String = serde_json::from_str(&date).expect("a text");
+    assert!(date.ends_with("+00:00") && date.parse::<Timestamp>().is_ok(), "{date}");
+    for (one, two, line, message) in [
+        (2, 252, "describe-sessions".to_owned(), "are required: --state"),
+        (255, 252, format!("{listing} --bogus"), "Unknown options: --bogus"),
+        (255, 252, format!("{listing} --filters key=Owner"), "Missing required parameter"),
+        (255, 252, format!("{listing} --filters {{"), "Invalid JSON: Expecting"),
+        (255, 252, format!("{listing} --query Sessions["), "Bad value for --query"),
+        (255, 252, format!("{listing} --endpoint-url x"), "Bad value for --endpoint-url"),
+        (255, 254, format!("{listing} --filters key=owner,value=x"), "InvalidFilterKey"),
+        (255, 255, format!("{listing} --max-results x"), "invalid literal for int()"),
+        (2, 2, format!("{listing} --cli-version 3"), "invalid choice: '3' (choose from 1, 2)"),
+    ] {
+        let output = with(&line, "").await;
+        assert_eq!(output.status, Some(two), "{line}: {}", output.stderr);
+        assert!(output.stderr.contains(message), "{line}: {}", output.stderr);
+        let words: Vec<_> = line.split(' ').chain(["--cli-version=1"]).collect();
+        let words =
+            if line.contains("--cli-version 3") { &words[..words.len() - 1] } else { &words };
+        assert_eq!(reapctl(words, &account.variables()).await.status, Some(one), "{line}");
+    }
+    let no_region = with(listing, "AWS_REGION").await;
+    assert_eq!(no_region.status, Some(253), "{}", no_region.stderr);
+    assert!(no_region.stderr.starts_with("\nYou must specify a region."), "{}", no_region.stderr);
+    let no_paging = with(&format!("{listing} --no-paginate --max-items 1"), "").await;
+    assert_eq!(no_paging.status, Some(252));
+    assert!(no_paging.stderr.starts_with("\nCannot specify --no-paginate"), "{}", no_paging.stderr);
+}
+
 /// A plan shows the most important sessions first, and terminates no session.
 #[tokio::test]
 async fn plan() {
