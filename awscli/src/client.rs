@@ -19,6 +19,7 @@ use crate::{
     json, model,
     operation::Operation,
     value::{Map, Value},
+    version::Version,
 };
 
 /// How often botocore's legacy mode tries.
@@ -60,7 +61,8 @@ impl Client {
         }
         let ssm = aws_sdk_ssm::Client::from_conf(builder.build());
         let has_iso_dates = match settings.get("cli_timestamp_format") {
-            None | Some("wire" | "none") => false,
+            None => options.version == Version::Two,
+            Some("wire" | "none") => false,
             Some("iso8601") => true,
             Some(other) => {
                 return Err(format!(
@@ -102,7 +104,7 @@ impl Client {
             Answer::Refused { code, message, .. } => {
                 let n_retries = n_attempts - 1;
                 let retries = format!(" (reached max retries: {n_retries})");
-                Err(CommandError::Failed(format!(
+                Err(CommandError::Refused(format!(
                     "An error occurred ({code}) when calling the {} operation{}: {message}",
                     operation.name,
                     if is_last { retries.as_str() } else { "" }
@@ -119,12 +121,12 @@ impl Client {
 }
 
 /// Refuses parameters that botocore would not send.
-pub(crate) fn check(operation: &Operation, params: &Map) -> Result<(), String> {
+pub(crate) fn check(operation: &Operation, params: &Map) -> Result<(), CommandError> {
     let wrong = model::check(params, &operation.input);
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(format!("Parameter validation failed:\n{}", wrong.join("\n")))
+    Err(CommandError::Parameters(format!("Parameter validation failed:\n{}", wrong.join("\n"))))
 }
 
 /// How often a call is tried, with botocore's words for what is no number of attempts.

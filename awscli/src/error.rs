@@ -2,16 +2,21 @@
 
 use crate::environment::Problem;
 
-/// An error, by how its message is written to standard error.
+/// An error, by its kind: version 2 of the AWS CLI has an exit status for each.
+#[derive(Debug)]
 pub(crate) enum CommandError {
     /// Arguments that no parser accepts.
     Usage(String),
     /// Arguments that belong to no option.
     UnknownOptions(Vec<String>),
-    /// Any other error: an empty line comes before the message.
+    /// Parameters that are not sent.
+    Parameters(String),
+    /// AWS has refused the call.
+    Refused(String),
+    /// No credentials or no Region were found.
+    NotConfigured(String),
+    /// Any other error.
     Failed(String),
-    /// No credentials or no Region were found: there is no empty line before the message.
-    Plain(String),
 }
 
 impl From<Problem> for CommandError {

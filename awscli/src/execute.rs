@@ -17,30 +17,50 @@ use crate::{
     paginate::Pages,
     parameters,
     value::{Map, Value},
+    version::Version,
 };
-
-/// Exit statuses of the AWS CLI 1.x.
-const WRONG_USE: u8 = 2;
-const FAILED: u8 = 255;
 
 /// Runs a command with the arguments after its name.
 pub(crate) async fn run(operation: &'static Operation, words: &[String], host: &Host) -> ExitCode {
-    let Err(error) = execute(operation, words, host).await else { return ExitCode::SUCCESS };
-    let (message, status) = complaint(operation, error);
-    output::complain(&message, host);
+    let (version, error) = match Version::take(words) {
+        Ok((version, words)) => match execute(operation, version, &words, host).await {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => (version, error),
+        },
+        Err(message) => (Version::One, CommandError::Usage(message)),
+    };
+    let status = status(&error, version);
+    output::complain(&complaint(operation, error, version), host);
     ExitCode::from(status)
 }
 
-/// What standard error is told, and the exit status.
-fn complaint(operation: &Operation, error: CommandError) -> (String, u8) {
+/// What standard error is told.
+fn complaint(operation: &Operation, error: CommandError, version: Version) -> String {
     let usage = help::usage(operation);
     match error {
-        CommandError::Usage(message) => (format!("{usage}reapctl: error: {message}"), WRONG_USE),
+        CommandError::Usage(message) => format!("{usage}reapctl: error: {message}"),
         CommandError::UnknownOptions(words) => {
-            (format!("{usage}\nUnknown options: {}", words.join(", ")), FAILED)
+            format!("{usage}\nUnknown options: {}", words.join(", "))
         }
-        CommandError::Failed(message) => (format!("\n{message}"), FAILED),
-        CommandError::Plain(message) => (message, FAILED),
+        CommandError::NotConfigured(message) if version == Version::One => message,
+        CommandError::Parameters(message)
+        | CommandError::Refused(message)
+        | CommandError::NotConfigured(message)
+        | CommandError::Failed(message) => format!("\n{message}"),
+    }
+}
+
+/// The exit status.
+fn status(error: &CommandError, version: Version) -> u8 {
+    match (version, error) {
+        (Version::One, CommandError::Usage(_)) => 2,
+        (
+            Version::Two,
+            CommandError::Usage(_) | CommandError::UnknownOptions(_) | CommandError::Parameters(_),
+        ) => 252,
+        (Version::Two, CommandError::NotConfigured(_)) => 253,
+        (Version::Two, CommandError::Refused(_)) => 254,
+        (Version::One, _) | (Version::Two, CommandError::Failed(_)) => 255,
     }
 }
 
@@ -54,7 +74,7 @@ pub(crate) fn answered(
     let rendered = || {
         let line = read(operation, words, host)?;
         let (mut params, _warnings) = parameters::build(operation, &line.own)?;
-        parameters::add_input_json(&mut params, &line.own)?;
+        parameters::add_input_json(&mut params, &line.own, Version::One)?;
         check(operation, &params)?;
         let answer = json::parse(answer).map_err(|err| err.to_string())?;
         let format = line.global.one("--output").unwrap_or("json");
@@ -62,7 +82,7 @@ pub(crate) fn answered(
         let (text, rendered) = render(format, operation, &line, &answer)?;
         Ok(rendered.map(|()| text)?)
     };
-    rendered().map_err(|error| complaint(operation, error).0)
+    rendered().map_err(|error| complaint(operation, error, Version::One))
 }
 
 /// The options of a command line.
@@ -77,6 +97,7 @@ struct Line<'a> {
 
 async fn execute(
     operation: &'static Operation,
+    version: Version,
     words: &[String],
     host: &Host,
 ) -> Result<(), CommandError> {
@@ -91,17 +112,17 @@ async fn execute(
     let paginates =
         operation.result_key.is_some() && !line.global.has("--no-paginate") && !is_manual;
     if operation.result_key.is_some() && !paginates {
-        parameters::check_no_paging(&line.own)?;
+        parameters::check_no_paging(&line.own, version)?;
     }
     let (mut params, warnings) = parameters::build(operation, &line.own)?;
-    for warning in warnings {
+    for warning in warnings.into_iter().filter(|_| version == Version::One) {
         output::complain(&warning, host);
     }
     let settings = Settings::load(line.global.one("--profile")).await;
     let endpoint_url = line.global.one("--endpoint-url").map(Into::into);
     let endpoint_url = endpoint_url.or_else(|| variable("AWS_ENDPOINT_URL_SSM"));
     settings.checked(endpoint_url.as_deref())?;
-    parameters::add_input_json(&mut params, &line.own)?;
+    parameters::add_input_json(&mut params, &line.own, version)?;
     let sample = line.own.one(GENERATE_CLI_SKELETON.name);
     if sample == Some("input") {
         return Ok(output::print(&(json::pretty(&operation.input.sample(None)) + "\n"))?);
@@ -115,7 +136,7 @@ async fn execute(
     let Some(region) = region(line.global.one("--region"), &settings) else {
         let message = "You must specify a region. You can also configure your region by running \
                        \"aws configure\".";
-        return Err(CommandError::Plain(message.into()));
+        return Err(CommandError::NotConfigured(message.into()));
     };
     check_region(&region)?;
     if sample.is_some() {
@@ -124,10 +145,11 @@ async fn execute(
             if format == Ok(Format::Json) { "1970-01-01T00:00:00" } else { "1970-01-01 00:00:00" };
         return show(format?, operation, &line, &operation.output.sample(Some(date)));
     }
-    let client = open(&line, region, &settings).await?;
+    let client = open(&line, region, version, &settings).await?;
     match operation.result_key {
         Some(key) if paginates => {
-            let mut pages = Pages::new(&client, operation, key, params)?;
+            let pages = Pages::new(&client, operation, key, params);
+            let mut pages = pages.map_err(CommandError::Parameters)?;
             list(format?, operation, &line, &mut pages, key).await
         }
         _ => {
@@ -162,9 +184,9 @@ fn read<'a>(
     let query = global.one("--query").map(|text| {
         Expression::parse(text).map_err(|err| format!("Bad value for --query {text}: {err}"))
     });
-    let query = query.transpose()?;
+    let query = query.transpose().map_err(CommandError::Parameters)?;
     if let Some(url) = global.one("--endpoint-url") {
-        check_url(url)?;
+        check_url(url).map_err(CommandError::Parameters)?;
     }
     let read_timeout = seconds(global.one("--cli-read-timeout"))?;
     let connect_timeout = seconds(global.one("--cli-connect-timeout"))?;
@@ -210,11 +232,17 @@ fn check_url(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-async fn open(line: &Line<'_>, region: String, settings: &Settings) -> Result<Client, String> {
+async fn open(
+    line: &Line<'_>,
+    region: String,
+    version: Version,
+    settings: &Settings,
+) -> Result<Client, String> {
     let endpoint_url = line.global.one("--endpoint-url");
     let ca_bundle = line.global.one("--ca-bundle").map(|it| expand(it).display().to_string());
     let options = Options {
         region,
+        version,
         endpoint_url: endpoint_url.map(Into::into),
         signs: !line.global.has("--no-sign-request"),
         verifies: !line.global.has("--no-verify-ssl"),

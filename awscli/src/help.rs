@@ -19,6 +19,17 @@ pub(crate) fn command(operation: &'static Operation) -> Command {
         .disable_version_flag(true)
         .args(own)
         .args(global)
+        .arg(
+            Arg::new("cli-version")
+                .long("cli-version")
+                .help(
+                    "The version of the AWS CLI whose dates and exit statuses these are \
+                     [default: 1, or REAPCTL_CLI_VERSION]",
+                )
+                .value_name("VERSION")
+                .value_parser(PossibleValuesParser::new(["1", "2"]))
+                .help_heading("Options of every command"),
+        )
 }
 
 fn argument(spec: &Spec) -> Arg {

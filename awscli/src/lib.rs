@@ -29,6 +29,7 @@ mod table;
 mod terminate_session;
 mod text;
 mod value;
+mod version;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 use crate::{
     arguments::{Given, Takes},
+    error::CommandError,
     json,
     operation::Operation,
     options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON},
@@ -9,6 +10,7 @@ use crate::{
     paramfile,
     shorthand::{self, Wrong},
     value::{Map, TOO_DEEP, Value, parse_int, quoted},
+    version::Version,
 };
 
 /// Options of the paginator, and their names there.
@@ -19,7 +21,10 @@ pub(crate) const PAGING: [(&str, &str); 3] = [
 ];
 
 /// The parameters that the options set, and warnings.
-pub(crate) fn build(operation: &Operation, given: &Given) -> Result<(Map, Vec<String>), String> {
+pub(crate) fn build(
+    operation: &Operation,
+    given: &Given,
+) -> Result<(Map, Vec<String>), CommandError> {
     let mut params = Map::default();
     let mut warnings = Vec::new();
     for spec in operation.options.iter().filter(|it| given.has(it.name)) {
@@ -28,7 +33,7 @@ pub(crate) fn build(operation: &Operation, given: &Given) -> Result<(Map, Vec<St
         let first = given.one(name).unwrap_or_default();
         let from_file = match words {
             [one] if spec.takes != Takes::Number && name != GENERATE_CLI_SKELETON.name => {
-                loaded(name, one)?
+                loaded(name, one).map_err(CommandError::Parameters)?
             }
             _ => None,
         };
@@ -36,7 +41,10 @@ pub(crate) fn build(operation: &Operation, given: &Given) -> Result<(Map, Vec<St
         let text = from_file.as_deref().unwrap_or(first);
         if let Some((_, parameter)) = parameter {
             let value = match name {
-                "--filters" => structures(name, words, from_file.as_deref())?,
+                "--filters" => {
+                    let value = structures(name, words, from_file.as_deref());
+                    value.map_err(CommandError::Parameters)?
+                }
                 "--max-results" => integer(text)?,
                 _ => text.into(),
             };
@@ -60,14 +68,33 @@ pub(crate) fn build(operation: &Operation, given: &Given) -> Result<(Map, Vec<St
 }
 
 /// Adds parameters of `--cli-input-json` that no other option has set.
-pub(crate) fn add_input_json(params: &mut Map, given: &Given) -> Result<(), String> {
+pub(crate) fn add_input_json(
+    params: &mut Map,
+    given: &Given,
+    version: Version,
+) -> Result<(), CommandError> {
     let name = CLI_INPUT_JSON.name;
     let Some(word) = given.one(name) else { return Ok(()) };
-    let text = paramfile::load(word)?.unwrap_or_else(|| word.to_owned());
+    let text = paramfile::load(word).map_err(CommandError::Parameters)?;
+    let text = text.unwrap_or_else(|| word.to_owned());
     // This message has the option's name without its dashes.
-    let value = json::parse(&text).map_err(|err| invalid_json("cli-input-json", err, &text))?;
+    let value = json::parse(&text).map_err(|err| {
+        CommandError::Parameters(match (version, err) {
+            (Version::Two, json::Error::Syntax(_)) => {
+                wrong("cli-input-json", "Invalid JSON received.")
+            }
+            (_, err) => invalid_json("cli-input-json", err, &text),
+        })
+    })?;
     let Value::Map(input) = value else {
-        return Err(format!("'{}' object has no attribute 'keys'", value.type_name()));
+        let kind = value.type_name();
+        return Err(match version {
+            Version::One => format!("'{kind}' object has no attribute 'keys'").into(),
+            Version::Two => CommandError::Parameters(wrong(
+                name,
+                &format!("Invalid type: expecting map, received <class '{kind}'>"),
+            )),
+        });
     };
     for (key, value) in input.iter() {
         if params.get(key).is_none() {
@@ -78,7 +105,7 @@ pub(crate) fn add_input_json(params: &mut Map, given: &Given) -> Result<(), Stri
 }
 
 /// Refuses options of the paginator if it is switched off.
-pub(crate) fn check_no_paging(given: &Given) -> Result<(), String> {
+pub(crate) fn check_no_paging(given: &Given, version: Version) -> Result<(), CommandError> {
     let is_said = |name: &str| match given.one(name) {
         Some(text) if name == "--starting-token" => !text.is_empty(),
         Some(text) => parse_int(text) != Some(0),
@@ -88,10 +115,14 @@ pub(crate) fn check_no_paging(given: &Given) -> Result<(), String> {
     if names.is_empty() {
         return Ok(());
     }
-    Err(format!(
-        "Error during pagination: Cannot specify --no-paginate along with pagination arguments: {}",
+    let during = match version {
+        Version::One => "Error during pagination: ",
+        Version::Two => "",
+    };
+    Err(CommandError::Parameters(format!(
+        "{during}Cannot specify --no-paginate along with pagination arguments: {}",
         names.join(", ")
-    ))
+    )))
 }
 
 fn loaded(name: &str, word: &str) -> Result<Option<String>, String> {

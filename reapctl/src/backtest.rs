@@ -1,8 +1,12 @@
 //! `reapctl backtest`: which sessions a policy would have terminated, and when.
 
+mod cloudtrail;
+mod history;
+mod listed;
 mod page;
 mod replay;
 mod result;
+mod saved;
 
 use std::{fs, process::ExitCode, time::Duration};
 
@@ -20,8 +24,12 @@ use crate::{
     account_regions::{CONCURRENCY, Fate, Opened, Overview, Reach},
     aws::AccountRegion,
     backtest::{
-        replay::{HISTORY, History, Replayer, history},
+        cloudtrail::recorded,
+        history::{History, history, history_before},
+        listed::listed,
+        replay::Replayer,
         result::{Backtest, Replay, Sums},
+        saved::{Saved, Skipped},
     },
     clock::now,
     file::File,
@@ -30,16 +38,19 @@ use crate::{
     stdio::{Output, println},
 };
 
-/// Evaluate the sessions of the last 30 days: which would the policy have
+/// Evaluate the sessions of the last 30 days, or of files: which would the policy have
 /// terminated, when, and by which rule?
 ///
 /// Every session of the history, and every active one, is evaluated at each sweep of its life, and
 /// counted with those that were active then, up to the sweep that would have terminated it. Limits and
 /// the circuit breaker are left out. Tags are those of today, and a past status is not known: what
 /// depends on it is undetermined.
+///
+/// With files, AWS is not called, so tags are not known. If the end of a session is not known, no sweep after
+/// it was last seen is said to have terminated it: what depends on whether it was still active is undetermined.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  reapctl backtest policy.yaml\n  reapctl backtest new.yaml --against old.yaml --html changes.html\n  reapctl backtest policy.yaml --organization --regions eu-central-1 --member-role Reaper"
+    after_help = "Examples:\n  reapctl backtest policy.yaml\n  reapctl backtest new.yaml --against old.yaml --html changes.html\n  reapctl backtest policy.yaml --from active.json history.json\n  reapctl backtest policy.yaml --cloudtrail AWSLogs/\n  reapctl backtest policy.yaml --organization --regions eu-central-1 --member-role Reaper"
 )]
 pub(crate) struct Args {
     /// The policy's file; `-` for standard input
@@ -53,6 +64,19 @@ pub(crate) struct Args {
     /// Write a page with a timeline of the sessions
     #[arg(long, value_name = "FILE")]
     html: Option<String>,
+    /// The sessions of a saved listing: files with the output of `aws ssm describe-sessions` or of
+    /// boto3's `describe_sessions`, for active sessions and for the history; `-` for standard input
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "many")]
+    from: Vec<String>,
+    /// When the sessions of `--from` were listed, such as 2027-06-30T00:00:00Z [default: the latest date
+    /// in the files]
+    #[arg(long, value_name = "INSTANT", requires = "from")]
+    at: Option<Timestamp>,
+    /// The sessions of CloudTrail events: files as CloudTrail writes them, the output of `aws cloudtrail
+    /// lookup-events`, or one event a line, compressed or not; folders with such files; `-` for standard
+    /// input
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["many", "from"])]
+    cloudtrail: Vec<String>,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -67,7 +91,9 @@ fn period(text: &str) -> Result<SignedDuration, String> {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    File::not_both_from_stdin(&args.policy, args.against.as_deref())?;
+    let against = args.against.iter().chain(&args.from).chain(&args.cloudtrail);
+    let n_stdin = against.chain([&args.policy]).filter(|it| *it == "-").count();
+    File::not_both_from_stdin("-", (1 < n_stdin).then_some("-"))?;
     let policy = File::read(&args.policy)?.policy()?;
     let old = match &args.against {
         Some(path) => Some(File::read(path)?.policy()?),
@@ -79,19 +105,26 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     both.tag_keys.extend(old.iter().flat_map(|it| it.tag_keys.clone()));
     both.rules.extend(old.iter().flat_map(|it| it.rules.clone()));
     both.exemptions.extend(old.iter().flat_map(|it| it.exemptions.clone()));
-    let Histories { all, overview } = histories(args.reach.open().await?, &both).await?;
-    let to = all.iter().map(|it| it.now).max().unwrap_or_else(now);
+    let found = if !args.cloudtrail.is_empty() {
+        Histories::from(recorded(&args.cloudtrail, &both)?)
+    } else if !args.from.is_empty() {
+        Histories::from(listed(&args.from, args.at)?)
+    } else {
+        histories(args.reach.open().await?, &both).await?
+    };
+    let Histories { all, overview, from, to, notes, skipped } = found;
     let test = |policy: &Policy| {
         let bar = bar("evaluating", all.iter().map(|it| it.history.sessions.len()).sum());
         let replays = all.iter().flat_map(|it| it.replay(policy, args.every, || bar.inc(1)));
         let mut replays: Vec<_> = replays.collect();
         replays.sort_by(|a, b| (a.started_at, &a.session_id).cmp(&(b.started_at, &b.session_id)));
         Backtest {
-            from: to - HISTORY,
+            from,
             to,
             replays,
             n_not_evaluated: all.iter().map(|it| it.history.not_evaluated.len()).sum(),
-            problem: overview.as_ref().and_then(|it| it.problem(MISSING)),
+            is_of_files: skipped.is_some(),
+            notes: notes.clone(),
         }
     };
     let (new, old) = (test(&policy), old.as_ref().map(test));
@@ -102,15 +135,23 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args.output {
         Output::Json => {
             let mut json = new.json(old.as_ref());
-            if let (Some(overview), Some(fields)) = (&overview, json.as_object_mut()) {
-                overview.add_to(fields);
-                let [accounts, regions] = new.by_place().map(sums);
-                fields.insert("by_account".into(), accounts);
-                fields.insert("by_region".into(), regions);
+            if let Some(fields) = json.as_object_mut() {
+                if let Some(overview) = &overview {
+                    overview.add_to(fields);
+                }
+                if overview.is_some() || 1 < all.len() {
+                    let [accounts, regions] = new.by_place().map(sums);
+                    fields.insert("by_account".into(), accounts);
+                    fields.insert("by_region".into(), regions);
+                }
+                if let Some(skipped) = &skipped {
+                    fields.insert("skipped".into(), json!(skipped));
+                }
             }
             println!("{}", printable_json(format!("{json:#}")));
         }
         Output::Text => {
+            saved::show(skipped.as_deref().unwrap_or_default());
             new.print(old.as_ref());
             if let Some(overview) = &overview {
                 println!("");
@@ -122,10 +163,17 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The history of every account-Region, and what became of each, if there are many.
+/// The history of every account-Region.
 struct Histories {
     all: Vec<OneHistory>,
+    /// What became of each, if there are many.
     overview: Option<Overview>,
+    from: Timestamp,
+    to: Timestamp,
+    /// What has to be known to read the result, in whole sentences.
+    notes: Vec<String>,
+    /// What was skipped in files, if they are of files.
+    skipped: Option<Vec<Skipped>>,
 }
 
 /// The history of one account-Region.
@@ -135,7 +183,7 @@ struct OneHistory {
     scope: Option<Scope>,
     /// Whether it is one of many.
     is_one_of_many: bool,
-    /// When it was listed.
+    /// When it was listed: no sweep takes place after it.
     now: Timestamp,
 }
 
@@ -155,7 +203,7 @@ async fn histories(opened: Opened, policy: &Policy) -> anyhow::Result<Histories>
     };
     let many = match opened {
         Opened::One(aws) => {
-            return Ok(Histories { all: vec![list(aws.account_region()).await?], overview: None });
+            return Ok(Histories::new(vec![list(aws.account_region()).await?], None));
         }
         Opened::Many(many) => many,
     };
@@ -177,7 +225,27 @@ async fn histories(opened: Opened, policy: &Policy) -> anyhow::Result<Histories>
         };
         overview.add(&scope, fate, None);
     }
-    Ok(Histories { all, overview: Some(overview) })
+    Ok(Histories::new(all, Some(overview)))
+}
+
+impl Histories {
+    /// Those that AWS has listed.
+    fn new(all: Vec<OneHistory>, overview: Option<Overview>) -> Self {
+        let to = all.iter().map(|it| it.now).max().unwrap_or_else(now);
+        let problem = overview.as_ref().and_then(|it| it.problem(MISSING));
+        let notes = problem.map(|it| format!("{it}.")).into_iter().collect();
+        Self { all, overview, from: history_before(to), to, notes, skipped: None }
+    }
+}
+
+impl From<Saved> for Histories {
+    fn from(saved: Saved) -> Self {
+        let Saved { histories, from, to, notes, skipped } = saved;
+        let is_one_of_many = 1 < histories.len();
+        let one = |(scope, history)| OneHistory { history, scope, is_one_of_many, now: to };
+        let all = histories.into_iter().map(one).collect();
+        Self { all, overview: None, from, to, notes, skipped: Some(skipped) }
+    }
 }
 
 impl OneHistory {
@@ -213,6 +281,7 @@ impl Backtest {
             "to": self.to,
             "sessions": self.replays,
             "not_evaluated": self.n_not_evaluated,
+            "unknown_ends": self.n_unknown_ends(),
             "rules": sums(self.by_rule()),
             "owners": sums(self.by_owner()),
             "days": sums(self.by_day()),

@@ -1,7 +1,6 @@
 //! `reapctl explain`: why a policy says of a session what it says.
 
 mod explanation;
-mod rows;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -26,11 +25,11 @@ use session_reaper::{
 use tokio::time::Instant;
 
 pub(crate) use self::explanation::{Explanation, described, shown};
-use self::rows::{Found, from_file};
 use crate::{
     aws::{Aws, Connection, budget},
     clock::now,
     file::{File, Invalid},
+    rows::Rows,
     stdio::{Output, println, warn},
 };
 
@@ -94,7 +93,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         let found = from_file(&File::read(path)?, args.session_id.as_deref())?;
         (found, given.unwrap_or(Tags::Unknown(Unknown::TagsNotLookedUp)), None)
     } else {
-        let (found, aws) = from_aws(args).await?;
+        let (found, aws) = Box::pin(from_aws(args)).await?;
         let tags = match given {
             Some(tags) => tags,
             None => tags_of(&aws, &policy, &found.record).await,
@@ -219,6 +218,29 @@ async fn types_of(
     let (types, problems) = look_up_types(&aws.ssm, &documents, budget()).await;
     warn(problems);
     types
+}
+
+/// The session to be explained, and those that are active beside it.
+struct Found {
+    record: Record,
+    others: Vec<Record>,
+    /// Whether there may be more.
+    is_incomplete: bool,
+}
+
+/// The session of a file, or of several the one with this id.
+fn from_file(file: &File, id: Option<&str>) -> anyhow::Result<Found> {
+    let Rows { records, is_incomplete } = Rows::read(file)?;
+    let is_meant = |it: &Record| id.is_none() || it.id.as_deref() == id;
+    let (mut meant, others): (Vec<_>, Vec<_>) = records.into_iter().partition(is_meant);
+    match (meant.pop(), meant.is_empty()) {
+        (Some(record), true) => Ok(Found { record, others, is_incomplete }),
+        (None, _) => Err(file.invalid(&"there is no such session in it").into()),
+        (Some(_), false) => {
+            let several = "there are several sessions in it; say which by SESSION_ID";
+            Err(file.invalid(&several).into())
+        }
+    }
 }
 
 async fn from_aws(args: &Args) -> anyhow::Result<(Found, Aws)> {

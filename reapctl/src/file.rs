@@ -53,6 +53,11 @@ impl File {
         Ok(())
     }
 
+    /// That its content is not valid.
+    pub(crate) fn invalid(&self, why: &dyn fmt::Display) -> Invalid {
+        Invalid(format!("cannot use `{}`: {why}", self.name))
+    }
+
     /// Parses the policy. Shows its errors on standard error.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
         let parsed = Policy::parse(&self.text);

@@ -21,6 +21,7 @@ mod look;
 mod plan;
 mod policy_at;
 mod progress;
+mod rows;
 mod schema;
 mod stdio;
 mod sweep;

@@ -12,11 +12,14 @@ use crate::{
     environment::{Problem, Settings, variable},
     error::CommandError,
     host::Host,
+    version::Version,
 };
 
 /// The options that concern the connection.
 pub(crate) struct Options {
     pub(crate) region: String,
+    /// It decides how times are written unless the profile does.
+    pub(crate) version: Version,
     pub(crate) endpoint_url: Option<String>,
     pub(crate) signs: bool,
     pub(crate) verifies: bool,
@@ -96,7 +99,7 @@ pub(super) async fn check_credentials(
     match provider.provide_credentials().await {
         Ok(_) => Ok(()),
         Err(CredentialsError::CredentialsNotLoaded(_)) => {
-            Err(CommandError::Plain(NO_CREDENTIALS.into()))
+            Err(CommandError::NotConfigured(NO_CREDENTIALS.into()))
         }
         Err(err) => Err(CommandError::Failed(DisplayErrorContext(err).to_string())),
     }

@@ -10,7 +10,7 @@ use reaper_core::{pattern::short_owner, printable::printable};
 use reaper_render::table::{age, minute};
 
 use crate::{
-    backtest::result::{Backtest, Replay, Sums},
+    backtest::result::{Backtest, Doubt, Replay, Sums},
     confirm::sessions,
 };
 
@@ -20,16 +20,19 @@ const MAX_ROWS: usize = 400;
 /// The timeline's width, in its own units.
 const WIDTH: f64 = 1000.0;
 
+/// The timeline is divided into so many parts: of five days, if AWS was asked.
+const DAY_LINES: i32 = 6;
+
 /// A row's height.
 const ROW: usize = 14;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6b7b; --line: #d8dfe6; --paper: #fff;
   --active: #7aa7d9; --cut: #e3a0a0; --end: #c0392b; --open: #d9b44a;
-  --warn: #8f6bc4; }
+  --warn: #8f6bc4; --maybe: #c9d6e4; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa8b5; --line: #33404d;
   --paper: #10161c; --active: #4c7db3; --cut: #7d3f3f; --end: #ff7b6b; --open: #b8942f;
-  --warn: #a58ad6; } }
+  --warn: #a58ad6; --maybe: #2b3d50; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 75rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -41,6 +44,7 @@ th, .sums td + td { white-space: nowrap; }
 svg { width: 100%; height: auto; min-width: 1000px; display: block; } .scroll { overflow-x: auto; }
 svg text { fill: var(--soft); font-size: 12px; } .active { fill: var(--active); } .cut { fill: var(--cut); }
 .end { fill: var(--end); } .open { fill: var(--open); } .warn { fill: var(--warn); }
+.maybe { fill: var(--maybe); }
 .grid { stroke: var(--line); }
 .key span { display: inline-block; margin-right: 1.5rem; } .key i { display: inline-block; width: 1rem;
   height: .6rem; margin-right: .4rem; } .soft { color: var(--soft); }
@@ -61,8 +65,9 @@ pub(crate) fn page(new: &Backtest, old: Option<&Backtest>) -> String {
                 h1 { "Backtest" }
                 p { (new.summary()) }
                 p.soft {
-                    "Limits and the circuit breaker are left out. Tags are those of today; a past \
-                     status is not known."
+                    "Limits and the circuit breaker are left out. "
+                    @if new.is_of_files { "Tags are not known, nor is a past status." }
+                    @else { "Tags are those of today; a past status is not known." }
                 }
                 div.sums {
                     (sums_table("Rule", new.by_rule()))
@@ -141,30 +146,36 @@ fn timeline(test: &Backtest) -> Markup {
         ("end", "would have been terminated"),
         ("cut", "time after that"),
         ("open", "undetermined"),
+        ("maybe", "perhaps active"),
     ];
+    let is_there = |class: &str| match class {
+        "maybe" => 0 < test.n_unknown_ends(),
+        "warn" => has_warnings,
+        _ => true,
+    };
     html! {
         h2 { "Timeline" }
         p.key {
-            @for (class, what) in key.into_iter().filter(|(class, _)| *class != "warn" || has_warnings) {
+            @for (class, what) in key.into_iter().filter(|(class, _)| is_there(class)) {
                 span { i style={ "background: var(--" (class) ")" } {} (what) }
             }
         }
         @if let Some(note) = note(&left_out) { p.soft { (note) } }
         div.scroll {
             svg viewBox={ "0 0 " (WIDTH) " " (height) } role="img" aria-label="Timeline of the sessions" {
-                @for day in (0..=30).step_by(5) { (day_line(test, day, height)) }
+                @for part in 0..=DAY_LINES { (day_line(test, part, height)) }
                 @for (i, it) in shown.iter().enumerate() { (bar(test, it, (i + 1) * ROW + 3)) }
             }
         }
     }
 }
 
-fn day_line(test: &Backtest, day: i64, height: usize) -> Markup {
-    let at = test.from + SignedDuration::from_hours(24 * day);
+fn day_line(test: &Backtest, part: i32, height: usize) -> Markup {
+    let at = test.from + test.to.duration_since(test.from) * part / DAY_LINES;
     let x = format!("{:.1}", place(test, at));
     html! {
         line.grid x1=(x) x2=(x) y1=(ROW) y2=(height) {}
-        text x=(x) y="11" text-anchor=(if day == 30 { "end" } else { "start" }) {
+        text x=(x) y="11" text-anchor=(if part == DAY_LINES { "end" } else { "start" }) {
             (at.strftime("%b %d").to_string())
         }
     }
@@ -188,7 +199,7 @@ fn note(left_out: &[&Replay]) -> Option<String> {
 
 fn bar(test: &Backtest, replay: &Replay, y: usize) -> Markup {
     let start = place(test, replay.started_at);
-    let end = place(test, replay.ended_at.unwrap_or(test.to));
+    let end = place(test, replay.ended_at.or(replay.last_seen_at).unwrap_or(test.to));
     let class = if replay.is_open() { "open" } else { "active" };
     let terminated = replay.would_terminate_at.map(|it| place(test, it));
     let active_until = terminated.unwrap_or(end);
@@ -198,7 +209,15 @@ fn bar(test: &Backtest, replay: &Replay, y: usize) -> Markup {
         Some(x) => vec![(class, start, x), ("warn", x, active_until)],
     };
     bars.extend(terminated.into_iter().flat_map(|x| [("cut", x, end), ("end", x, x + 2.0)]));
-    let what = match (replay.would_terminate_at, replay.unknown) {
+    if replay.last_seen_at.is_some() && terminated.is_none() {
+        bars.push(("maybe", end, place(test, replay.may_terminate_at.unwrap_or(test.to))));
+    }
+    let what = match (replay.would_terminate_at.or(replay.may_terminate_at), replay.unknown) {
+        (Some(at), Some(Doubt::End)) => format!(
+            "would have been terminated at {} by {} if it was still active",
+            minute(at),
+            replay.rules.join(", ")
+        ),
         (Some(at), None) => {
             format!("would have been terminated at {} by {}", minute(at), replay.rules.join(", "))
         }
@@ -229,7 +248,7 @@ fn bar(test: &Backtest, replay: &Replay, y: usize) -> Markup {
 
 /// Where an instant is on the timeline.
 fn place(test: &Backtest, at: Timestamp) -> f64 {
-    let whole = test.to.duration_since(test.from).as_secs_f64();
+    let whole = test.to.duration_since(test.from).as_secs_f64().max(1.0);
     let part = at.duration_since(test.from).as_secs_f64();
     (part / whole).clamp(0.0, 1.0) * WIDTH
 }

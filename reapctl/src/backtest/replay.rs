@@ -2,120 +2,25 @@
 //! every sweep at which a verdict may change.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::Arc,
 };
 
-use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{
-    census::{Evaluated, Evaluator, Unseen, oldest_first},
+    census::{Evaluated, Evaluator, Unseen},
     evaluate::Verdict,
     policy::{Effect, Per, Policy},
-    session::{Reading, Record, Session, State},
-    session_type::{DocumentTypes, KNOWN_BY_NAME},
-    target::{Scope, Tags, Unknown},
-};
-use session_reaper::{
-    sweep::clock::check_clock,
-    sweep::list::{Census, list},
-    sweep::tags::look_up,
-    sweep::types::look_up_types,
-};
-use tokio::time::Instant;
-
-use crate::{
-    aws::AccountRegion,
-    backtest::result::{Replay, Warned},
-    stdio::warn,
+    session::{Record, Session},
+    session_type::DocumentTypes,
+    target::{Scope, Unknown},
 };
 
-/// How far back the history goes.
-pub(super) const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// The sessions of the last 30 days.
-pub(super) struct History {
-    /// Those that can be evaluated, oldest first.
-    pub(super) sessions: Vec<PastSession>,
-    /// The records that cannot, and why.
-    pub(super) not_evaluated: Vec<(Record, &'static str)>,
-    /// How long it took to list them: those that ended so early in the 30 days may be missing.
-    listed_for: SignedDuration,
-    /// The types of their documents, if the policy depends on them.
-    pub(super) types: DocumentTypes,
-}
-
-/// A session of the history, or an active one.
-pub(super) struct PastSession {
-    session: Session,
-    /// `None`: it is active.
-    ended_at: Option<Timestamp>,
-    tags: Tags,
-}
-
-/// Every session of the last 30 days.
-pub(super) async fn history(
-    at: AccountRegion<'_>,
-    policy: &Policy,
-    now: Timestamp,
-) -> anyhow::Result<History> {
-    let AccountRegion { ssm, budget, .. } = at;
-    let read_at = Instant::now(); // At the same time as `now`.
-    let mut found = Vec::new();
-    let mut not_evaluated = Vec::new();
-    let mut seen = HashSet::new();
-    for state in [State::Active, State::History] {
-        let census = list(ssm, state, budget).await;
-        check_clock(ssm, &census, now, read_at, budget).await?;
-        let Census { pages, problem, .. } = census;
-        if let Some(problem) = problem {
-            return Err(anyhow!(problem).context("the listing is incomplete"));
-        }
-        for mut record in pages.into_iter().flatten() {
-            let ended_at = record.ended_at;
-            let is_known = state == State::Active || ended_at.is_some();
-            record.status = None; // It is the status after the session.
-            if record.id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
-                continue;
-            }
-            match record.clone().read(now) {
-                Reading::Session(session) if is_known => found.push((session, ended_at)),
-                Reading::Session(_) => not_evaluated.push((record, "no EndDate")),
-                Reading::NotEvaluated(record, why) => not_evaluated.push((record, why)),
-            }
-        }
-    }
-    let listed_for = SignedDuration::try_from(read_at.elapsed())?;
-    let targets: BTreeSet<&str> = match policy.tag_keys.as_slice() {
-        [] => BTreeSet::new(),
-        _ => found.iter().map(|(it, _)| &*it.target).collect(),
-    };
-    let (tags, problems) = look_up(ssm, at.scope(), policy, targets, budget).await;
-    let place = at.named().map(|it| format!("{} {}: ", it.account, it.region));
-    let place = place.unwrap_or_default();
-    at.print(|| warn(problems.iter().map(|it| format!("{place}{it}"))));
-    warn(at.tag_problem(policy));
-    let documents =
-        if policy.asks_session_type() { documents(&found, policy) } else { BTreeSet::new() };
-    let (types, problems) = look_up_types(ssm, &documents, budget).await;
-    at.print(|| warn(problems.iter().map(|it| format!("{place}{it}"))));
-    let past_session = |(session, ended_at): (Session, _)| {
-        let unknown = Tags::Unknown(Unknown::TagsNotReturned);
-        let tags = tags.get(&*session.target).cloned().unwrap_or(unknown);
-        PastSession { session, ended_at, tags }
-    };
-    let mut sessions: Vec<PastSession> = found.into_iter().map(past_session).collect();
-    sessions.sort_by(|a, b| oldest_first(&a.session, &b.session));
-    Ok(History { sessions, not_evaluated, listed_for, types })
-}
-
-/// The documents of these sessions whose types are not known by name.
-fn documents(found: &[(Session, Option<Timestamp>)], policy: &Policy) -> BTreeSet<Arc<str>> {
-    let assumed = policy.assume.document.value();
-    let all = found.iter().filter_map(|(it, _)| it.document.as_ref().or(assumed));
-    all.filter(|it| KNOWN_BY_NAME.of(it).is_err()).cloned().collect()
-}
+use crate::backtest::{
+    history::{End, History, PastSession},
+    result::{Doubt, Replay, Warned},
+};
 
 /// What replays the history.
 #[derive(Clone, Copy)]
@@ -151,8 +56,7 @@ impl History {
     /// What a policy would have done to each session, oldest first. `done` is called for each.
     pub(super) fn replay(&self, replayer: Replayer<'_>, mut done: impl FnMut()) -> Vec<Replay> {
         let counts = replayer.policy.counts();
-        let listed_for = if counts { self.listed_for } else { SignedDuration::ZERO };
-        let from = replayer.now - HISTORY + listed_for;
+        let from = if counts { self.counted_from } else { self.from };
         let mut groups = BTreeMap::<Group<'_>, Vec<&PastSession>>::new();
         for (index, it) in self.sessions.iter().enumerate() {
             groups.entry(replayer.group(index, &it.session)).or_default().push(it);
@@ -167,7 +71,8 @@ impl History {
                 }
                 _ => true,
             };
-            let records = self.not_evaluated.iter().filter(|(it, _)| counts && may_be_of_group(it));
+            let records = self.not_evaluated.iter().chain(&self.before);
+            let records = records.filter(|(it, _)| counts && may_be_of_group(it));
             let records: Vec<_> = records.cloned().collect();
             let alone = |at, it: &PastSession| {
                 replayer.evaluator(at).evaluate(Box::new(it.session.clone()), it.tags.clone())
@@ -202,13 +107,12 @@ impl<'a> Replayer<'a> {
         Timestamp::from_second(next).ok().filter(|it| it.as_second() < self.now.as_second())
     }
 
-    /// The first sweep after a start, and the first from the end on.
-    fn edges(
-        self,
-        started_at: Timestamp,
-        ended_at: Option<Timestamp>,
-    ) -> impl Iterator<Item = Timestamp> {
-        let end = ended_at.and_then(|it| self.sweep_from(it));
+    /// The first sweep after a start, and the first at which it is over, or may be.
+    fn edges(self, started_at: Timestamp, end: End) -> impl Iterator<Item = Timestamp> {
+        let end = match end {
+            End::At(at) => self.sweep_from(at),
+            End::Unknown { seen_at } => self.sweep_after(seen_at.as_second()),
+        };
         [self.sweep_after(started_at.as_second()), end].into_iter().flatten()
     }
 
@@ -220,7 +124,7 @@ impl<'a> Replayer<'a> {
     /// The first sweep after this one at which the session's tests of time may have other answers.
     fn next_change(self, at: Timestamp, past: &PastSession) -> Option<Timestamp> {
         let sweep = self.sweep_from(self.policy.next_change(at, &past.session)?)?;
-        past.is_active(sweep).then_some(sweep)
+        past.end.allows(sweep).then_some(sweep)
     }
 
     /// Replays sessions that may be counted together, oldest first, with the records that may be of
@@ -228,7 +132,9 @@ impl<'a> Replayer<'a> {
     ///
     /// At each sweep, those are counted that have started, have not ended, and that no earlier sweep
     /// would have terminated. One whose verdict was undetermined may have been terminated, if more was
-    /// known at that time: from then on, it may take a place, but does not for certain.
+    /// known at that time: from then on, it may take a place, but does not for certain. So does one whose
+    /// end is not known, after it was last seen: a sweep that would terminate it only if it is still active
+    /// is the last that it is part of, because after that sweep it is gone either way.
     fn replay(
         self,
         from: Timestamp,
@@ -245,23 +151,25 @@ impl<'a> Replayer<'a> {
         // The sweeps at which something may change.
         let mut sweeps = BTreeSet::new();
         for (record, _) in records {
-            sweeps.extend(self.edges(record.started_at.unwrap_or(from).max(from), record.ended_at));
+            let started_at = record.started_at.unwrap_or(from).max(from);
+            let end = record.ended_at.map_or(End::Unknown { seen_at: started_at }, End::At);
+            sweeps.extend(self.edges(started_at, end));
         }
         let mut coming = Vec::with_capacity(sessions.len());
         for past in sessions {
-            let mut edges = self.edges(past.session.started_at.max(from), past.ended_at);
-            match edges.next().filter(|it| past.is_active(*it)) {
+            let mut edges = self.edges(past.session.started_at.max(from), past.end);
+            match edges.next().filter(|it| past.end.allows(*it)) {
                 Some(first) => {
                     coming.push((first, *past));
                     sweeps.extend([first].into_iter().chain(edges));
                 }
-                None => finish(past.untouched()),
+                None => finish(past.untouched(self.now)),
             }
         }
         let mut coming = coming.into_iter().peekable();
         let mut active: Vec<Active<'_>> = Vec::new();
         while let Some(at) = sweeps.pop_first() {
-            let ended = active.extract_if(.., |it| !it.past.is_active(at));
+            let ended = active.extract_if(.., |it| !it.past.end.allows(at));
             ended.for_each(|it| finish(it.replay));
             for it in active.iter_mut().filter(|it| it.changes_at == Some(at)) {
                 self.evaluate_again(at, it, &mut alone);
@@ -275,8 +183,7 @@ impl<'a> Replayer<'a> {
             if self.sweep(at, &mut active, records) {
                 sweeps.extend(self.sweep_after(at.as_second()));
             }
-            let terminated = active.extract_if(.., |it| it.replay.would_terminate_at.is_some());
-            terminated.for_each(|it| finish(it.replay));
+            active.extract_if(.., |it| it.replay.is_gone()).for_each(|it| finish(it.replay));
         }
         for it in active {
             finish(it.replay);
@@ -302,7 +209,7 @@ impl<'a> Replayer<'a> {
         let alone = Rc::new(alone);
         let by_tests = BTreeMap::from([(tests, Rc::clone(&alone))]);
         let changes_at = self.next_change(at, past);
-        let replay = past.untouched();
+        let replay = past.untouched(self.now);
         Active { past, replay, changes_at, by_tests, alone, may_be_gone: false }
     }
 
@@ -315,9 +222,12 @@ impl<'a> Replayer<'a> {
     ) -> bool {
         if !self.policy.counts() {
             for it in active {
-                it.note(at, self.now, it.alone.verdict.clone());
+                it.note(at, it.alone.verdict.clone());
             }
             return false;
+        }
+        for it in &mut *active {
+            it.may_be_gone |= it.past.end.is_open(at);
         }
         let mut evaluated: Vec<_> = active.iter().map(Active::evaluated).collect();
         let is_active = |(it, _): &&(Record, _)| {
@@ -341,7 +251,7 @@ impl<'a> Replayer<'a> {
             let is_terminated = matches!(evaluated.verdict, Verdict::Violation { .. });
             is_changed |= is_terminated || may_be_gone && !it.may_be_gone;
             it.may_be_gone |= may_be_gone;
-            it.note(at, self.now, evaluated.verdict);
+            it.note(at, evaluated.verdict);
         }
         is_changed
     }
@@ -355,13 +265,8 @@ impl<'a> Replayer<'a> {
 }
 
 impl PastSession {
-    /// Whether it has not ended at a sweep.
-    fn is_active(&self, at: Timestamp) -> bool {
-        self.ended_at.is_none_or(|it| at.as_second() < it.as_second())
-    }
-
     /// If no sweep does anything to it.
-    fn untouched(&self) -> Replay {
+    fn untouched(&self, now: Timestamp) -> Replay {
         let Session { id, owner, target, started_at, .. } = &self.session;
         Replay {
             place: None,
@@ -369,8 +274,10 @@ impl PastSession {
             owner: owner.clone(),
             target: target.clone(),
             started_at: *started_at,
-            ended_at: self.ended_at,
+            ended_at: self.end.known(),
+            last_seen_at: self.end.last_seen(now),
             would_terminate_at: None,
+            may_terminate_at: None,
             rules: Box::default(),
             minutes: 0,
             unknown: None,
@@ -385,19 +292,31 @@ impl Active<'_> {
     }
 
     /// Notes the verdict of a sweep.
-    fn note(&mut self, at: Timestamp, now: Timestamp, verdict: Verdict) {
-        let minutes = self.past.ended_at.unwrap_or(now).duration_since(at).as_mins();
+    fn note(&mut self, at: Timestamp, verdict: Verdict) {
+        let is_open = self.past.end.is_open(at);
+        let minutes = self.past.end.last().duration_since(at).as_mins();
         let replay = &mut self.replay;
         match verdict {
+            Verdict::Violation { rules, .. } if is_open => {
+                replay.may_terminate_at = Some(at);
+                (replay.rules, replay.unknown) = (rules, Some(Doubt::End));
+            }
             Verdict::Violation { rules, unknown } => {
                 (replay.would_terminate_at, replay.minutes) = (Some(at), minutes);
-                (replay.rules, replay.unknown) = (rules, unknown);
+                (replay.rules, replay.unknown) = (rules, unknown.map(Doubt::Fact));
                 for it in &mut replay.warnings {
                     it.minutes = at.duration_since(it.at).as_mins();
                 }
             }
             Verdict::Undetermined { rules, unknown } if replay.unknown.is_none() => {
-                (replay.rules, replay.unknown) = (rules, Some(unknown));
+                (replay.rules, replay.unknown) = (rules, Some(Doubt::Fact(unknown)));
+            }
+            Verdict::Warning { rules, .. } if is_open => {
+                let is_new = |it: &Arc<str>| replay.warnings.iter().all(|known| known.rule != *it);
+                let rules: Box<[_]> = rules.iter().filter(|it| is_new(it)).cloned().collect();
+                if !rules.is_empty() && replay.unknown.is_none() {
+                    (replay.rules, replay.unknown) = (rules, Some(Doubt::End));
+                }
             }
             Verdict::Warning { rules, .. } => {
                 for rule in rules {

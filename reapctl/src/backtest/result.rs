@@ -19,18 +19,42 @@ pub(crate) struct Replay {
     pub(crate) owner: Arc<str>,
     pub(crate) target: Arc<str>,
     pub(crate) started_at: Timestamp,
+    /// `None`: it is active, or its end is not known.
     pub(crate) ended_at: Option<Timestamp>,
+    /// If its end is not known: the last instant at which it was active for certain.
+    pub(crate) last_seen_at: Option<Timestamp>,
     /// The first sweep that would have terminated it.
     pub(crate) would_terminate_at: Option<Timestamp>,
+    /// The first sweep that would have terminated it if it had not ended before: its end is not known.
+    pub(crate) may_terminate_at: Option<Timestamp>,
     /// The rules that would have terminated it, the leading one first; if `unknown` is set, the rules
     /// that may have.
     pub(crate) rules: Box<[Arc<str>]>,
-    /// The session time after that, in minutes.
+    /// The session time after that, in minutes, as far as it is known.
     pub(crate) minutes: i64,
-    /// The unknown fact on which the verdict, or its rules, depended.
-    pub(crate) unknown: Option<Unknown>,
+    /// What is not known, and the verdict or its rules depended on.
+    pub(crate) unknown: Option<Doubt>,
     /// The rules with `effect: warn` that it would have violated, in the order of their sweeps.
     pub(crate) warnings: Vec<Warned>,
+}
+
+/// What is not known of a session.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(into = "&str")]
+pub(crate) enum Doubt {
+    /// Whether it was still active.
+    End,
+    /// A fact that the policy asks for.
+    Fact(Unknown),
+}
+
+impl From<Doubt> for &str {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::End => "end_not_known",
+            Doubt::Fact(unknown) => unknown.name(),
+        }
+    }
 }
 
 /// A rule that would have warned of a session.
@@ -39,7 +63,8 @@ pub(crate) struct Warned {
     pub(crate) rule: Arc<str>,
     /// The first sweep at which it was violated, and no rule that terminates was.
     pub(crate) at: Timestamp,
-    /// The session time after that, in minutes: until its end, or until it would have been terminated.
+    /// The session time after that, in minutes: until its end, as far as that is known, or until it would
+    /// have been terminated.
     pub(crate) minutes: i64,
 }
 
@@ -49,14 +74,21 @@ pub(crate) struct Backtest {
     pub(crate) to: Timestamp,
     pub(crate) replays: Vec<Replay>,
     pub(crate) n_not_evaluated: usize,
-    /// Why sessions are missing, if some are.
-    pub(crate) problem: Option<String>,
+    /// Whether AWS was not asked.
+    pub(crate) is_of_files: bool,
+    /// What else has to be known to read the result, in whole sentences.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Replay {
     /// Whether it is undetermined if it would have been terminated.
     pub(crate) fn is_open(&self) -> bool {
         self.would_terminate_at.is_none() && self.unknown.is_some()
+    }
+
+    /// Whether the sweeps that follow do not find it.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.would_terminate_at.or(self.may_terminate_at).is_some()
     }
 
     /// The leading rule, or the possible ones.
@@ -125,7 +157,9 @@ impl Backtest {
     pub(crate) fn summary(&self) -> String {
         let n = self.terminated().count();
         let minutes: i64 = self.terminated().map(|it| it.minutes).sum();
-        let unknown = self.replays.iter().filter(|it| it.is_open()).count();
+        let open = self.replays.iter().filter(|it| it.is_open());
+        let [unknown, by_end] =
+            [open.clone().count(), open.filter(|it| it.unknown == Some(Doubt::End)).count()];
         let mut sentences = vec![format!(
             "{} sessions from {} to {}: {n} would have been terminated, {} of session time.",
             self.replays.len(),
@@ -137,14 +171,30 @@ impl Backtest {
         if 0 < warned {
             sentences.push(format!("{warned} would have had a warning."));
         }
-        if 0 < unknown {
-            sentences.push(format!("{unknown} are undetermined."));
+        match (unknown, by_end) {
+            (0, _) => {}
+            (_, 0) => sentences.push(format!("{unknown} are undetermined.")),
+            (_, _) => sentences.push(format!(
+                "{unknown} are undetermined, {by_end} of them because it is not known when they ended."
+            )),
+        }
+        let endless = self.n_unknown_ends();
+        if 0 < endless {
+            sentences.push(format!(
+                "The end of {endless} is not known: after each was last seen, it may have been active or not, \
+                 and rules that count have it as possible."
+            ));
         }
         if 0 < self.n_not_evaluated {
             sentences.push(format!("{} could not be evaluated.", self.n_not_evaluated));
         }
-        sentences.extend(self.problem.iter().map(|it| format!("{it}.")));
+        sentences.extend(self.notes.iter().cloned());
         sentences.join(" ")
+    }
+
+    /// The sessions whose end is not known.
+    pub(crate) fn n_unknown_ends(&self) -> usize {
+        self.replays.iter().filter(|it| it.last_seen_at.is_some()).count()
     }
 
     /// The sessions to which the policies would have done different things, and the difference.

@@ -7,6 +7,7 @@ mod evidence;
 mod hostile;
 mod organization;
 mod privilege;
+mod saved;
 
 mod aws;
 
@@ -458,6 +459,46 @@ impl Account {
 }
 
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/starter.yaml");
+
+/// In the shape of version 2 of the AWS CLI, dates are texts, and the exit status is that of the error's kind.
+#[tokio::test]
+async fn cli_version_2() {
+    let account = Account::new().await;
+    let listing = "describe-sessions --state Active";
+    let with = async |line: &str, unset: &str| {
+        let variables = account.variables().into_iter().filter(|(name, _)| *name != unset);
+        let variables: Vec<_> = variables.chain([("REAPCTL_CLI_VERSION", "2")]).collect();
+        reapctl(&line.split(' ').collect::<Vec<_>>(), &variables).await
+    };
+    let date = with(&format!("{listing} --query Sessions[0].StartDate"), "").await.stdout;
+    let date: String = serde_json::from_str(&date).expect("a text");
+    assert!(date.ends_with("+00:00") && date.parse::<Timestamp>().is_ok(), "{date}");
+    for (one, two, line, message) in [
+        (2, 252, "describe-sessions".to_owned(), "are required: --state"),
+        (255, 252, format!("{listing} --bogus"), "Unknown options: --bogus"),
+        (255, 252, format!("{listing} --filters key=Owner"), "Missing required parameter"),
+        (255, 252, format!("{listing} --filters {{"), "Invalid JSON: Expecting"),
+        (255, 252, format!("{listing} --query Sessions["), "Bad value for --query"),
+        (255, 252, format!("{listing} --endpoint-url x"), "Bad value for --endpoint-url"),
+        (255, 254, format!("{listing} --filters key=owner,value=x"), "InvalidFilterKey"),
+        (255, 255, format!("{listing} --max-results x"), "invalid literal for int()"),
+        (2, 2, format!("{listing} --cli-version 3"), "invalid choice: '3' (choose from 1, 2)"),
+    ] {
+        let output = with(&line, "").await;
+        assert_eq!(output.status, Some(two), "{line}: {}", output.stderr);
+        assert!(output.stderr.contains(message), "{line}: {}", output.stderr);
+        let words: Vec<_> = line.split(' ').chain(["--cli-version=1"]).collect();
+        let words =
+            if line.contains("--cli-version 3") { &words[..words.len() - 1] } else { &words };
+        assert_eq!(reapctl(words, &account.variables()).await.status, Some(one), "{line}");
+    }
+    let no_region = with(listing, "AWS_REGION").await;
+    assert_eq!(no_region.status, Some(253), "{}", no_region.stderr);
+    assert!(no_region.stderr.starts_with("\nYou must specify a region."), "{}", no_region.stderr);
+    let no_paging = with(&format!("{listing} --no-paginate --max-items 1"), "").await;
+    assert_eq!(no_paging.status, Some(252));
+    assert!(no_paging.stderr.starts_with("\nCannot specify --no-paginate"), "{}", no_paging.stderr);
+}
 
 /// A plan shows the most important sessions first, and terminates no session.
 #[tokio::test]
@@ -1070,18 +1111,23 @@ async fn backtest() {
     assert!(output.stdout.ends_with("Nothing changes.\n"), "{}", output.stdout);
 }
 
-/// A session of the history without an end date is not evaluated.
+/// The end of a session of the history without an end date is not known: no sweep is said to terminate it.
 #[tokio::test]
 async fn backtest_unknown_end() {
     let ended = format!("jo {TARGET}, ended: 1h");
     let faults = "faults: [{ operation: DescribeSessions, kind: { drop_field: EndDate } }]";
     let account = devs("endless.yaml", &[&format!("jo {TARGET}"), &ended], faults).await;
-    let policy = &write("endless.policy.yaml", "version: 1\n");
+    let policy = "version: 1\nrules: [{ id: a, when: all, require: { max_age: 30m } }]\n";
+    let policy = &write("endless.policy.yaml", policy);
     let output = account.reapctl(&["backtest", policy, "--output", "json"]).await;
     assert_eq!(output.status, Some(0), "{}", output.stderr);
     let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
-    assert_eq!(json["not_evaluated"], 1);
-    assert_eq!(json["sessions"].as_array().map(Vec::len), Some(1), "{json}");
+    assert_eq!((&json["not_evaluated"], &json["unknown_ends"]), (&0.into(), &1.into()));
+    let sessions = json["sessions"].as_array().expect("a list").iter();
+    let at = ["would_terminate_at", "may_terminate_at"];
+    let said: Vec<_> = sessions.map(|it| at.map(|name| it[name].is_string())).collect();
+    assert!(said.contains(&[true, false]) && said.contains(&[false, true]), "{json}");
+    assert_eq!(json["rules"]["a"]["sessions"], 1);
 }
 
 /// A backtest lists the rules of an undetermined verdict as possible only.
@@ -1238,7 +1284,7 @@ async fn help_examples() {
             n_examples += 1;
         }
     }
-    assert_eq!(n_examples, 21);
+    assert_eq!(n_examples, 23);
 }
 
 /// Every command has completions and a manual page.

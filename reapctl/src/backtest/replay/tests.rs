@@ -4,9 +4,17 @@ mod alone;
 mod counting;
 mod every_sweep;
 
-use reaper_core::session_type::KNOWN_BY_NAME;
+use reaper_core::{
+    census::oldest_first,
+    session_type::{DocumentTypes, KNOWN_BY_NAME},
+    target::Tags,
+};
 
 use super::*;
+use crate::backtest::history::HISTORY;
+
+/// The end of a session that is active when it is listed.
+const ACTIVE: End = End::Unknown { seen_at: Timestamp::MAX };
 
 fn past(owner: usize, started_at: Timestamp) -> PastSession {
     let session = Session::new(
@@ -15,15 +23,20 @@ fn past(owner: usize, started_at: Timestamp) -> PastSession {
         "i-0123456789abcdef0",
         started_at,
     );
-    PastSession { session, ended_at: None, tags: Tags::Unknown(Unknown::TagsNotReturned) }
+    PastSession { session, end: ACTIVE, tags: Tags::Unknown(Unknown::TagsNotReturned) }
 }
 
-fn history(mut sessions: Vec<PastSession>) -> History {
+fn history(now: Timestamp, mut sessions: Vec<PastSession>) -> History {
     sessions.sort_by(|a, b| oldest_first(&a.session, &b.session));
+    for it in sessions.iter_mut().filter(|it| it.end.last() == Timestamp::MAX) {
+        it.end = End::Unknown { seen_at: now };
+    }
     History {
         sessions,
         not_evaluated: Vec::new(),
-        listed_for: SignedDuration::ZERO,
+        before: Vec::new(),
+        from: now - HISTORY,
+        counted_from: now - HISTORY,
         types: DocumentTypes::default(),
     }
 }

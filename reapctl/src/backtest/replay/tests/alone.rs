@@ -74,7 +74,7 @@ fn agrees_with_every_sweep() {
             let every = SignedDuration::from_secs(every);
             let replayer =
                 Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
-            let replays = history(vec![past]).replay(replayer, || {});
+            let replays = history(now, vec![past]).replay(replayer, || {});
             let found = replays[0].would_terminate_at.map(Timestamp::as_second);
             assert_eq!(found, expected, "{text} {every:#}");
         }

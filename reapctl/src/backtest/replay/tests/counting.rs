@@ -2,35 +2,36 @@
 
 use super::*;
 
-const NOW: &str = "2026-04-01T00:00:00Z";
+fn now() -> Timestamp {
+    "2026-04-01T00:00:00Z".parse().expect("an instant")
+}
 
 /// A session from one hour of the last day to another, 0 to 24; to 24, it is active.
 fn hours(id: &str, owner: &str, target: &str, from: i64, to: i64) -> PastSession {
-    let now: Timestamp = NOW.parse().expect("an instant");
-    let at = |hour: i64| now - SignedDuration::from_hours(24 - hour);
+    let at = |hour: i64| now() - SignedDuration::from_hours(24 - hour);
     let mut past = past(0, at(from));
     past.session.id = id.into();
     past.session.owner = format!("arn:aws:iam::123456789012:user/{owner}").into();
     past.session.target = target.into();
-    past.ended_at = (to < 24).then(|| at(to));
+    past.end = if to < 24 { End::At(at(to)) } else { ACTIVE };
     past
 }
 
 /// What becomes of a session: its id, the hour of the sweep that would have terminated it, the hour
 /// of the first warning, and what is unknown.
-type Found = (String, Option<i64>, Option<i64>, Option<Unknown>);
+type Found = (String, Option<i64>, Option<i64>, Option<Doubt>);
 
 fn replayed(rules: &str, history: &History) -> Vec<Found> {
     let policy = Policy::parse(&format!("version: 1\n{rules}")).expect("a valid policy");
-    let now: Timestamp = NOW.parse().expect("an instant");
     let every = SignedDuration::from_hours(1);
-    let hour = |at: Timestamp| 24 - now.duration_since(at).as_hours();
+    let hour = |at: Timestamp| 24 - now().duration_since(at).as_hours();
     let of = |it: Replay| {
         let warned_at = it.warnings.first().map(|it| hour(it.at));
         let terminated_at = it.would_terminate_at.map(hour);
         (it.session_id.to_string(), terminated_at, warned_at, it.unknown)
     };
-    let replayer = Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
+    let replayer =
+        Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now: now() };
     history.replay(replayer, || {}).into_iter().map(of).collect()
 }
 
@@ -40,7 +41,7 @@ fn rule(concurrent: &str) -> String {
 
 /// Checks when each session, in their order, would have been terminated, and warned of.
 fn check(rules: &str, sessions: Vec<PastSession>, expected: &[(Option<i64>, Option<i64>)]) {
-    let found = replayed(rules, &history(sessions));
+    let found = replayed(rules, &history(now(), sessions));
     let found: Vec<_> = found.into_iter().map(|(_, at, warned, _)| (at, warned)).collect();
     assert_eq!(found, expected, "{rules}");
 }
@@ -120,9 +121,12 @@ fn unseen_takes_no_place_for_certain() {
         let it = hours("r", owner.unwrap_or("x"), "i-1", from, to);
         let owner = owner.map(|_| it.session.owner);
         let started_at = Some(it.session.started_at);
-        (Record { owner, started_at, ended_at: it.ended_at, ..Record::default() }, "no SessionId")
+        (
+            Record { owner, started_at, ended_at: it.end.known(), ..Record::default() },
+            "no SessionId",
+        )
     };
-    let unknown = Some(Unknown::ConcurrentNotKnown);
+    let unknown = Some(Doubt::Fact(Unknown::ConcurrentNotKnown));
     for (record, expected) in [
         (record(Some("jo"), 4, 8), unknown),
         (record(None, 4, 8), unknown),
@@ -131,7 +135,7 @@ fn unseen_takes_no_place_for_certain() {
         (record(Some("jo"), 1, 3), None),   // It ended before the session started.
         (record(Some("jo"), 11, 24), None), // The session had ended.
     ] {
-        let mut history = history(vec![hours("a", "jo", "i-1", 5, 10)]);
+        let mut history = history(now(), vec![hours("a", "jo", "i-1", 5, 10)]);
         history.not_evaluated.push(record.clone());
         let found = replayed(&oldest, &history);
         assert_eq!(found, [("a".into(), None, None, expected)], "{record:?}");
@@ -147,11 +151,11 @@ fn perhaps_terminated() {
            require: { hours: Mon-Sun 02:00-24:00 UTC } }\n";
     let found = replayed(
         &rules,
-        &history(vec![hours("a", "jo", "i-1", 0, 24), hours("b", "jo", "i-2", 5, 24)]),
+        &history(now(), vec![hours("a", "jo", "i-1", 0, 24), hours("b", "jo", "i-2", 5, 24)]),
     );
     let unknowns: Vec<_> = found.into_iter().map(|(_, at, _, unknown)| (at, unknown)).collect();
-    let expected =
-        [(None, Some(Unknown::StatusNotReturned)), (None, Some(Unknown::ConcurrentNotKnown))];
+    let expected = [Unknown::StatusNotReturned, Unknown::ConcurrentNotKnown]
+        .map(|it| (None, Some(Doubt::Fact(it))));
     assert_eq!(unknowns, expected);
 }
 
@@ -198,10 +202,11 @@ fn time_after_a_warning() {
          - { id: a, when: { target: i-1 }, require: { max_age: 270m } }\n",
     );
     let policy = policy.expect("a valid policy");
-    let now: Timestamp = NOW.parse().expect("an instant");
     let every = SignedDuration::from_hours(1);
-    let replayer = Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
-    let history = history(vec![hours("a", "jo", "i-1", 0, 24), hours("b", "jo", "i-2", 0, 9)]);
+    let replayer =
+        Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now: now() };
+    let history =
+        history(now(), vec![hours("a", "jo", "i-1", 0, 24), hours("b", "jo", "i-2", 0, 9)]);
     let replays = history.replay(replayer, || {});
     let minutes: Vec<_> = replays.iter().map(|it| it.warnings[0].minutes).collect();
     assert_eq!(minutes, [3 * 60, 7 * 60]);
@@ -210,12 +215,64 @@ fn time_after_a_warning() {
 /// Sweeps before the history is complete count no session.
 #[test]
 fn incomplete_start() {
-    let mut history = history(vec![past(0, "2026-01-01T00:00:00Z".parse().expect("one"))]);
-    history.sessions[0].ended_at = Some("2026-03-02T05:30:00Z".parse().expect("an instant"));
+    let mut history = history(now(), vec![past(0, "2026-01-01T00:00:00Z".parse().expect("one"))]);
+    history.sessions[0].end = End::At("2026-03-02T05:30:00Z".parse().expect("an instant"));
     let rules = "rules:\n- { id: r, when: all, require: { max_age: 1h, \
                  concurrent: { per: owner, at_most: 1, keep: newest } } }\n";
     let at = |history: &History| replayed(rules, history)[0].1;
     assert_eq!(at(&history), Some(-30 * 24 + 24 + 1));
-    history.listed_for = SignedDuration::from_mins(150);
+    history.counted_from += SignedDuration::from_mins(150);
     assert_eq!(at(&history), Some(-30 * 24 + 24 + 3));
+}
+
+/// After a session whose end is not known was last seen, no sweep is said to terminate it or to warn of it,
+/// and it takes no place for certain. The sweep that would terminate it is its last one: it is gone then.
+#[test]
+fn unknown_end() {
+    let seen = |it: PastSession, hour: i64| {
+        let seen_at = now() - SignedDuration::from_hours(24 - hour);
+        PastSession { end: End::Unknown { seen_at }, ..it }
+    };
+    let replayed = |rules: &str, sessions| {
+        let policy = Policy::parse(&format!("version: 1\n{rules}")).expect("a valid policy");
+        let every = SignedDuration::from_hours(1);
+        let replayer =
+            Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now: now() };
+        let hour = |at: Timestamp| 24 - now().duration_since(at).as_hours();
+        let of = |it: Replay| {
+            let may = it.may_terminate_at.map(hour);
+            (it.would_terminate_at.map(hour), may, it.warnings.len(), it.minutes / 60, it.unknown)
+        };
+        history(now(), sessions).replay(replayer, || {}).into_iter().map(of).collect::<Vec<_>>()
+    };
+    let one = |hour| vec![seen(hours("a", "jo", "i-1", 0, 24), hour)];
+    let age = "rules:\n- { id: a, when: all, require: { max_age: 5h } }\n";
+    let end = Some(Doubt::End);
+    assert_eq!(replayed(age, one(0)), [(None, Some(6), 0, 0, end)]);
+    assert_eq!(replayed(age, one(5)), [(None, Some(6), 0, 0, end)]);
+    assert_eq!(replayed(age, one(6)), [(Some(6), None, 0, 0, None)], "seen at the sweep");
+    assert_eq!(replayed(age, one(9)), [(Some(6), None, 0, 3, None)]);
+    assert_eq!(replayed(&age.replace("5h", "30h"), one(0)), [(None, None, 0, 0, None)]);
+    let warn = age.replace("when", "effect: warn, when");
+    assert_eq!(replayed(&warn, one(0)), [(None, None, 0, 0, end)]);
+    assert_eq!(replayed(&warn, one(9)), [(None, None, 1, 0, None)]);
+    let later = format!("{warn}- {{ id: b, when: all, require: {{ max_age: 7h }} }}\n");
+    assert_eq!(replayed(&later, one(0)), [(None, Some(8), 0, 0, end)]);
+
+    // `a` was seen at 3:00. From then on it may have left its place to `b` and `c`.
+    let two = |start: i64| {
+        vec![seen(hours("a", "jo", "i-1", 0, 24), 3), hours("b", "jo", "i-1", start, 24)]
+    };
+    let oldest = rule("per: owner, at_most: 1, keep: oldest");
+    let kept = (None, None, 0, 0, None);
+    assert_eq!(replayed(&oldest, two(2)), [kept, (Some(3), None, 0, 21, None)]);
+    let counted = Some(Doubt::Fact(Unknown::ConcurrentNotKnown));
+    assert_eq!(replayed(&oldest, two(3)), [kept, (None, None, 0, 0, counted)]);
+    // By the first sweep of `b`, `a` has ended or been terminated for its age.
+    let both = format!("{oldest}{}", age.replace("rules:\n", ""));
+    let aged = (None, Some(6), 0, 0, end);
+    assert_eq!(replayed(&both, two(6)), [aged, (Some(12), None, 0, 12, None)]);
+    // Under the rule itself, too: `b` is newer, so that `a` is gone after the next sweep.
+    let newest = rule("per: owner, at_most: 1, keep: newest");
+    assert_eq!(replayed(&newest, two(4)), [(None, Some(5), 0, 0, end), kept]);
 }

@@ -8,8 +8,8 @@ use super::*;
 fn brute_force(replayer: Replayer<'_>, history: &History) -> Vec<String> {
     let Replayer { policy, now, every, .. } = replayer;
     let every_s = every.as_secs();
-    let from = now - HISTORY + history.listed_for;
-    let mut replays: Vec<_> = history.sessions.iter().map(PastSession::untouched).collect();
+    let from = history.counted_from;
+    let mut replays: Vec<_> = history.sessions.iter().map(|it| it.untouched(now)).collect();
     let mut may_be_gone = vec![false; replays.len()];
     let is_within = |start: Option<Timestamp>, end: Option<Timestamp>, at: i64| {
         start.is_none_or(|it| it.as_second() < at) && end.is_none_or(|it| at < it.as_second())
@@ -24,8 +24,10 @@ fn brute_force(replayer: Replayer<'_>, history: &History) -> Vec<String> {
         let evaluator = Evaluator::new(policy, at);
         let (mut indices, mut census) = (Vec::new(), Vec::new());
         for (index, it) in history.sessions.iter().enumerate() {
-            let is_terminated = replays[index].would_terminate_at.is_some();
-            if is_within(Some(it.session.started_at), it.ended_at, second) && !is_terminated {
+            let is_gone = replays[index].is_gone();
+            if is_within(Some(it.session.started_at), it.end.known(), second) && !is_gone {
+                let is_open = it.end.known().is_none() && it.end.last().as_second() < second;
+                may_be_gone[index] |= is_open;
                 let it = evaluator.evaluate(Box::new(it.session.clone()), it.tags.clone());
                 census.push(it.perhaps_gone(may_be_gone[index]));
                 indices.push(index);
@@ -65,7 +67,7 @@ fn brute_force(replayer: Replayer<'_>, history: &History) -> Vec<String> {
             let past = &history.sessions[index];
             let alone = evaluator.evaluate(Box::new(past.session.clone()), past.tags.clone());
             let mut it = Active { replay, ..replayer.begin(at, past, alone) };
-            it.note(at, now, verdict);
+            it.note(at, verdict);
             replays[index] = it.replay;
         }
     }
@@ -73,8 +75,13 @@ fn brute_force(replayer: Replayer<'_>, history: &History) -> Vec<String> {
 
 fn shown(it: &Replay) -> String {
     let warnings: Vec<_> = it.warnings.iter().map(|it| (&it.rule, it.at, it.minutes)).collect();
-    let Replay { session_id, would_terminate_at, rules, minutes, unknown, .. } = it;
-    format!("{session_id} {would_terminate_at:?} {rules:?} {minutes} {unknown:?} {warnings:?}")
+    let Replay {
+        session_id, would_terminate_at, may_terminate_at, rules, minutes, unknown, ..
+    } = it;
+    format!(
+        "{session_id} {would_terminate_at:?} {may_terminate_at:?} {rules:?} {minutes} {unknown:?} \
+         {warnings:?}"
+    )
 }
 
 /// Small generated histories, under policies that count: the replay finds what every sweep of all
@@ -120,14 +127,18 @@ fn counting_agrees_with_every_sweep() {
             past.session.id = format!("x-{id}").into();
             past.session.target = format!("i-{}", below(3)).into();
             let ended_at = started_at + minutes(below(4 * 24 * 60));
-            past.ended_at = Some(ended_at).filter(|it| *it < now);
+            past.end = match below(6) {
+                0 => End::Unknown { seen_at: ended_at },
+                _ if ended_at < now => End::At(ended_at),
+                _ => ACTIVE,
+            };
             if below(4) != 0 {
                 let env = ["dev", "prod"][below(2)];
                 past.tags = Tags::Known(Arc::new([("env".into(), env.into())].into()));
             }
             past
         };
-        let mut history = history((0..14).map(&mut of).collect());
+        let mut history = history(now, (0..14).map(&mut of).collect());
         let n_records = seed % 3;
         for id in 0..n_records {
             let it = of(100 + id);
@@ -137,12 +148,12 @@ fn counting_agrees_with_every_sweep() {
                 // With one of the two, a sweep of all sessions leaves more unknown than of one group.
                 target: Some(target).filter(|_| id == 0),
                 started_at: Some(started_at).filter(|_| seed % 5 != 0),
-                ended_at: it.ended_at,
+                ended_at: it.end.known(),
                 ..Record::default()
             };
             history.not_evaluated.push((record, "no SessionId"));
         }
-        history.listed_for = SignedDuration::from_secs(i64::try_from(seed * 90).expect("few"));
+        history.counted_from += SignedDuration::from_secs(i64::try_from(seed * 90).expect("few"));
         let every = SignedDuration::from_mins([60, 97, 360][(seed % 3) as usize]);
         let replayer = Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
         let found = history.replay(replayer, || {});
@@ -157,7 +168,84 @@ fn counting_agrees_with_every_sweep() {
     for (terminated, by_count) in [(true, true), (true, false), (false, true), (false, false)] {
         assert!(kinds.iter().any(|it| (it.0, it.1) == (terminated, by_count)), "{kinds:?}");
     }
-    assert!(kinds.iter().any(|it| it.2 == Some(Unknown::ConcurrentNotKnown)), "{kinds:?}");
-    assert!(kinds.iter().any(|it| it.2 == Some(Unknown::StatusNotReturned)), "{kinds:?}");
+    assert!(
+        kinds.iter().any(|it| it.2 == Some(Doubt::Fact(Unknown::ConcurrentNotKnown))),
+        "{kinds:?}"
+    );
+    for doubt in [Doubt::Fact(Unknown::StatusNotReturned), Doubt::End] {
+        assert!(kinds.iter().any(|it| it.2 == Some(doubt)), "{kinds:?}");
+    }
     assert!(kinds.iter().any(|it| !it.3), "{kinds:?}");
+}
+
+/// Whatever the ends of sessions were that are not known, what is said of all sessions is true: those that
+/// would have been terminated are, at that sweep or before, and those that would not are not.
+#[test]
+fn unknown_ends_are_not_guessed() {
+    let now: Timestamp = "2026-04-01T00:00:00Z".parse().expect("an instant");
+    let every = SignedDuration::from_hours(1);
+    let hours = |n: usize| SignedDuration::from_hours(i64::try_from(n).expect("few"));
+    let (mut n_terminated, mut n_kept, mut n_open) = (0, 0, 0);
+    for seed in 0..150_u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(state >> 33).expect("31 bits") % n
+        };
+        let mut text = String::from("version: 1\nrules:\n");
+        for index in 0..=below(2) {
+            let per = ["owner", "target"][below(2)];
+            let keep = ["oldest", "newest"][below(2)];
+            let concurrent = format!("per: {per}, at_most: {}, keep: {keep}", 1 + below(2));
+            let rule = format!(
+                "- {{ id: c{index}, when: all, require: {{ concurrent: {{ {concurrent} }} }} }}\n"
+            );
+            text.push_str(&rule);
+        }
+        if below(2) == 0 {
+            text += "- { id: a, when: { target: i-1 }, require: { max_age: 20h } }\n";
+        }
+        let policy = Policy::parse(&text).expect(&text);
+        let replayer = Replayer { policy: &policy, scope: None, types: &KNOWN_BY_NAME, every, now };
+        let mut of = |id: usize| {
+            let started_at = now - hours(1 + below(72));
+            let mut past = past(below(2), started_at);
+            past.session.id = format!("x-{id}").into();
+            past.session.target = format!("i-{}", below(2)).into();
+            let at = started_at + hours(below(40));
+            past.end = match below(3) {
+                0 => End::Unknown { seen_at: at.min(now) },
+                _ => End::At(at.min(now)),
+            };
+            past
+        };
+        let sessions: Vec<_> = (0..8).map(&mut of).collect();
+        let mut replay = |is_given: bool| {
+            let given = sessions.iter().map(|it| {
+                let end = match it.end {
+                    End::Unknown { seen_at } if is_given => {
+                        End::At(seen_at + hours(below(40)) + SignedDuration::from_secs(1))
+                    }
+                    end @ (End::At(_) | End::Unknown { .. }) => end,
+                };
+                PastSession { session: it.session.clone(), end, tags: it.tags.clone() }
+            });
+            history(now, given.collect()).replay(replayer, || {})
+        };
+        let said = replay(false);
+        n_open += said.iter().filter(|it| it.is_open()).count();
+        for _ in 0..20 {
+            for (said, is) in said.iter().zip(replay(true)) {
+                let about = format!("{seed}: {text}{}\n{}", shown(said), shown(&is));
+                if let Some(at) = said.would_terminate_at {
+                    assert!(is.would_terminate_at.is_some_and(|it| it <= at), "{about}");
+                    n_terminated += 1;
+                } else if !said.is_open() {
+                    assert_eq!(is.would_terminate_at, None, "{about}");
+                    n_kept += 1;
+                }
+            }
+        }
+    }
+    assert!(n_terminated.min(n_kept) > 1000 && 100 < n_open, "{n_terminated} {n_kept} {n_open}");
 }

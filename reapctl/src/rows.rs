@@ -1,6 +1,6 @@
 //! Sessions in a file: JSON, as the AWS CLI or Python's `json.dumps(…, default=str)` prints it.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::bail;
 use jiff::{SignedDuration, Timestamp, Unit};
@@ -8,50 +8,39 @@ use reaper_core::{printable::mend_halves, session::Record};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 
-use crate::file::{File, Invalid};
+use crate::file::File;
 
-/// A session, and those that are active beside it.
-pub(super) struct Found {
-    pub(super) record: Record,
-    pub(super) others: Vec<Record>,
-    /// Whether there may be more.
-    pub(super) is_incomplete: bool,
+/// The sessions of a file.
+pub(crate) struct Rows {
+    pub(crate) records: Vec<Record>,
+    /// Whether there may be more: it names a next page, or is an array of sessions, as `--query Sessions`
+    /// prints it.
+    pub(crate) is_incomplete: bool,
 }
 
-/// The session of a file, or of several the one with this id. A page is taken for the whole listing,
-/// unless it names a next one; an array of sessions, as `--query Sessions` prints it, may lack some.
-///
-/// # Errors
-/// If the file holds no session, not this one, or several and no id says which.
-pub(super) fn from_file(file: &File, id: Option<&str>) -> anyhow::Result<Found> {
-    let invalid = |err: &dyn fmt::Display| Invalid(format!("cannot use `{}`: {err}", file.name));
-    let mut text = file.text.clone().into_bytes();
-    mend_halves(&mut text); // The AWS CLI prints what AWS sent.
-    let json: Value = serde_json::from_slice(&text).map_err(|err| invalid(&err))?;
-    let rows = if json.get("Sessions").is_some() {
-        serde_json::from_slice::<Page>(&text).map(|it| it.sessions)
-    } else if json.is_array() {
-        serde_json::from_slice(&text)
-    } else {
-        serde_json::from_slice(&text).map(|it| vec![it])
-    };
-    let rows: Vec<Row> = rows.map_err(|err| invalid(&err))?;
-    if !json.is_array() && json.get("Sessions").or(json.get("SessionId")).is_none() {
-        bail!(invalid(&"it has neither `Sessions` nor a `SessionId`"));
-    }
-    let is_meant = |it: &Row| id.is_none() || it.session_id.as_deref() == id;
-    let (mut meant, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(is_meant);
-    match (meant.pop(), meant.is_empty()) {
-        (Some(row), true) => {
-            let others = others.into_iter().map(Record::from).collect();
-            let is_incomplete = json.get("Sessions").is_none()
-                || json.get("NextToken").is_some_and(|it| !it.is_null());
-            Ok(Found { record: row.into(), others, is_incomplete })
+impl Rows {
+    /// Reads a page, an array of sessions, or one session.
+    ///
+    /// # Errors
+    /// If the file holds no session.
+    pub(crate) fn read(file: &File) -> anyhow::Result<Self> {
+        let mut text = file.text.clone().into_bytes();
+        mend_halves(&mut text); // The AWS CLI prints what AWS sent.
+        let json: Value = serde_json::from_slice(&text).map_err(|err| file.invalid(&err))?;
+        let rows = if json.get("Sessions").is_some() {
+            serde_json::from_slice::<Page>(&text).map(|it| it.sessions)
+        } else if json.is_array() {
+            serde_json::from_slice(&text)
+        } else {
+            serde_json::from_slice(&text).map(|it| vec![it])
+        };
+        let rows: Vec<Row> = rows.map_err(|err| file.invalid(&err))?;
+        if !json.is_array() && json.get("Sessions").or(json.get("SessionId")).is_none() {
+            bail!(file.invalid(&"it has neither `Sessions` nor a `SessionId`"));
         }
-        (None, _) => Err(invalid(&"there is no such session in it").into()),
-        (Some(_), false) => {
-            Err(invalid(&"there are several sessions in it; say which by SESSION_ID").into())
-        }
+        let is_incomplete =
+            json.get("Sessions").is_none() || json.get("NextToken").is_some_and(|it| !it.is_null());
+        Ok(Self { records: rows.into_iter().map(Record::from).collect(), is_incomplete })
     }
 }
 
