@@ -77,8 +77,12 @@ fuzz_target!(init: start_log(), |text: &str| {
 
 fn start_log() {
     let common = Map::from_iter([("service".into(), "reaper".into())]);
-    let settings =
-        LogSettings { is_json: true, least: Severity::Info, compliant: CompliantLines::All, common };
+    let settings = LogSettings {
+        is_json: true,
+        least: Severity::Info,
+        compliant: CompliantLines::All,
+        common,
+    };
     let _ = LOG.set(Log::new(settings, Memory).with_other_crates());
 }
 
