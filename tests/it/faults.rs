@@ -428,7 +428,7 @@ async fn more_tags() {
     assert_eq!(row(&report, "v-5h")["unknown"], "tags_lookup_failed");
 }
 
-/// A target is exempt by a tag; the answer names the key or the ARN twice, or another ARN only.
+/// A target is exempt by a tag; the answer names the key or the ARN twice, or another ARN only, or no value.
 #[tokio::test(start_paused = true)]
 async fn contradictory_tags() {
     let seen = Stage::new(Wire::InProcess, fleet(0));
@@ -442,6 +442,7 @@ async fn contradictory_tags() {
         serde_json::json!({"ResourceARN": arn, "Tags": values.iter().map(tag).collect::<Vec<_>>()})
     };
     let another = format!("{arn}0");
+    let without_value = serde_json::json!({"ResourceARN": arn, "Tags": [{"Key": "reaper:exempt"}]});
     for (mappings, unknown) in [
         (vec![mapping(&arn, &["true", "false"])], "tags_lookup_failed"),
         (vec![mapping(&arn, &["false", "true"])], "tags_lookup_failed"),
@@ -449,6 +450,7 @@ async fn contradictory_tags() {
         (vec![mapping(&arn, &[]), mapping(&arn, &["true"])], "tags_lookup_failed"),
         (vec![mapping(&another, &["true"])], "tags_lookup_failed"),
         (vec![mapping(&another, &["false"])], "tags_lookup_failed"),
+        (vec![without_value], "tags_lookup_failed"),
     ] {
         let body = serde_json::json!({"PaginationToken": "", "ResourceTagMappingList": mappings})
             .to_string();
