@@ -520,14 +520,17 @@ class Template(unittest.TestCase):
 
         parameters = {"EventBus": "ops", "NoticeEmail": "a@example.com", "ChatNotices": "true"}
         resources, _ = stack(**parameters)
-        for rule, topic, path, form in [
-            ("NoticeRule", "NoticeTopic", "text", '"<text>"'),
-            ("ChatRule", "ChatTopic", "chat", "<chat>"),
+        notice = {"text": "$.detail.text"}
+        chat = {it: f"$.detail.chat.{it}" for it in ["content", "metadata"]}
+        custom = '{"version": "1.0", "source": "custom", "content": <content>, "metadata": <metadata>}'
+        for rule, topic, paths, form in [
+            ("NoticeRule", "NoticeTopic", notice, '"<text>"'),
+            ("ChatRule", "ChatTopic", chat, custom),
         ]:
             it = resources[rule]["Properties"]
             self.assertEqual(it["EventBusName"], "ops")
             (target,) = it["Targets"]
-            transformer = {"InputPathsMap": {path: f"$.detail.{path}"}, "InputTemplate": form}
+            transformer = {"InputPathsMap": paths, "InputTemplate": form}
             expected = {"Id": "Topic", "Arn": topic, "InputTransformer": transformer}
             self.assertEqual(target, expected)
             statement = {
