@@ -458,7 +458,8 @@ class Roles(unittest.TestCase):
                 "PutEvents": (f"arn:aws-cn:events:{HERE}:event-bus/ops", None),
                 "PutObject": (objects, None),
             }
-            self.assertEqual(calls.keys(), HUB_OPERATIONS.keys())
+            # Objects are listed by `reapctl verify-evidence` alone.
+            self.assertEqual(calls.keys(), HUB_OPERATIONS.keys() - {"ListObjectsV2"})
             if not bus:
                 del calls["PutEvents"]
             expected = {HUB_OPERATIONS[it]: resource for it, resource in calls.items()} | {
