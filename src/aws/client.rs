@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::time::Instant;
 
 use super::{
@@ -192,7 +192,7 @@ impl Ssm {
     pub async fn terminate(&self, id: &str, budget: Budget) -> Result<(), CallError> {
         let request = TerminateSession { session_id: id };
         let send = || self.systems_manager.json::<Accepted>("AmazonSSM.TerminateSession", &request);
-        self.terminate_session.call(budget, send, |_| true).await?;
+        self.terminate_session.call(budget, send, |it| it.is_of(id)).await?;
         self.n_terminations.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -275,9 +275,21 @@ struct TerminateSession<'a> {
     session_id: &'a str,
 }
 
-/// AWS returns the session's id, which says no more.
+/// AWS returns the session's id.
 #[derive(Debug, Deserialize)]
-struct Accepted {}
+struct Accepted {
+    #[serde(rename = "SessionId")]
+    session_id: Option<String>,
+    /// The code of an error, if something in between has answered with a success.
+    #[serde(rename = "__type")]
+    error: Option<IgnoredAny>,
+}
+
+impl Accepted {
+    fn is_of(&self, id: &str) -> bool {
+        self.error.is_none() && self.session_id.as_deref().is_none_or(|it| it == id)
+    }
+}
 
 #[derive(Serialize)]
 struct GetResources<'a> {

@@ -38,7 +38,7 @@ impl Connect {
     /// Reads endpoint, Region and credentials from where the loader looks for them. The search for
     /// credentials uses the HTTP client too.
     pub async fn load(loader: ConfigLoader, http_client: SharedHttpClient) -> Self {
-        // The SDK would sign each attempt with the time of the answer before it: one wrong `Date`
+        // The SDK's own clients would sign each attempt with the time of the answer before it: one wrong `Date`
         // would invalidate the next attempt, and a wrong clock would not be noticed.
         let loader = loader.http_client(http_client).disable_clock_skew_correction(true);
         // Otherwise the SDK would read AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, and panic at what other SDKs
@@ -114,7 +114,7 @@ impl LoadServiceConfig for NotEmpty {
 
 /// One connector for all clients, made now, whatever time-outs they ask for.
 ///
-/// Otherwise each client would make two of its own, one of them in its first call, and read and
+/// Otherwise each client of the SDK would make two of its own, one of them in its first call, and read and
 /// parse the system's root certificates for each.
 #[must_use]
 pub fn one_connector() -> SharedHttpClient {

@@ -42,8 +42,12 @@ pub(super) fn of_tagging(connect: &Connect) -> Result<String, String> {
     resolved!(tagging, "Resource Groups Tagging API", connect)
 }
 
-/// The endpoint that the environment, a profile or the connection names for a service, if any does.
+/// The endpoint that the connection was given, or that the environment or a profile names for a service, if
+/// any does.
 pub(super) fn named(config: &SdkConfig, service_id: &str) -> Option<String> {
+    if config.get_origin("endpoint_url").is_client_config() {
+        return config.endpoint_url().map(Into::into);
+    }
     let key = ServiceConfigKey::builder()
         .service_id(service_id)
         .profile("endpoint_url")
@@ -62,5 +66,41 @@ pub(super) fn dns_suffix(partition: &str) -> &'static str {
         "aws-iso-e" => "cloud.adc-e.uk",
         "aws-iso-f" => "csp.hci.ic.gov",
         _ => "amazonaws.com",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::Region;
+    use aws_types::{origin::Origin, service_config::LoadServiceConfig};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Service;
+
+    impl LoadServiceConfig for Service {
+        fn load_config(&self, _key: ServiceConfigKey<'_>) -> Option<String> {
+            Some("http://service".into())
+        }
+    }
+
+    /// What was given by hand counts more than what the environment or a profile says of one service, and
+    /// that more than what they say of all.
+    #[test]
+    fn precedence() {
+        for (origin, expected) in [
+            (Origin::shared_config(), "http://given"),
+            (Origin::shared_environment_variable(), "http://service"),
+        ] {
+            let mut builder = SdkConfig::builder().endpoint_url("http://given");
+            builder.set_service_config(Some(Service));
+            builder.insert_origin("endpoint_url", origin);
+            let config = builder.region(Region::from_static("eu-central-1")).build();
+            let connect = Connect::from(config);
+            for found in [of_ssm(&connect), of_tagging(&connect)] {
+                assert_eq!(found.as_deref(), Ok(expected));
+            }
+        }
     }
 }

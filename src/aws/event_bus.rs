@@ -74,10 +74,8 @@ struct Answer {
 #[serde(rename_all = "PascalCase")]
 struct Taken {
     event_id: Option<String>,
-    #[serde(default)]
-    error_code: String,
-    #[serde(default)]
-    error_message: String,
+    error_code: Option<String>,
+    error_message: Option<String>,
 }
 
 /// Why events were not sent.
@@ -194,11 +192,11 @@ impl EventBus {
             };
             let mut refused = Vec::new();
             for (notice, it) in std::mem::take(batch).into_iter().zip(answer.entries) {
-                if it.event_id.is_some() {
+                if it.event_id.as_ref().is_some_and(|it| !it.is_empty()) {
                     sent += 1;
                     continue;
                 }
-                let is_final = !RETRYABLE.contains(&&*it.error_code);
+                let is_final = !RETRYABLE.contains(&it.error_code.as_deref().unwrap_or_default());
                 problem.get_or_insert_with(|| Problem::of_entry(&it));
                 if !is_final {
                     refused.push(notice);
@@ -234,7 +232,8 @@ impl Problem {
     }
 
     fn of_entry(it: &Taken) -> Self {
-        let Taken { error_code, error_message, .. } = it;
+        let [error_code, error_message] =
+            [&it.error_code, &it.error_message].map(|it| it.as_deref().unwrap_or_default());
         let text = format!("the bus did not take an event: {error_code}: {error_message}");
         Self { text, reach: Reach::Event }
     }

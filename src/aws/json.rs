@@ -54,20 +54,25 @@ fn accepted<T>(
     if is_success {
         return read(&body, date(answer)).map_err(|err| Unread::Unintelligible(err.into()));
     }
+    let status = answer.status().as_u16();
     let fields = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let text = |name| fields.get(name).and_then(Value::as_str);
     let code = answer.headers().get("x-amzn-errortype").or_else(|| text("__type"));
     let code = bare(code.or_else(|| text("code")).unwrap_or_default());
     let message = text("message").or_else(|| text("Message")); // Some services have a capital.
     let builder = ErrorMetadata::builder().message(message.unwrap_or_default());
+    if code.is_empty() && status < 500 && status != 429 {
+        let text = format!("it has the HTTP status {status}, and no code of an error");
+        return Err(Unread::Unintelligible(text.into())); // Of something between here and AWS.
+    }
     let builder = if code.is_empty() { builder } else { builder.code(code) };
     Err(Unread::Refused(builder.build()))
 }
 
 /// An error's code without the name space that some services write before it, or the address after it.
 fn bare(code: &str) -> &str {
-    let code = code.rsplit_once('#').map_or(code, |(_, code)| code);
-    code.split_once(':').map_or(code, |(code, _)| code)
+    let code = code.split_once(':').map_or(code, |(code, _)| code);
+    code.rsplit_once('#').map_or(code, |(_, code)| code)
 }
 
 #[cfg(test)]
@@ -87,9 +92,7 @@ mod tests {
             ("",                 r#"{"__type": "Denied", "message": "no"}"#,   Some("Denied"),  "no"),
             ("",                 r#"{"__type": "a.b#Denied", "Message": "no"}"#, Some("Denied"), "no"),
             ("",                 r#"{"__type": "Denied:http://a/"}"#,          Some("Denied"),  ""),
-            ("Denied:http://a/", r#"{"message": "no"}"#,                       Some("Denied"),  "no"),
-            ("",                 "<html>",                                     None,            ""),
-            ("",                 "",                                           None,            ""),
+            ("Denied:http://a/#b", r#"{"message": "no"}"#,                     Some("Denied"),  "no"),
         ];
         for (header, body, code, message) in table {
             let status = StatusCode::try_from(400).expect("a status");
@@ -101,6 +104,21 @@ mod tests {
             let refused = accepted(&response, body.into(), read);
             let Err(Unread::Refused(err)) = refused else { panic!("{refused:?}") };
             assert_eq!((err.code(), err.message().unwrap_or_default()), (code, message), "{body}");
+        }
+    }
+
+    /// An error without a code is that of a proxy, say, unless its status tells enough.
+    #[test]
+    fn errors_without_a_code() {
+        for (status, is_refused) in [(302, false), (403, false), (429, true), (503, true)] {
+            let code = StatusCode::try_from(status).expect("a status");
+            let response = HttpResponse::new(code, SdkBody::empty());
+            for body in ["<html>", "", "{}"] {
+                let read = |bytes: &[u8], _| serde_json::from_slice::<Value>(bytes);
+                let found = accepted(&response, body.into(), read);
+                assert_eq!(matches!(found, Err(Unread::Refused(_))), is_refused, "{status} {body}");
+                assert!(found.is_err());
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! they resolve endpoint, authentication, time-outs and retries anew, which took nearly half of a sweep's CPU time.
 
 use aws_config::SdkConfig;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::{
     config::{ConfigBag, RuntimeComponents, http::HttpResponse},
     error::{BoxError, ConnectorError, ErrorMetadata, SdkError},
@@ -122,7 +123,10 @@ impl Service {
 
     async fn identity(&self, way: &Way) -> Result<Identity, BoxError> {
         let Way { components, nothing, .. } = way;
-        let credentials = self.credentials.clone().ok_or("no credentials")?;
+        let credentials = self
+            .credentials
+            .clone()
+            .ok_or_else(|| CredentialsError::not_loaded("none were configured"))?;
         components.identity_cache().resolve_cached_identity(credentials, components, nothing).await
     }
 
@@ -197,8 +201,30 @@ pub(super) fn region(config: &SdkConfig) -> String {
     config.region().map_or("us-east-1", AsRef::as_ref).to_owned()
 }
 
-/// A URL's host, with its port.
+/// A URL's host, as it is sent: with its port, unless it is the scheme's own.
 fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split_once('/').map_or(rest, |(host, _)| host)
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split_once('/').map_or(rest, |(host, _)| host);
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    host.strip_suffix(port).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The HTTP client leaves out a default port, and the signature is of what is sent.
+    #[test]
+    fn hosts() {
+        for (url, expected) in [
+            ("https://ssm.eu-central-1.amazonaws.com/", "ssm.eu-central-1.amazonaws.com"),
+            ("https://vpce-1.ssm.amazonaws.com:443/", "vpce-1.ssm.amazonaws.com"),
+            ("http://localhost:80/a/b", "localhost"),
+            ("http://localhost:443/", "localhost:443"),
+            ("https://[::1]:8443/", "[::1]:8443"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(host(url), expected, "{url}");
+        }
+    }
 }

@@ -136,8 +136,8 @@ async fn no_date() {
     assert_eq!(stage.termination_requests(), Vec::<String>::new());
 }
 
-/// The SDK would sign by the `Date` of the answer before: one wrong `Date` would have the next attempt
-/// refused.
+/// The SDK's clients would sign by the `Date` of the answer before: one wrong `Date` would have the next
+/// attempt refused. Calls do not.
 #[tokio::test]
 async fn wrong_date_of_an_error() {
     let misdated = |n, mut answer: http::Response<bytes::Bytes>| {

@@ -64,10 +64,10 @@ pub(crate) const VIOLATORS: [&str; 4] = ["v-5h", "v-4h", "v-3h", "v-2h"];
 /// How the ids start of sessions that violate no policy of a test: compliant, fillers, exempt.
 const INNOCENT: [&str; 3] = ["c-", "f-", "x-"];
 
-/// How the SDK reaches the emulator.
+/// How the product reaches the emulator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wire {
-    /// As the SDK's HTTP client: time may be virtual.
+    /// As its HTTP client: time may be virtual.
     InProcess,
     /// Over a real socket.
     Socket,

@@ -1,5 +1,5 @@
-//! Days in the life of an account, simulated: the product as it is, with the real SDK, on the
-//! emulator, in virtual time, everything random drawn from one seed.
+//! Days in the life of an account, simulated: the product as it is, with the SDK's credentials
+//! and signatures, on the emulator, in virtual time, everything random drawn from one seed.
 //!
 //! `REAPER_SIMULATION_DAYS` says how many days, `REAPER_SIMULATION_SEED` replays one.
 

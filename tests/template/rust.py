@@ -13,7 +13,7 @@ def source(folder):
 
 CODE, CORE = source("src"), source("core/src")
 OPERATIONS = dict(re.findall(r'operation\("(\w+)", "([\w:]+)"\)', CODE))
-# Without an SDK: those of the hub's bucket and accounts, and the bus that both functions may have.
+# Those that are no calls of a sweep: of the hub's bucket and accounts, and the bus.
 HUB_OPERATIONS = dict(re.findall(r'Operation::new\(\s*"(\w+)",\s*"([\w:]+)"', CODE))
 OPERATIONS["PutEvents"] = HUB_OPERATIONS["PutEvents"]
 HUB_VARIABLES = re.search(r"HUB: .*?];", CODE, re.DOTALL).group(0)
