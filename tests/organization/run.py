@@ -381,7 +381,7 @@ class Runs(unittest.TestCase):
         last_of_canary = max(i for i, it in enumerate(swept) if it == number(1))
         self.assertEqual(set(swept[: last_of_canary + 1]), {number(1)})
 
-        # The next run finds the lease free, and nobody to terminate.
+        # The next run finds the lease free, and no session to terminate.
         self.assertEqual(self.run_once("run-2")[0], "SUCCEEDED")
         self.assertEqual(self.terminated(), expected)
         self.assertEqual(self.summary("run-2")["sweeps"]["outcomes"]["terminated"], 0)

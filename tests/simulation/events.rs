@@ -264,7 +264,7 @@ impl Sweep<'_> {
         }
         let finished = told.remove(&("Sweep Finished".into(), String::new()));
         ensure!(finished.is_some() || 0 < sent.failed, "the end of the sweep is not told");
-        ensure!(told.is_empty(), "nobody knows of {told:?}");
+        ensure!(told.is_empty(), "events of no known fact: {told:?}");
         let n = sent.sent + sent.failed;
         ensure!(n == n_expected, "{n} events, not {n_expected}");
         Ok(())

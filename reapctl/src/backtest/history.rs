@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::{aws::AccountRegion, stdio::warn};
 
-/// How far back AWS's history goes, and how long it lists a session that nobody uses.
+/// How far back AWS's history goes, and how long it lists a disconnected session.
 pub(super) const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The instant from which AWS's history has every session that has ended by another.

@@ -1,4 +1,4 @@
-//! Backtests of saved listings and of CloudTrail's files, which call nobody.
+//! Backtests of saved listings and of CloudTrail's files, which make no call to AWS.
 
 use std::{
     collections::BTreeMap,
@@ -168,7 +168,7 @@ async fn listing_with_gaps() {
     );
 }
 
-/// An event of CloudTrail, without what nobody asks for.
+/// An event of CloudTrail, with only the fields that are read.
 fn event(name: &str, at: Timestamp, id: &str, fields: &Value) -> Value {
     let mut event = json!({
         "eventVersion": "1.08", "eventSource": "ssm.amazonaws.com", "eventName": name,
