@@ -1,4 +1,4 @@
-//! The edge to AWS. No SDK type leaves it.
+//! The edge to AWS.
 
 mod accounts;
 mod advice;
@@ -25,7 +25,9 @@ pub use self::{
     client::{MAX_ARNS, Page, Parameter, Ssm, TaggedResources},
     connect::{Connect, configured, connectors, one_connector},
     date::ServiceTime,
+    endpoint::{Api, SSM, TAGGING, named, url},
     error::{CallError, CallErrorKind, sources},
     event_bus::EventBus,
     members::{Members, NoAccess},
+    service::{Request, Service, Unread},
 };

@@ -7,6 +7,7 @@ mod connect;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use session_reaper::aws::{SSM, Service, named};
 use tokio::time::sleep;
 
 pub(crate) use self::connect::Options;
@@ -30,7 +31,7 @@ pub(crate) struct Client {
     config: SdkConfig,
     /// What is wrong with the credentials: only half of them are there.
     partial: Option<Problem>,
-    ssm: aws_sdk_ssm::Client,
+    ssm: Service,
     /// Whether parameters are checked before they are sent.
     validates: bool,
     max_attempts: u32,
@@ -46,20 +47,13 @@ impl Client {
     ) -> Result<Self, String> {
         let max_attempts = max_attempts(settings)?;
         let config = connect::config(options, settings, host).await?;
-        let mut builder = aws_sdk_ssm::config::Builder::from(&config);
-        let url = options.endpoint_url.clone().or_else(|| connect::endpoint(&config));
-        if let Some(url) = url {
+        if let Some(url) = named(&config, SSM) {
             let host = url.split_once("://").map_or("", |(_, rest)| rest);
             if host.is_empty() || host.starts_with('/') {
                 return Err(format!("Invalid endpoint: {url}"));
             }
-            // The SDK refuses them together.
-            builder = builder.use_fips(false).use_dual_stack(false);
         }
-        if !options.signs {
-            builder = builder.allow_no_auth();
-        }
-        let ssm = aws_sdk_ssm::Client::from_conf(builder.build());
+        let ssm = connect::service(&config, options);
         let has_iso_dates = match settings.get("cli_timestamp_format") {
             None => options.version == Version::Two,
             Some("wire" | "none") => false,

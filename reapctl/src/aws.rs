@@ -128,9 +128,8 @@ impl Connection {
 
     /// Finds credentials, and the bucket of this name.
     pub(crate) async fn open_bucket(&self, name: &str) -> anyhow::Result<Bucket> {
-        let (connect, scope) = self.find(None).await?;
-        let partition = scope.map_or_else(|_| "aws".to_owned(), |it| it.partition);
-        Ok(Bucket::new(&connect, name, &partition))
+        let (connect, _scope) = self.find(None).await?;
+        Ok(Bucket::new(&connect, name))
     }
 
     /// Finds credentials and the account that they belong to, or why that is not known.

@@ -5,7 +5,8 @@ mod organization;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use reaper_core::{evaluate::VerdictKind, plan::Step, report::Mode, target::Scope};
 use session_manager_emulator::{Emulator, Fleet};
 use session_reaper::{

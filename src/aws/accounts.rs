@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     call::Operation,
     connect::Connect,
-    endpoint::{dns_suffix, named},
+    endpoint::{ORGANIZATIONS, home, named},
     error::CallError,
-    service::{Service, region},
+    service::Service,
 };
 use crate::budget::Budget;
 use reaper_core::organization::Account;
@@ -73,16 +73,12 @@ impl Accounts {
     /// The API with the credentials of this connection.
     #[must_use]
     pub fn new(connect: &Connect) -> Self {
-        let config = connect.config();
-        let [is_fips, is_dual_stack] =
-            [config.use_fips(), config.use_dual_stack()].map(Option::unwrap_or_default);
-        let (home, url) = home(&region(config), is_fips, is_dual_stack);
-        let (connect, url) = match named(config, "Organizations") {
-            Some(url) => (connect.clone(), url),
-            None => (connect.clone().at(home), url),
-        };
+        let region =
+            connect.config().region().filter(|_| named(connect.config(), ORGANIZATIONS).is_none());
+        let home = region.map(|it| home(it.as_ref()));
+        let connect = home.map_or_else(|| connect.clone(), |it| connect.clone().at(it));
         Self {
-            service: Service::new(&connect, "organizations", Ok(url)),
+            service: Service::new(connect.config(), ORGANIZATIONS),
             list_accounts: Operation::new(
                 "ListAccounts",
                 "organizations:ListAccounts",
@@ -131,65 +127,5 @@ impl Row {
     /// counts. What has neither is swept, so that it is seen if its role cannot be assumed.
     fn is_active(&self) -> bool {
         self.state.as_ref().or(self.status.as_ref()).is_none_or(|it| it == "ACTIVE")
-    }
-}
-
-/// The Region that requests are signed for, in the partition of this one, and the endpoint.
-///
-/// As in the rules of `aws-sdk-organizations` 1.137, which would add 34 CPU-seconds to a debug build from
-/// nothing.
-fn home(region: &str, is_fips: bool, is_dual_stack: bool) -> (&'static str, String) {
-    let partitions = [
-        ("cn-", "aws-cn", "cn-northwest-1"),
-        ("eu-isoe-", "aws-iso-e", "eu-isoe-west-1"),
-        ("eusc-", "aws-eusc", "eusc-de-east-1"),
-        ("us-gov-", "aws-us-gov", "us-gov-west-1"),
-        ("us-iso-", "aws-iso", "us-iso-east-1"),
-        ("us-isob-", "aws-iso-b", "us-isob-east-1"),
-        ("us-isof-", "aws-iso-f", "us-isof-south-1"),
-    ];
-    let known = partitions.into_iter().find(|(prefix, ..)| region.starts_with(prefix));
-    let (_, partition, home) = known.unwrap_or(("", "aws", "us-east-1"));
-    let name = match partition {
-        "aws-us-gov" => "organizations", // It is a FIPS endpoint.
-        _ if is_fips => "organizations-fips",
-        _ => "organizations",
-    };
-    let suffix = match partition {
-        "aws" | "aws-us-gov" if is_dual_stack => "api.aws",
-        "aws-cn" if is_dual_stack => "api.amazonwebservices.com.cn",
-        _ => dns_suffix(partition),
-    };
-    (home, format!("https://{name}.{home}.{suffix}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The endpoints that `aws-sdk-organizations` 1.137 is tested with.
-    #[test]
-    #[rustfmt::skip]
-    fn endpoints() {
-        let table = [
-            // Region         FIPS   dual   host
-            ("eu-central-1",   false, false, "organizations.us-east-1.amazonaws.com"),
-            ("us-east-1",      true,  false, "organizations-fips.us-east-1.amazonaws.com"),
-            ("us-east-1",      true,  true,  "organizations-fips.us-east-1.api.aws"),
-            ("cn-north-1",     false, false, "organizations.cn-northwest-1.amazonaws.com.cn"),
-            ("cn-north-1",     false, true,  "organizations.cn-northwest-1.api.amazonwebservices.com.cn"),
-            ("eu-isoe-west-1", false, false, "organizations.eu-isoe-west-1.cloud.adc-e.uk"),
-            ("eusc-de-east-1", true,  false, "organizations-fips.eusc-de-east-1.amazonaws.eu"),
-            ("us-gov-east-1",  false, false, "organizations.us-gov-west-1.amazonaws.com"),
-            ("us-gov-east-1",  true,  true,  "organizations.us-gov-west-1.api.aws"),
-            ("us-iso-west-1",  false, false, "organizations.us-iso-east-1.c2s.ic.gov"),
-            ("us-isob-east-1", false, false, "organizations.us-isob-east-1.sc2s.sgov.gov"),
-            ("us-isof-east-1", false, false, "organizations.us-isof-south-1.csp.hci.ic.gov"),
-        ];
-        for (region, is_fips, is_dual_stack, host) in table {
-            let (home, url) = home(region, is_fips, is_dual_stack);
-            assert_eq!(url, format!("https://{host}"), "{region}");
-            assert!(host.contains(&format!(".{home}.")), "{region}");
-        }
     }
 }

@@ -5,10 +5,8 @@
 use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_ssm::{
-    config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
-};
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::{
     bounded::{MAX_BYTES, is_too_long},

@@ -3,21 +3,19 @@
 
 use std::{error::Error, mem};
 
-use aws_sdk_ssm::{
-    config::{
-        ConfigBag, Intercept, RuntimeComponents,
-        interceptors::BeforeDeserializationInterceptorContextMut,
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings,
+            SharedHttpClient, SharedHttpConnector,
+        },
+        interceptors::{Intercept, context::BeforeDeserializationInterceptorContextMut},
+        orchestrator::HttpRequest,
+        runtime_components::RuntimeComponents,
     },
-    error::BoxError,
 };
-use aws_smithy_runtime_api::client::{
-    http::{
-        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-        SharedHttpConnector,
-    },
-    orchestrator::HttpRequest,
-};
-use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag};
 use futures_util::{TryStreamExt, stream};
 use http_body_util::{BodyExt, BodyStream, LengthLimitError, Limited, StreamBody};
 

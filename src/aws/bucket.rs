@@ -4,20 +4,17 @@
 
 use std::cell::Cell;
 
-use aws_sdk_ssm::{
-    config::http::HttpResponse,
-    error::{ErrorMetadata, SdkError},
-};
-use aws_smithy_types::base64;
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::{base64, error::metadata::ErrorMetadata};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::{
     call::Operation,
     connect::Connect,
-    endpoint::{dns_suffix, named},
+    endpoint::{S3, url_of_bucket},
     error::CallError,
-    service::{Request, Service, Unread, region},
+    service::{Request, Service, Unread},
 };
 use crate::budget::Budget;
 
@@ -87,17 +84,12 @@ enum Answer {
 impl Bucket {
     /// A bucket in the Region of the connection.
     #[must_use]
-    pub fn new(connect: &Connect, name: &str, partition: &str) -> Self {
+    pub fn new(connect: &Connect, name: &str) -> Self {
         let config = connect.config();
-        let region = region(config);
-        // Behind another endpoint, a name in front of its host would not be known.
-        let url = match named(config, "S3") {
-            Some(endpoint) => format!("{}/{name}", endpoint.trim_end_matches('/')),
-            None => format!("https://{name}.s3.{region}.{}", dns_suffix(partition)),
-        };
+        let url = |region: &str| url_of_bucket(config, name, region);
         Self {
             name: name.into(),
-            service: Service::new(connect, "s3", Ok(url)),
+            service: Service::at(config, S3, url),
             get_object: Operation::new("GetObject", "s3:GetObject", CALLS_PER_SECOND),
             list_objects: Operation::new("ListObjectsV2", "s3:ListBucket", CALLS_PER_SECOND),
             put_object: Operation::new("PutObject", "s3:PutObject", CALLS_PER_SECOND),

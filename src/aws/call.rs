@@ -9,10 +9,8 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_ssm::{
-    config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
-};
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{

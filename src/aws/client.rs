@@ -16,7 +16,7 @@ use super::{
     call::Operation,
     connect::Connect,
     date::ServiceTime,
-    endpoint,
+    endpoint::{SSM, TAGGING},
     error::CallError,
     record::{Row, Sessions},
     service::Service,
@@ -80,9 +80,9 @@ impl Ssm {
     pub(super) fn new(connect: &Connect, calls_per_second: f64) -> Self {
         let operation = |name, action| Operation::new(name, action, calls_per_second);
         let tagging = connect.clone();
-        let tagging = move || Service::new(&tagging, "tagging", endpoint::of_tagging(&tagging));
+        let tagging = move || Service::new(tagging.config(), TAGGING);
         Self {
-            systems_manager: Service::new(connect, "ssm", endpoint::of_ssm(connect)),
+            systems_manager: Service::new(connect.config(), SSM),
             tagging: LazyLock::new(Box::new(tagging)),
             describe_sessions: operation("DescribeSessions", "ssm:DescribeSessions"),
             get_document: operation("GetDocument", "ssm:GetDocument"),

@@ -1,6 +1,6 @@
 //! AWS's time, which every answer has.
 
-use aws_sdk_ssm::config::http::HttpResponse;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::{DateTime, date_time::Format};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;

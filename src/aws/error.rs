@@ -4,10 +4,11 @@ use std::{error::Error, fmt};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
-use aws_sdk_ssm::{
-    config::http::HttpResponse,
-    error::{ConnectorError, ProvideErrorMetadata, SdkError},
+use aws_smithy_runtime_api::client::{
+    orchestrator::HttpResponse,
+    result::{ConnectorError, SdkError},
 };
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// A call that did not succeed.
 #[derive(Clone, Debug, thiserror::Error)]

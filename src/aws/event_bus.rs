@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     call::Operation,
     connect::Connect,
-    endpoint::{dns_suffix, named},
+    endpoint::EVENT_BRIDGE,
     error::{CallError, CallErrorKind},
-    service::{Service, region},
+    service::Service,
 };
 use crate::budget::Budget;
 use reaper_core::notice::{EventsSent, Notice, SOURCE, batches};
@@ -98,14 +98,10 @@ enum Reach {
 impl EventBus {
     /// A bus, by its name or ARN, that is reached in the Region of the connection.
     #[must_use]
-    pub fn new(connect: &Connect, name: &str, partition: &str) -> Self {
-        let config = connect.config();
-        let url = named(config, "EventBridge").unwrap_or_else(|| {
-            format!("https://events.{}.{}", region(config), dns_suffix(partition))
-        });
+    pub fn new(connect: &Connect, name: &str) -> Self {
         let shared = Shared {
             name: name.into(),
-            service: Service::new(connect, "events", Ok(url)),
+            service: Service::new(connect.config(), EVENT_BRIDGE),
             put_events: Operation::new("PutEvents", "events:PutEvents", CALLS_PER_SECOND),
         };
         Self { shared: Arc::new(shared) }

@@ -1,9 +1,7 @@
 //! Calls in AWS's JSON protocol.
 
-use aws_sdk_ssm::{
-    config::http::HttpResponse,
-    error::{ErrorMetadata, SdkError},
-};
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ErrorMetadata;
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;

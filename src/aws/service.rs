@@ -1,18 +1,14 @@
 //! Calls of one service: signed by AWS's own signer, sent by the SDK's connector.
 //!
-//! Credentials, their cache, signatures, endpoints and connections are the SDK's. Its clients do more for each call:
+//! Credentials, their cache, signatures and connections are the SDK's. Its clients do more for each call:
 //! they resolve endpoint, authentication, time-outs and retries anew, which took nearly half of a sweep's CPU time.
 
 use aws_config::SdkConfig;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_ssm::{
-    config::{ConfigBag, RuntimeComponents, http::HttpResponse},
-    error::{BoxError, ConnectorError, ErrorMetadata, SdkError},
-};
 use aws_sigv4::{
     http_request::{
-        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-        UriPathNormalizationMode, sign,
+        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest,
+        SigningInstructions, SigningSettings, UriPathNormalizationMode, sign,
     },
     sign::v4,
 };
@@ -23,18 +19,24 @@ use aws_smithy_runtime::client::{
     orchestrator::endpoints::StaticUriEndpointResolver,
     retries::strategy::NeverRetryStrategy,
 };
-use aws_smithy_runtime_api::client::{
-    auth::static_resolver::StaticAuthSchemeOptionResolver,
-    http::{HttpClient, HttpConnector, HttpConnectorSettings, SharedHttpConnector},
-    identity::{Identity, ResolveCachedIdentity, SharedIdentityResolver},
-    orchestrator::HttpRequest,
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        auth::static_resolver::StaticAuthSchemeOptionResolver,
+        http::{HttpClient, HttpConnector, HttpConnectorSettings, SharedHttpConnector},
+        identity::{Identity, ResolveCachedIdentity, SharedIdentityResolver},
+        orchestrator::{HttpRequest, HttpResponse},
+        result::{ConnectorError, SdkError},
+        runtime_components::RuntimeComponents,
+    },
 };
-use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag, error::metadata::ErrorMetadata};
 use http_body_util::BodyExt;
 
 use super::{
     call::ATTEMPT_TIMEOUT,
-    connect::{Connect, one_connector},
+    connect::one_connector,
+    endpoint::{self, Api},
 };
 
 /// The sender, as CloudTrail records it.
@@ -42,10 +44,10 @@ const USER_AGENT: &str = concat!("session-reaper/", env!("CARGO_PKG_VERSION"));
 
 /// One service, at its endpoint.
 #[derive(Debug)]
-pub(super) struct Service {
+pub struct Service {
     /// As signatures name it.
     name: &'static str,
-    region: String,
+    signs: bool,
     credentials: Option<SharedIdentityResolver>,
     /// Why no call can be made, if so.
     way: Result<Way, String>,
@@ -54,6 +56,7 @@ pub(super) struct Service {
 /// By what calls reach a service.
 #[derive(Debug)]
 struct Way {
+    region: String,
     /// Without a slash at its end.
     endpoint: String,
     connector: SharedHttpConnector,
@@ -64,17 +67,20 @@ struct Way {
 
 /// A request, still without its signature.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: &'static str,
+pub struct Request {
+    /// Such as `POST`.
+    pub method: &'static str,
     /// After the endpoint, encoded, with a slash at its beginning.
-    pub(super) path: String,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Vec<u8>,
+    pub path: String,
+    /// Names in lower case, and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// What is sent.
+    pub body: Vec<u8>,
 }
 
 /// Why an answer has not what was asked for.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub enum Unread {
     /// It cannot be read.
     Unintelligible(BoxError),
     /// It is an error of the service.
@@ -82,23 +88,52 @@ pub(super) enum Unread {
 }
 
 impl Service {
-    /// A service in the Region and with the credentials of the connection.
-    pub(super) fn new(
-        connect: &Connect,
-        name: &'static str,
-        endpoint: Result<String, String>,
+    /// A service in the Region and with the credentials of the configuration.
+    #[must_use]
+    pub fn new(config: &SdkConfig, api: Api) -> Self {
+        Self::at(config, api, |region| endpoint::url(config, api, region))
+    }
+
+    /// The same, at the URL that it has in the Region.
+    pub(super) fn at(config: &SdkConfig, api: Api, url: impl FnOnce(&str) -> String) -> Self {
+        let settings = HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build();
+        Self::with_settings(config, api, &settings, url)
+    }
+
+    /// The same, with connections of these settings.
+    pub fn with_settings(
+        config: &SdkConfig,
+        api: Api,
+        settings: &HttpConnectorSettings,
+        url: impl FnOnce(&str) -> String,
     ) -> Self {
-        let config = connect.config();
+        let region = config.region().map(AsRef::as_ref).filter(|it| !it.is_empty());
+        let region = region.ok_or_else(|| "no Region is set: set AWS_REGION".to_owned());
         Self {
-            name,
-            region: region(config),
+            name: api.name,
+            signs: true,
             credentials: config.credentials_provider().map(SharedIdentityResolver::new),
-            way: endpoint.and_then(|endpoint| Way::new(config, &endpoint)),
+            way: region.and_then(|it| Way::new(config, settings, it, &url(it))),
         }
     }
 
+    /// The same, whose requests are not signed.
+    #[must_use]
+    pub fn unsigned(self) -> Self {
+        Self { signs: false, ..self }
+    }
+
+    /// Its URL, without a slash at its end. Empty if no call can be made.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        self.way.as_ref().map_or("", |it| &it.endpoint)
+    }
+
     /// One attempt. `read` takes the answer, and its body.
-    pub(super) async fn send<T>(
+    ///
+    /// # Errors
+    /// What was answered, but is not what `read` wants, or why there was no answer.
+    pub async fn send<T>(
         &self,
         request: Request,
         read: impl FnOnce(&HttpResponse, Vec<u8>) -> Result<T, Unread>,
@@ -108,7 +143,7 @@ impl Service {
             SdkError::dispatch_failure(ConnectorError::other(err, None)) // As the SDK's clients have it.
         })?;
         let request =
-            self.signed(way, request, &identity).map_err(SdkError::construction_failure)?;
+            self.complete(way, request, identity).map_err(SdkError::construction_failure)?;
         let mut answer = way.connector.call(request).await.map_err(SdkError::dispatch_failure)?;
         let body = match answer.take_body().collect().await {
             Ok(body) => body.to_bytes().into(),
@@ -121,23 +156,51 @@ impl Service {
         }
     }
 
-    async fn identity(&self, way: &Way) -> Result<Identity, BoxError> {
+    /// Whose signature requests have, if they have one.
+    async fn identity(&self, way: &Way) -> Result<Option<Identity>, BoxError> {
+        if !self.signs {
+            return Ok(None);
+        }
         let Way { components, nothing, .. } = way;
         let credentials = self
             .credentials
             .clone()
             .ok_or_else(|| CredentialsError::not_loaded("none were configured"))?;
-        components.identity_cache().resolve_cached_identity(credentials, components, nothing).await
+        let cache = components.identity_cache();
+        cache.resolve_cached_identity(credentials, components, nothing).await.map(Some)
     }
 
-    fn signed(
+    fn complete(
         &self,
         way: &Way,
         request: Request,
-        identity: &Identity,
+        identity: Option<Identity>,
     ) -> Result<HttpRequest, BoxError> {
-        let Request { method, path, headers, body } = request;
-        let url = format!("{}{path}", way.endpoint);
+        let url = format!("{}{}", way.endpoint, request.path);
+        let signature = identity.map(|it| self.signature(way, &request, &url, &it)).transpose()?;
+        let Request { method, headers, body, .. } = request;
+        let mut complete = HttpRequest::new(SdkBody::from(body));
+        let all = complete.headers_mut();
+        all.try_insert("user-agent", USER_AGENT)?;
+        for (name, value) in headers {
+            all.try_insert(name, value)?;
+        }
+        for it in signature.into_iter().flat_map(|it| it.into_parts().0) {
+            all.try_insert(it.name(), it.value().to_owned())?;
+        }
+        complete.set_method(method)?;
+        complete.set_uri(url)?;
+        Ok(complete)
+    }
+
+    /// The headers that a signature adds.
+    fn signature(
+        &self,
+        way: &Way,
+        request: &Request,
+        url: &str,
+        identity: &Identity,
+    ) -> Result<SigningInstructions, BoxError> {
         let mut settings = SigningSettings::default();
         // As S3 has it. Other services are called at their root, where it makes no difference.
         settings.percent_encoding_mode = PercentEncodingMode::Single;
@@ -145,32 +208,26 @@ impl Service {
         settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
         let params = v4::SigningParams::builder()
             .identity(identity)
-            .region(&self.region)
+            .region(&way.region)
             .name(self.name)
             .time(way.components.time_source().unwrap_or_default().now())
             .settings(settings)
             .build()?;
-        let pairs = headers.iter().map(|(name, value)| (*name, value.as_str()));
-        let pairs = pairs.chain([("host", host(&url))]);
-        let signable = SignableRequest::new(method, &url, pairs, SignableBody::Bytes(&body))?;
-        let (signature, _) = sign(signable, &params.into())?.into_parts();
-        let mut signed = HttpRequest::new(SdkBody::from(body));
-        let all = signed.headers_mut();
-        all.try_insert("user-agent", USER_AGENT)?;
-        for (name, value) in headers {
-            all.try_insert(name, value)?;
-        }
-        for it in signature.into_parts().0 {
-            all.try_insert(it.name(), it.value().to_owned())?;
-        }
-        signed.set_method(method)?;
-        signed.set_uri(url)?;
-        Ok(signed)
+        let pairs = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let pairs = pairs.chain([("host", host(url))]);
+        let body = SignableBody::Bytes(&request.body);
+        let signable = SignableRequest::new(request.method, url, pairs, body)?;
+        Ok(sign(signable, &params.into())?.into_parts().0)
     }
 }
 
 impl Way {
-    fn new(config: &SdkConfig, endpoint: &str) -> Result<Self, String> {
+    fn new(
+        config: &SdkConfig,
+        settings: &HttpConnectorSettings,
+        region: &str,
+        endpoint: &str,
+    ) -> Result<Self, String> {
         let cache = config.identity_cache().unwrap_or_else(|| IdentityCache::lazy().build());
         // Required, and never asked.
         let builder = RuntimeComponents::builder("call")
@@ -185,20 +242,15 @@ impl Way {
             .with_time_source(Some(config.time_source().unwrap_or_default()))
             .build()
             .map_err(|err| err.to_string())?;
-        let settings = HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build();
         let client = config.http_client().unwrap_or_else(one_connector);
         Ok(Self {
+            region: region.to_owned(),
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            connector: client.http_connector(&settings, &components),
+            connector: client.http_connector(settings, &components),
             components,
             nothing: ConfigBag::base(),
         })
     }
-}
-
-/// The Region's code.
-pub(super) fn region(config: &SdkConfig) -> String {
-    config.region().map_or("us-east-1", AsRef::as_ref).to_owned()
 }
 
 /// A URL's host, as it is sent: with its port, unless it is the scheme's own.

@@ -186,15 +186,14 @@ async fn run(
     let deadline = Instant::now() + remaining(context.deadline());
     // What is left of the margin when the last call has ended is for the report.
     let budget = Budget::until(deadline, config.deadline_margin);
-    let partition = scope.as_ref().map_or("aws", |it| &it.partition);
     let events = config.event_bus.as_ref().map(|name| {
-        let bus = EventBus::new(&app.connect, name, partition);
+        let bus = EventBus::new(&app.connect, name);
         Events { bus, period: config.period, is_of_run: false }
     });
     let evidence = config.evidence.as_ref().map(|(bucket, demand)| {
         let (version, request_id) = (app.version.clone(), context.request_id.clone());
         Evidence {
-            bucket: Arc::new(Bucket::new(&app.connect, bucket, partition)),
+            bucket: Arc::new(Bucket::new(&app.connect, bucket)),
             demand: *demand,
             invocation: Invocation { request_id, version, run: None },
         }

@@ -193,7 +193,7 @@ impl Hub {
     ) -> Self {
         let ssm = connect.ssm(sweeps.calls_per_second);
         let accounts = Accounts::new(&connect);
-        let bucket = Bucket::new(&connect, &config.bucket, &partition);
+        let bucket = Bucket::new(&connect, &config.bucket);
         Self { config, sweeps, partition, connect, ssm, accounts, bucket }
     }
 

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use aws_sdk_ssm::config::Credentials;
+use aws_credential_types::Credentials;
+use aws_sdk_sts::config::{BehaviorVersion, Region};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use session_manager_emulator::{Fault, FaultKind, Organization, OrganizationFleet, Reset, serve};
+use session_manager_emulator::{Fault, FaultKind, Organization, OrganizationFleet, Reset};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, advance};
-
-use crate::stage::listen;
 
 const HUB: &str = "999999999999";
 const SHOP: &str = "111111111111";
@@ -140,69 +139,8 @@ async fn active_ids(organization: &Organization, signature: Signature<'_>) -> Ve
     rows.map(|it| it["SessionId"].as_str().expect("text").to_owned()).collect()
 }
 
-/// A client of the real SDK: through a socket if there is a URL, or else in the same process.
-macro_rules! client {
-    ($sdk:ident, $organization:expr, $url:expr, $keys:expr, $region:expr) => {{
-        let config = $sdk::Config::builder()
-            .behavior_version($sdk::config::BehaviorVersion::latest())
-            .credentials_provider($keys)
-            .region($sdk::config::Region::new($region));
-        let config = match $url {
-            Some(url) => config.endpoint_url(url),
-            None => config.http_client($organization.http_client()),
-        };
-        $sdk::Client::from_conf(config.build())
-    }};
-}
-
 fn of_hub() -> Credentials {
     Credentials::new("AKIAHUB", "secret", None, None, "test")
-}
-
-/// The keys that the real SDK is given for a role see the sessions of that account, in the Region for which
-/// a call is signed, and no others.
-#[tokio::test]
-async fn keys_belong_to_an_account() {
-    for is_socket in [false, true] {
-        let organization = organization("");
-        let (listener, url) = listen().await;
-        tokio::spawn(serve(listener, organization.clone()));
-        let url = is_socket.then_some(url.as_str());
-        let sts = client!(aws_sdk_sts, organization, url, of_hub(), FRANKFURT);
-        for (account, region, expected) in [
-            (SHOP, FRANKFURT, vec!["shop-1", "shop-2"]),
-            (SHOP, "us-east-1", vec![]),
-            (BANK, FRANKFURT, vec!["bank-1"]),
-        ] {
-            let assumed = sts.assume_role().role_arn(role(account, "Reaper"));
-            let assumed = assumed.role_session_name("reaper").send().await.expect("keys");
-            let keys = assumed.credentials().expect("keys");
-            let token = Some(keys.session_token().to_owned());
-            let (id, secret) = (keys.access_key_id(), keys.secret_access_key());
-            let keys = Credentials::new(id, secret, token, None, "test");
-            let ssm = client!(aws_sdk_ssm, organization, url, keys.clone(), region);
-            let page = ssm.describe_sessions().state("Active".into()).send().await.expect("a page");
-            let ids: Vec<_> = page.sessions().iter().filter_map(|it| it.session_id()).collect();
-            assert_eq!(ids, expected, "{account} in {region}");
-            let member = client!(aws_sdk_sts, organization, url, keys, FRANKFURT);
-            let identity = member.get_caller_identity().send().await.expect("an identity");
-            let arn = format!("arn:aws:sts::{account}:assumed-role/Reaper/reaper");
-            assert_eq!((identity.account(), identity.arn()), (Some(account), Some(arn.as_str())));
-        }
-        let calls = organization.calls();
-        let calls: Vec<_> =
-            calls.iter().map(|it| (it.operation.as_str(), &*it.account, &*it.region)).collect();
-        let of = |account, region| {
-            [
-                ("AssumeRole", HUB, FRANKFURT),
-                ("DescribeSessions", account, region),
-                ("GetCallerIdentity", account, FRANKFURT),
-            ]
-        };
-        let expected = [of(SHOP, FRANKFURT), of(SHOP, "us-east-1"), of(BANK, FRANKFURT)].concat();
-        assert_eq!(calls, expected);
-        assert!(organization.foreign_calls().is_empty());
-    }
 }
 
 /// A role is refused, as the real SDK tells it: by an account that refuses all or has another role, by one
@@ -210,7 +148,12 @@ async fn keys_belong_to_an_account() {
 #[tokio::test]
 async fn refused_roles() {
     let organization = organization("");
-    let sts = client!(aws_sdk_sts, organization, None::<String>, of_hub(), FRANKFURT);
+    let config = aws_sdk_sts::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(of_hub())
+        .http_client(organization.http_client())
+        .region(Region::new(FRANKFURT));
+    let sts = aws_sdk_sts::Client::from_conf(config.build());
     for (role, code) in [
         (role("333333333333", "Reaper"), "AccessDenied"),
         (role(SHOP, "Other"), "AccessDenied"),
@@ -245,19 +188,11 @@ async fn regions_off() {
     let organization = organization("");
     let shop = key(&organization, SHOP).await;
     let bank = key(&organization, BANK).await;
-    let ssm = client!(
-        aws_sdk_ssm,
-        organization,
-        None::<String>,
-        Credentials::new(&shop, "secret", Some("token".into()), None, "test"),
-        "ap-south-2"
-    );
-    let err = ssm.terminate_session().session_id("shop-1").send().await;
-    let err = err.expect_err("the Region is off").into_service_error();
-    assert_eq!(err.meta().code(), Some("UnrecognizedClientException"));
-    let message = "The security token included in the request is invalid.";
-    assert_eq!(err.meta().message(), Some(message));
     let off = (shop.as_str(), "ap-south-2");
+    let (status, answer) =
+        ask_ssm(&organization, off, "TerminateSession", json!({"SessionId": "shop-1"})).await;
+    assert_eq!((status, &answer["__type"]), (400, &json!("UnrecognizedClientException")));
+    assert_eq!(answer["message"], "The security token included in the request is invalid.");
     let identity = ask_sts(&organization, off, &[("Action", "GetCallerIdentity")]).await;
     let (status, text) = identity.expect("an answer");
     assert_eq!((status, element(&text, "Code")), (403, "InvalidClientTokenId"));
@@ -445,20 +380,18 @@ async fn parameter_versions() {
         ("/policy:prod", Err("ParameterVersionNotFound")),
         ("/other:1", Err("ParameterNotFound")),
     ] {
-        let ssm = client!(aws_sdk_ssm, organization, None::<String>, of_hub(), FRANKFURT);
-        let actual = ssm.get_parameter().name(name).send().await;
-        match (actual, expected) {
-            (Ok(actual), Ok((value, version))) => {
-                let parameter = actual.parameter().expect("a parameter");
-                assert_eq!((parameter.value(), parameter.version()), (Some(value), version));
-                assert_eq!(parameter.name(), Some("/policy"));
+        let body = json!({"Name": name});
+        let (status, answer) = ask_ssm(&organization, OF_HUB, "GetParameter", body).await;
+        match expected {
+            Ok((value, version)) => {
+                let parameter = &answer["Parameter"];
+                assert_eq!(parameter["Value"], value, "{name}");
+                assert_eq!(parameter["Version"], version, "{name}");
+                assert_eq!(parameter["Name"], "/policy");
                 let selector = name.strip_prefix("/policy").filter(|it| !it.is_empty());
-                assert_eq!(parameter.selector(), selector);
+                assert_eq!(parameter["Selector"].as_str(), selector);
             }
-            (Err(err), Err(code)) => {
-                assert_eq!(err.into_service_error().meta().code(), Some(code), "{name}");
-            }
-            (actual, _) => panic!("{name}: {actual:?}"),
+            Err(code) => assert_eq!((status, &answer["__type"]), (400, &json!(code)), "{name}"),
         }
     }
 }

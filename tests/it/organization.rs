@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use reaper_core::{
     evidence::{Demand, Invocation, Manifest, Status as Proof, verify},
     organization::{RunSummary, Selection, Status},
@@ -136,12 +136,12 @@ impl Run {
         let budget = Budget::until(deadline, Duration::from_secs(10));
         let clock = || self.organization.now();
         let events = Events {
-            bus: EventBus::new(&self.connect(), "ops", "aws"),
+            bus: EventBus::new(&self.connect(), "ops"),
             period: jiff::SignedDuration::from_mins(5),
             is_of_run: false,
         };
         let evidence = self.evidence.map(|demand| Evidence {
-            bucket: Arc::new(Bucket::new(&self.connect(), BUCKET, "aws")),
+            bucket: Arc::new(Bucket::new(&self.connect(), BUCKET)),
             demand,
             invocation: Invocation { request_id: "r-1".into(), version: "7".into(), run: None },
         });

@@ -10,10 +10,10 @@ use std::{
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_credential_types::{
     credential_fn::provide_credentials_fn, provider::error::CredentialsError,
 };
-use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use http::Response;
 use reaper_core::{
@@ -160,12 +160,12 @@ impl Stage {
         let connect = Connect::from(config.build());
         let ssm = connect.ssm(self.calls_per_second);
         let events = self.has_bus.then(|| Events {
-            bus: EventBus::new(&connect, BUS, "aws"),
+            bus: EventBus::new(&connect, BUS),
             period: jiff::SignedDuration::from_mins(5),
             is_of_run: false,
         });
         let evidence = self.evidence.map(|demand| Evidence {
-            bucket: Arc::new(Bucket::new(&connect, BUCKET, "aws")),
+            bucket: Arc::new(Bucket::new(&connect, BUCKET)),
             demand,
             invocation: Invocation {
                 request_id: "request-1".into(),

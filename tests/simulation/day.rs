@@ -8,7 +8,7 @@ use std::{
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{plan::DeferReason, report::Mode, target::Scope};

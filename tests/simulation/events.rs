@@ -10,7 +10,7 @@ use std::{
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use reaper_core::{report::Mode, target::Scope};
@@ -123,7 +123,7 @@ async fn pass(seed: u64) -> Result<(), String> {
         .build();
     let connect = Connect::from(connect);
     let ssm = connect.ssm(50.0);
-    let bus = EventBus::new(&connect, "ops", "aws");
+    let bus = EventBus::new(&connect, "ops");
     let events = Some(Events { bus, period: PERIOD, is_of_run: false });
     let sinks = Sinks { events, ..Sinks::NONE };
     let scope = Scope::from_arn(&format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:f"));

@@ -68,7 +68,7 @@ async fn pass(seed: u64) -> Result<Vec<&'static str>, String> {
     });
     let (connect, tap) = connect(&emulator);
     let ssm = connect.ssm(50.0);
-    let bucket = Arc::new(Bucket::new(&connect, BUCKET, "aws"));
+    let bucket = Arc::new(Bucket::new(&connect, BUCKET));
     let scope = Scope::from_arn(&format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:f"));
     let mut met = Vec::new();
     // By id: whether it is exempt, and when it started.

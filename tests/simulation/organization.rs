@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use fastrand::Rng;
 use reaper_core::{
     organization::{RunSummary, Selection, Status},

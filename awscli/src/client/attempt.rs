@@ -1,22 +1,10 @@
 //! One attempt of one call. The SDK sends it; its raw answer is read here, because the SDK's types drop
 //! what botocore keeps.
 
-use std::{
-    error::Error,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::error::Error;
 
-use aws_sdk_ssm::{
-    config::{
-        ConfigBag, Intercept, RuntimeComponents,
-        interceptors::{
-            AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
-        },
-    },
-    error::{BoxError, SdkError},
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_types::body::SdkBody;
+use aws_smithy_runtime_api::client::result::SdkError;
+use session_reaper::aws::{Request, Service};
 
 use crate::{
     json,
@@ -31,82 +19,27 @@ pub(super) enum Answer {
     Unreached { message: String, may_pass: bool },
 }
 
-/// What was seen on the wire.
-#[derive(Debug, Default)]
-struct Seen {
-    url: String,
-    answer: Option<(u16, Vec<u8>)>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Witness {
-    /// The number of this attempt. The SDK makes only one per call, and writes its number into each
-    /// request.
-    n_attempts: u32,
-    seen: Arc<Mutex<Seen>>,
-}
-
 pub(super) async fn attempt(
-    client: &aws_sdk_ssm::Client,
+    service: &Service,
     operation: &Operation,
     body: &str,
     n_attempts: u32,
 ) -> Answer {
-    let witness = Witness { n_attempts, ..Witness::default() };
-    let body = body.to_owned();
-    let replace = move |request: &mut HttpRequest| {
-        request.headers_mut().insert("content-length", body.len().to_string());
-        *request.body_mut() = SdkBody::from(body.clone());
-    };
-    let error = if operation.name == "TerminateSession" {
-        let call = client.terminate_session().customize();
-        let call = call.mutate_request(replace).interceptor(witness.clone());
-        call.send().await.err().map(|it| describe(&it))
-    } else {
-        let call = client.describe_sessions().customize();
-        let call = call.mutate_request(replace).interceptor(witness.clone());
-        call.send().await.err().map(|it| describe(&it))
-    };
-    let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));
-    match seen.answer {
-        Some((200..300, body)) => accepted(operation, &body),
-        Some((status, body)) => {
+    let headers = vec![
+        ("amz-sdk-request", format!("attempt={n_attempts}")),
+        ("content-type", "application/x-amz-json-1.1".to_owned()),
+        ("x-amz-target", format!("AmazonSSM.{}", operation.name)),
+    ];
+    let body = body.to_owned().into_bytes();
+    let request = Request { method: "POST", path: "/".into(), headers, body };
+    let answer = service.send(request, |it, body| Ok((it.status().as_u16(), body))).await;
+    match answer {
+        Ok((200..300, body)) => accepted(operation, &body),
+        Ok((status, body)) => {
             let body = String::from_utf8_lossy(&body);
             refused(status, &body).unwrap_or_else(|err| unreadable(&err))
         }
-        None => error.unwrap_or_default().unreached(&seen.url),
-    }
-}
-
-impl Intercept for Witness {
-    fn name(&self) -> &'static str {
-        "Witness"
-    }
-
-    fn modify_before_transmit(
-        &self,
-        context: &mut BeforeTransmitInterceptorContextMut<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let attempt = format!("attempt={}", self.n_attempts);
-        context.request_mut().headers_mut().insert("amz-sdk-request", attempt);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        context.request().uri().clone_into(&mut seen.url);
-        Ok(())
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let response = context.response();
-        let Some(body) = response.body().bytes() else { return Ok(()) }; // It was cut off.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.answer = Some((response.status().as_u16(), body.to_vec()));
-        Ok(())
+        Err(err) => unreached(&err, service.endpoint()),
     }
 }
 
@@ -194,41 +127,31 @@ fn reason_phrase(status: u16) -> &'static str {
     }
 }
 
-/// Why there was no answer.
-#[derive(Default)]
-struct Failure {
-    /// The messages of the error and of its sources.
-    chain: String,
-}
-
-fn describe<E: Error + 'static, R: std::fmt::Debug + 'static>(error: &SdkError<E, R>) -> Failure {
-    let first: &(dyn Error + 'static) = error;
+/// Botocore's message for why there was no answer.
+fn unreached<E: Error + 'static, R: std::fmt::Debug + 'static>(
+    err: &SdkError<E, R>,
+    url: &str,
+) -> Answer {
+    let first: &(dyn Error + 'static) = err;
     let chain = std::iter::successors(Some(first), |&it| it.source());
-    Failure { chain: chain.map(ToString::to_string).collect::<Vec<_>>().join(": ") }
-}
-
-impl Failure {
-    /// Botocore's message for it.
-    fn unreached(&self, url: &str) -> Answer {
-        // The SDK ends every path with a slash.
-        let url = url.strip_suffix('/').filter(|it| it.matches('/').count() > 2).unwrap_or(url);
-        let has = |part: &str| self.chain.contains(part);
-        let message = if has("connect timeout") {
-            format!("Connect timeout on endpoint URL: \"{url}\"")
-        } else if has("read timeout") {
-            format!("Read timeout on endpoint URL: \"{url}\"")
-        } else if has("certificate") {
-            format!("SSL validation failed for {url} {}", self.chain)
-        } else if has("tcp connect error") || has("dns error") || has("(Connect)") {
-            format!("Could not connect to the endpoint URL: \"{url}\"")
-        } else if url.is_empty() || has("length limit exceeded") {
-            return Answer::Unreached { message: self.chain.clone(), may_pass: false };
-        } else {
-            format!(
-                "Connection was closed before we received a valid response from endpoint URL: \
-                 \"{url}\"."
-            )
-        };
-        Answer::Unreached { message, may_pass: true }
-    }
+    let chain = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    // Without a path, it has a slash.
+    let url = if url.matches('/').count() > 2 { url.to_owned() } else { format!("{url}/") };
+    let has = |part: &str| chain.contains(part);
+    let message = if has("connect timeout") {
+        format!("Connect timeout on endpoint URL: \"{url}\"")
+    } else if has("read timeout") {
+        format!("Read timeout on endpoint URL: \"{url}\"")
+    } else if has("certificate") {
+        format!("SSL validation failed for {url} {chain}")
+    } else if has("tcp connect error") || has("dns error") || has("(Connect)") {
+        format!("Could not connect to the endpoint URL: \"{url}\"")
+    } else if matches!(err, SdkError::ConstructionFailure(_)) || has("length limit exceeded") {
+        return Answer::Unreached { message: chain, may_pass: false };
+    } else {
+        format!(
+            "Connection was closed before we received a valid response from endpoint URL: \"{url}\"."
+        )
+    };
+    Answer::Unreached { message, may_pass: true }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use aws_smithy_types::error::display::DisplayErrorContext;
-use aws_types::service_config::ServiceConfigKey;
+use session_reaper::aws::{SSM, Service, url};
 
 use crate::{
     credentials::of_profile,
@@ -76,15 +77,14 @@ fn is_plain(options: &Options) -> bool {
     url.is_some_and(|it| it.starts_with("http://"))
 }
 
-/// The endpoint that the environment or the profile names, if any does.
-pub(super) fn endpoint(config: &SdkConfig) -> Option<String> {
-    let key = ServiceConfigKey::builder()
-        .service_id("SSM")
-        .profile("endpoint_url")
-        .env("AWS_ENDPOINT_URL")
-        .build();
-    let named = key.ok().and_then(|key| config.service_config()?.load_config(key));
-    named.or_else(|| config.endpoint_url().map(Into::into))
+/// Systems Manager at its endpoint, with the time-outs that were asked for.
+pub(super) fn service(config: &SdkConfig, options: &Options) -> Service {
+    let mut settings = HttpConnectorSettings::builder();
+    settings.set_connect_timeout(options.connect_timeout);
+    settings.set_read_timeout(options.read_timeout);
+    let service =
+        Service::with_settings(config, SSM, &settings.build(), |region| url(config, SSM, region));
+    if options.signs { service } else { service.unsigned() }
 }
 
 /// Fails if there are no credentials, or only half of them.

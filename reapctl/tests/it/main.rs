@@ -19,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
 use jiff::Timestamp;
 use rexpect::{process::WaitStatus, session::spawn_command};
 use tokio::{
@@ -104,24 +103,6 @@ async fn emulate(fleet: &str) -> (Child, String) {
     let first = lines.next_line().await.expect("text").expect("a line");
     let (_, address) = first.split_once("http://").expect("an address");
     (child, address.split_once(". ").expect("a sentence").0.to_owned())
-}
-
-/// The emulator serves the SDK until it is interrupted.
-#[tokio::test]
-async fn emulator_serves_the_sdk() {
-    let fleet = &write("fleet.yaml", "sessions: [{ id: a-1, age: 2h }, { id: b-1, age: 1h }]");
-    let (_child, address) = emulate(fleet).await;
-    let config = aws_sdk_ssm::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(Credentials::new("emulator", "emulator", None, None, "test"))
-        .endpoint_url(format!("http://{address}"))
-        .build();
-    let client = aws_sdk_ssm::Client::from_conf(config);
-    client.terminate_session().session_id("a-1").send().await.expect("an answer");
-    let page = client.describe_sessions().state("Active".into()).send().await.expect("a page");
-    let ids: Vec<_> = page.sessions().iter().filter_map(|it| it.session_id()).collect();
-    assert_eq!(ids, ["b-1"]);
 }
 
 /// Most of the lines stand in `tests/smoke/command_lines.txt` too, where the AWS CLI says the same.
