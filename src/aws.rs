@@ -25,7 +25,7 @@ pub use self::{
     client::{MAX_ARNS, Page, Parameter, Ssm, TaggedResources},
     connect::{Connect, configured, connectors, one_connector},
     date::ServiceTime,
-    endpoint::{Api, SSM, TAGGING, named, url},
+    endpoint::{Api, SSM, STS, TAGGING, named, url},
     error::{CallError, CallErrorKind, sources},
     event_bus::EventBus,
     members::{Members, NoAccess},

@@ -3,9 +3,10 @@
 
 use aws_sdk_resourcegroupstagging::config::endpoint as of_tagging;
 use aws_sdk_ssm::config::{Credentials, endpoint as of_ssm};
+use aws_sdk_sts::config::endpoint as of_sts;
 use futures_util::FutureExt;
 use session_manager_emulator::{Organization, OrganizationFleet, serve};
-use session_reaper::aws::{SSM, TAGGING, url};
+use session_reaper::aws::{SSM, STS, TAGGING, url};
 use tokio::net::TcpListener;
 
 /// Every Region of every partition that the SDK knows, and one that may come.
@@ -83,9 +84,10 @@ fn endpoints() {
                 .use_dual_stack(is_dual_stack)
                 .build();
             assert_eq!(
-                [url(&config, SSM, region), url(&config, TAGGING, region)],
+                [SSM, STS, TAGGING].map(|api| url(&config, api, region)),
                 [
                     of_sdk!(of_ssm, region, is_fips, is_dual_stack),
+                    of_sdk!(of_sts, region, is_fips, is_dual_stack),
                     of_sdk!(of_tagging, region, is_fips, is_dual_stack),
                 ],
             );

@@ -1,23 +1,18 @@
 //! Bounds on answers: an endpoint that never stops sending must not take all memory, and a text from
 //! one user must not make the rest of a page unreadable.
 
-use std::{error::Error, mem};
+use std::error::Error;
 
-use aws_smithy_runtime_api::{
-    box_error::BoxError,
-    client::{
-        http::{
-            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings,
-            SharedHttpClient, SharedHttpConnector,
-        },
-        interceptors::{Intercept, context::BeforeDeserializationInterceptorContextMut},
-        orchestrator::HttpRequest,
-        runtime_components::RuntimeComponents,
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+        SharedHttpConnector,
     },
+    orchestrator::HttpRequest,
+    runtime_components::RuntimeComponents,
 };
-use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag};
-use futures_util::{TryStreamExt, stream};
-use http_body_util::{BodyExt, BodyStream, LengthLimitError, Limited, StreamBody};
+use aws_smithy_types::body::SdkBody;
+use http_body_util::{LengthLimitError, Limited};
 
 use reaper_core::printable::mend_halves;
 
@@ -27,7 +22,7 @@ pub(super) const MAX_BYTES: usize = 4 << 20;
 
 /// JSON objects and lists that an answer may have: nearly twice the 5,202 of 100 resources with 50 tags each,
 /// which is the most that AWS sends; a page of 200 sessions has 402. Braces in texts, which users may have
-/// typed, do not count. The SDK's client for STS takes half a kilobyte for the smallest row.
+/// typed, do not count. The smallest object takes many times its bytes once it is read.
 const MAX_OBJECTS: usize = 10_000;
 
 /// The same client, whose answers end in an error after 4 MiB: to whatever asks, such as a search for
@@ -57,10 +52,6 @@ impl HttpConnector for Bounded<SharedHttpConnector> {
     }
 }
 
-/// Checks the answers of a client of the SDK, see `checked`.
-#[derive(Debug)]
-pub(super) struct ResponseGuard;
-
 /// Why an answer is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -70,32 +61,8 @@ pub(super) enum Refusal {
     TooManyObjects,
 }
 
-impl Intercept for ResponseGuard {
-    fn name(&self) -> &'static str {
-        "ResponseGuard"
-    }
-
-    /// The body has not been read yet: what is put in its place reads it.
-    fn modify_before_deserialization(
-        &self,
-        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let is_success = context.response().status().is_success();
-        let body = context.response_mut().body_mut();
-        let sent = mem::replace(body, SdkBody::taken());
-        let read = async move {
-            let answer = sent.collect().await?.to_bytes();
-            Ok::<_, BoxError>(BodyStream::new(SdkBody::from(checked(answer.into(), is_success)?)))
-        };
-        *body = SdkBody::from_body_1_x(StreamBody::new(stream::once(read).try_flatten()));
-        Ok(())
-    }
-}
-
 /// An answer, the texts from users in it mended. Refuses one that has more objects, and a success that says
-/// nothing, which the SDK's client reads as an answer without any field.
+/// nothing.
 pub(super) fn checked(mut answer: Vec<u8>, is_success: bool) -> Result<Vec<u8>, Refusal> {
     if is_success && answer.trim_ascii().is_empty() {
         return Err(Refusal::Empty);

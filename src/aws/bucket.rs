@@ -14,7 +14,7 @@ use super::{
     connect::Connect,
     endpoint::{S3, url_of_bucket},
     error::CallError,
-    service::{Request, Service, Unread},
+    service::{Request, Service, Unread, element},
 };
 use crate::budget::Budget;
 
@@ -233,12 +233,9 @@ impl Answer {
             },
             (200, Some(_)) if bytes.is_empty() => Ok(Self::Written),
             (200, Some(etag)) => Ok(Self::Object(Object { bytes, etag })),
-            (404, _) if code(&bytes) == "NoSuchKey" => Ok(Self::Absent),
+            (404, _) if element(&bytes, "Code") == "NoSuchKey" => Ok(Self::Absent),
             (412, _) => Ok(Self::ConditionFailed),
-            _ => {
-                let builder = ErrorMetadata::builder().code(code(&bytes));
-                Err(Unread::Refused(builder.message(element(&bytes, "Message")).build()))
-            }
+            (status, _) => Err(Unread::refused_in_xml(status, &bytes)),
         }
     }
 }
@@ -263,17 +260,6 @@ fn keys(body: &[u8]) -> Option<Keys> {
         }
         (_, _) => None,
     }
-}
-
-fn code(body: &[u8]) -> String {
-    element(body, "Code")
-}
-
-/// The text of an element of S3's errors, which are not nested; empty if there is none.
-fn element(body: &[u8], name: &str) -> String {
-    let text = String::from_utf8_lossy(body);
-    let inner = text.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once("</"));
-    inner.map(|(text, _)| text.to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

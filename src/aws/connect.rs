@@ -1,9 +1,6 @@
 //! How clients are made: their HTTP connectors, and the settings that every call of a sweep has.
 
-use aws_config::{
-    ConfigLoader, Region, SdkConfig, retry::RetryConfig,
-    stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig,
-};
+use aws_config::{ConfigLoader, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::{
     Builder, Connector,
@@ -71,18 +68,6 @@ impl Connect {
     #[must_use]
     pub fn ssm(&self, calls_per_second: f64) -> Ssm {
         Ssm::new(self, calls_per_second)
-    }
-
-    /// What clients are made of whose calls `call` retries.
-    pub(super) fn without_retries(&self) -> SdkConfig {
-        self.config
-            .clone()
-            .into_builder()
-            .retry_config(RetryConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().connect_timeout(ATTEMPT_TIMEOUT).build())
-            .disable_clock_skew_correction(true) // See `load`.
-            .build()
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Api {
 pub const SSM: Api = Api { id: "SSM", name: "ssm" };
 pub(super) const EVENT_BRIDGE: Api = Api { id: "EventBridge", name: "events" };
 pub(super) const ORGANIZATIONS: Api = Api { id: "Organizations", name: "organizations" };
+/// The Security Token Service.
+pub const STS: Api = Api { id: "STS", name: "sts" };
 pub(super) const S3: Api = Api { id: "S3", name: "s3" };
 /// The Resource Groups Tagging API.
 pub const TAGGING: Api = Api { id: "Resource Groups Tagging API", name: "tagging" };
@@ -89,7 +91,7 @@ fn host(config: &SdkConfig, Api { name, .. }: Api, region: &str) -> String {
     let fips = match name {
         // GovCloud's only ones, under their usual names.
         "organizations" if *prefix == GOV_CLOUD => "",
-        "events" | "ssm" if *prefix == GOV_CLOUD && !is_dual_stack => "",
+        "events" | "ssm" | "sts" if *prefix == GOV_CLOUD && !is_dual_stack => "",
         _ if is_fips => "-fips",
         _ => "",
     };

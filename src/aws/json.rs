@@ -58,13 +58,7 @@ fn accepted<T>(
     let code = answer.headers().get("x-amzn-errortype").or_else(|| text("__type"));
     let code = bare(code.or_else(|| text("code")).unwrap_or_default());
     let message = text("message").or_else(|| text("Message")); // Some services have a capital.
-    let builder = ErrorMetadata::builder().message(message.unwrap_or_default());
-    if code.is_empty() && status < 500 && status != 429 {
-        let text = format!("it has the HTTP status {status}, and no code of an error");
-        return Err(Unread::Unintelligible(text.into())); // Of something between here and AWS.
-    }
-    let builder = if code.is_empty() { builder } else { builder.code(code) };
-    Err(Unread::Refused(builder.build()))
+    Err(Unread::refused(status, code, message.unwrap_or_default()))
 }
 
 /// An error's code without the name space that some services write before it, or the address after it.

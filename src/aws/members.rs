@@ -10,18 +10,21 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, error::CredentialsError, future},
 };
-use aws_sdk_sts as sts;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::{
     sync::{Mutex as AsyncMutex, OnceCell},
     time::Instant,
 };
 
 use super::{
-    bounded::ResponseGuard,
     call::Operation,
     client::Ssm,
     connect::Connect,
+    endpoint::STS,
     error::{CallError, CallErrorKind},
+    service::{Request, Service, Unread, element},
 };
 use crate::budget::Budget;
 use reaper_core::{arn::Arn, target::Scope};
@@ -60,7 +63,7 @@ pub struct NoAccess {
 /// The name of a role, and how it is assumed.
 #[derive(Debug)]
 struct Roles {
-    client: sts::Client,
+    service: Service,
     assume_role: Operation,
     name: String,
     session_name: String,
@@ -81,11 +84,8 @@ impl Members {
     /// STS is called where the connection is: a Region that an account has not enabled has no STS for it.
     #[must_use]
     pub fn new(connect: Connect, role: &str, session_name: &str, calls_per_second: f64) -> Self {
-        let config = sts::config::Builder::from(&connect.without_retries())
-            .interceptor(ResponseGuard)
-            .build();
         let roles = Roles {
-            client: sts::Client::from_conf(config),
+            service: Service::new(connect.config(), STS),
             assume_role: Operation::new("AssumeRole", "sts:AssumeRole", CALLS_PER_SECOND),
             name: role.into(),
             session_name: session_name.into(),
@@ -156,21 +156,34 @@ impl Keys {
 
 impl Roles {
     async fn assume(&self, role: &str, budget: Budget) -> Result<Credentials, CallError> {
-        let request =
-            self.client.assume_role().role_arn(role).role_session_name(&self.session_name);
-        let (answer, _time) = self
-            .assume_role
-            .call(budget, || request.clone().send(), |it| it.credentials.is_some())
-            .await?;
-        let keys = answer.credentials;
-        let (id, secret, token, expiry) = match keys {
-            Some(it) => {
-                (it.access_key_id, it.secret_access_key, it.session_token, Some(it.expiration))
-            }
-            None => Default::default(),
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let [arn, session_name] = [role, &self.session_name].map(encoded);
+        let body = format!(
+            "Action=AssumeRole&RoleArn={arn}&RoleSessionName={session_name}&Version=2011-06-15"
+        );
+        let send = || {
+            let headers = vec![("content-type", "application/x-www-form-urlencoded".to_owned())];
+            let body = body.clone().into_bytes();
+            let request = Request { method: "POST", path: "/".into(), headers, body };
+            self.service.send(request, |answer, body| keys(answer, &body))
         };
-        let expiry = expiry.and_then(|it| SystemTime::try_from(it).ok());
-        Ok(Credentials::new(id, secret, Some(token), expiry, "AssumeRole"))
+        Ok(self.assume_role.call(budget, send, |_| true).await?.0)
+    }
+}
+
+/// The keys in an answer of `AssumeRole`. All of them are there, or it is none.
+fn keys(answer: &HttpResponse, body: &[u8]) -> Result<Credentials, Unread> {
+    let status = answer.status();
+    if !status.is_success() {
+        return Err(Unread::refused_in_xml(status.as_u16(), body));
+    }
+    let [id, secret, token, expiration] =
+        ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"]
+            .map(|name| element(body, name));
+    let expiry = expiration.parse::<Timestamp>().ok().map(SystemTime::from);
+    match expiry.filter(|_| ![&id, &secret, &token].contains(&&String::new())) {
+        Some(expiry) => Ok(Credentials::new(id, secret, Some(token), Some(expiry), "AssumeRole")),
+        None => Err(Unread::Unintelligible("the answer has no keys that expire".into())),
     }
 }
 
@@ -182,5 +195,57 @@ impl ProvideCredentials for Keys {
         future::ProvideCredentials::new(async {
             self.current().await.map_err(CredentialsError::provider_error)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    const KEYS: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+        <AssumeRoleResult><AssumedRoleUser><Arn>arn</Arn></AssumedRoleUser><Credentials>\
+        <AccessKeyId>ASIA1</AccessKeyId><SecretAccessKey>a/b+c=</SecretAccessKey>\
+        <SessionToken>t==</SessionToken><Expiration>2026-03-02T13:00:00Z</Expiration>\
+        </Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
+    fn read(status: u16, body: &str) -> Result<Credentials, Unread> {
+        let status = StatusCode::try_from(status).expect("a status");
+        keys(&HttpResponse::new(status, SdkBody::empty()), body.as_bytes())
+    }
+
+    /// Half of them are none, and what does not say when it expires is not used.
+    #[test]
+    fn whole_keys() {
+        let whole = read(200, KEYS).expect("keys");
+        assert_eq!(whole.access_key_id(), "ASIA1");
+        assert_eq!(whole.secret_access_key(), "a/b+c=");
+        assert_eq!(whole.session_token(), Some("t=="));
+        let expiry: Timestamp = "2026-03-02T13:00:00Z".parse().expect("a time");
+        assert_eq!(whole.expiry(), Some(expiry.into()));
+        for part in ["ASIA1", "a/b+c=", "t==", "2026-03-02T13:00:00Z", "02T13:00:00Z"] {
+            let answer = read(200, &KEYS.replace(part, ""));
+            assert!(matches!(answer, Err(Unread::Unintelligible(_))), "{part}: {answer:?}");
+        }
+        assert!(matches!(read(200, ""), Err(Unread::Unintelligible(_))));
+    }
+
+    #[test]
+    fn refusals() {
+        let denied = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>\
+            <Message>no</Message></Error></ErrorResponse>";
+        for (status, body, expected) in [
+            (403, denied, Some(Some("AccessDenied"))),
+            (503, "", Some(None)),
+            (403, "<html>proxy</html>", None),
+        ] {
+            let code = match read(status, body) {
+                Err(Unread::Refused(err)) => Some(err.code().map(ToOwned::to_owned)),
+                Err(Unread::Unintelligible(_)) | Ok(_) => None,
+            };
+            assert_eq!(code, expected.map(|it| it.map(ToOwned::to_owned)), "{body}");
+        }
     }
 }

@@ -87,6 +87,34 @@ pub enum Unread {
     Refused(ErrorMetadata),
 }
 
+impl Unread {
+    /// The error of this code, if it has one. Without, it is AWS's only if the service could not answer: else it
+    /// is of something between here and AWS.
+    pub(super) fn refused(status: u16, code: &str, message: &str) -> Self {
+        let builder = ErrorMetadata::builder().message(message);
+        match code {
+            "" if status < 500 && status != 429 => {
+                let text = format!("it has the HTTP status {status}, and no code of an error");
+                Self::Unintelligible(text.into())
+            }
+            "" => Self::Refused(builder.build()),
+            code => Self::Refused(builder.code(code).build()),
+        }
+    }
+
+    /// The error of a service whose errors are XML.
+    pub(super) fn refused_in_xml(status: u16, body: &[u8]) -> Self {
+        Self::refused(status, &element(body, "Code"), &element(body, "Message"))
+    }
+}
+
+/// The text of an element that is there once, and has no others in it; empty if there is none.
+pub(super) fn element(xml: &[u8], name: &str) -> String {
+    let text = String::from_utf8_lossy(xml);
+    let inner = text.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once("</"));
+    inner.map(|(text, _)| text.to_owned()).unwrap_or_default()
+}
+
 impl Service {
     /// A service in the Region and with the credentials of the configuration.
     #[must_use]
