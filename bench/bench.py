@@ -1,7 +1,7 @@
 """The benchmark: `bench/run` installs, builds, and starts this.
 
     python bench/bench.py FUNCTION REAPCTL EMULATOR FLOORS CUSTODIAN
-        [--quick] [--organization] [--also NAME=FUNCTION]
+        [--quick] [--only organization | growth] [--also NAME=FUNCTION]
 
 Everything runs on one machine in one run, one after the other and interleaved, so that the ratios
 hold though the machine may not be quiet; only what waits for the quota runs side by side.
@@ -30,6 +30,7 @@ import zipfile
 import certifi
 import trustme
 
+import growth
 import lambda_api
 from organization import Organization
 
@@ -58,7 +59,7 @@ parser = argparse.ArgumentParser()
 for name in ["function", "reapctl", "emulator", "floors", "custodian"]:
     parser.add_argument(name, type=lambda it: pathlib.Path(it).resolve())
 parser.add_argument("--quick", action="store_true", help="small fleets, once: to try the benchmark")
-parser.add_argument("--organization", action="store_true", help="only the organization")
+parser.add_argument("--only", choices=["organization", "growth"], help="keep the other results")
 parser.add_argument("--also", action="append", default=[], help="another build of the function")
 ARGUMENTS = parser.parse_args()
 
@@ -391,12 +392,11 @@ def about():
 
 
 def main():
-    began = time.monotonic()
-    minutes = lambda: round((time.monotonic() - began) / 60)
     name = ROOT / ("target/bench-quick.json" if ARGUMENTS.quick else "bench/results.json")
-    if ARGUMENTS.organization:
-        found = json.loads(name.read_text(encoding="utf-8")) if name.exists() else {}
-    else:
+    organization = Organization(sys.modules[__name__])
+    found = json.loads(name.read_text(encoding="utf-8")) if ARGUMENTS.only else {}
+    if not ARGUMENTS.only:
+        began = time.monotonic()
         found = {
             **about(),
             "quick": ARGUMENTS.quick,
@@ -406,10 +406,15 @@ def main():
         }
         found["limits"] = limits(found["sweeps"])
         found["evaluating"] = evaluating()
-        found["minutes"] = minutes()
-    began = time.monotonic()
-    organization = {**about(), **Organization(sys.modules[__name__]).measure()}
-    found["organization"] = {**organization, "minutes": minutes()}
+        found["minutes"] = round((time.monotonic() - began) / 60)
+    for part, measure in {
+        "growth": lambda: growth.measure(sys.modules[__name__], organization),
+        "organization": organization.measure,
+    }.items():
+        if ARGUMENTS.only in [None, part]:
+            began = time.monotonic()
+            measured = {**about(), **measure()}
+            found[part] = {**measured, "minutes": round((time.monotonic() - began) / 60)}
     name.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

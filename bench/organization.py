@@ -41,6 +41,7 @@ class Organization:
     def __init__(self, bench):
         self.bench = bench
         self.quick = bench.ARGUMENTS.quick
+        self.regions = REGIONS
 
     def emulator(self, n, regions=REGIONS, every=1, latency_ms=LATENCY_MS, throttles=False, tls=()):
         """An organization with sessions in one account-Region of `every`; one may throttle listings."""
@@ -82,9 +83,9 @@ class Organization:
             where = ["--accounts", file.name, "--regions", ",".join(REGIONS), "--member-role", ROLE]
             return self.bench.run([self.bench.ARGUMENTS.reapctl, *sweep, *where, *pace], environment)
 
-    def function(self, environment, n, pace=UNBOUNDED):
+    def function(self, environment, n, pace=UNBOUNDED, regions=REGIONS):
         """A run as the state machine starts it: each batch in a process of its own."""
-        environment = environment | hub(REGIONS, pace)
+        environment = environment | hub(regions, pace)
         began = time.perf_counter()
         plan, reply = self.step(environment, {"step": "plan", "run": "bench", "input": {}})
         assert reply["accounts"] == n, reply

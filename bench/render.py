@@ -1,9 +1,10 @@
-"""Tables and chart of bench/results.json, between the markers in docs/performance.md and README.md.
+"""Tables and charts of bench/results.json, between the markers in docs/performance.md and README.md.
 
     python bench/render.py [RESULTS]
 """
 
 import json
+import math
 import pathlib
 import re
 import statistics
@@ -225,6 +226,47 @@ def organization_cost():
     return text + "\n\n" + table(header, rows)
 
 
+def growth():
+    """What a sweep, or a run of an organization, takes by its size, with the exponents."""
+    of = RESULTS["growth"]
+    header = ["", "CPU, s", "peak, MiB", "calls", "time, s", "dollars a million"]
+    parts = []
+    for what, points in grown().items():
+        rows = [
+            [f"{it['n']:,} {what}", number(it["cpu_s"]), number(it["peak_mib"]), f"{it['calls']:,}",
+             number(it["wall_s"]), number(it["dollars"] * 1e6)]
+            for it in points
+        ]
+        keys = ["cpu_s", "peak_mib", "calls", "wall_s", "dollars"]
+        rows.append(["exponent", *(f"{exponent(points, key):.2f}" for key in keys)])
+        rows.append(["of the last step", *(f"{exponent(points[-2:], key):.2f}" for key in keys)])
+        parts.append(table(header, rows))
+    return machine(of) + "\n\n" + "\n\n".join(parts)
+
+
+def grown():
+    """What was measured, with Lambda's price, and for an organization S3's and that of Step Functions."""
+    found = {}
+    for what in ["sessions", "rules", "account-Regions"]:
+        is_run = what == "account-Regions"
+        for it in RESULTS["growth"][what]:
+            n, seconds = it.get("batches", 0), it["lambda_s"]
+            dollars = seconds * (MEMORY_GB if is_run else 0.128) * GB_SECOND + (n + 2 if is_run else 1) * REQUEST
+            if is_run:
+                dollars += n * EXPRESS + seconds * CHILD_GB * EXPRESS_GB_SECOND + 6 * TRANSITION
+                dollars += n * (PUT + 3 * GET)
+            found.setdefault(what, []).append({**it, "dollars": dollars})
+    return found
+
+
+def exponent(points, key):
+    """The slope of the straight line that fits the logarithms best."""
+    slope, _ = statistics.linear_regression(
+        [math.log(it["n"]) for it in points], [math.log(it[key]) for it in points]
+    )
+    return slope
+
+
 def evaluating():
     rows = []
     for name, it in RESULTS["evaluating"].items():
@@ -256,13 +298,38 @@ def readme():
     return machine() + "\n\n" + table(["", "time, s", "CPU, s", "peak, MiB", "calls"], rows)
 
 
-def chart():
-    grey = "#808080"  # Readable on white and on black.
+GREY = "#808080"  # Readable on white and on black.
+
+
+def styled():
     plt.rcParams.update({
-        "svg.fonttype": "none", "svg.hashsalt": "bench", "text.color": grey, "axes.labelcolor": grey,
-        "axes.edgecolor": grey, "xtick.color": grey, "ytick.color": grey, "font.size": 11,
+        "svg.fonttype": "none", "svg.hashsalt": "bench", "text.color": GREY, "axes.labelcolor": GREY,
+        "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY, "font.size": 11,
         "font.family": "sans-serif", "lines.linewidth": 2, "lines.markersize": 6,
     })
+
+
+def plot(axis, lines, title, xlabel):
+    for name, colour, points in lines:
+        axis.loglog(*zip(*points), marker="o", color=colour, label=name)
+    axis.set(title=title, xlabel=xlabel)
+    axis.title.set_color(GREY)
+    axis.grid(color=GREY, alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def growth_chart():
+    keys = {"cpu_s": "CPU time, s", "peak_mib": "peak memory, MiB", "calls": "calls", "dollars": "dollars"}
+    found = grown()
+    figure, axes = plt.subplots(len(found), len(keys), figsize=(15, 10))
+    for row, (what, points) in zip(axes, found.items()):
+        for axis, (key, title) in zip(row, keys.items()):
+            plot(axis, [(what, "#4e9f50", [(it["n"], it[key]) for it in points])], title, what)
+    figure.tight_layout()
+    figure.savefig(ROOT / "docs/growth.svg", transparent=True, metadata={"Date": None})
+
+
+def chart():
     colours = dict(zip(
         ["AWS CLI in a shell loop", "boto3, naive", "boto3, careful", "Cloud Custodian", "reapctl sweep", OURS],
         ["#b07aa1", "#f28e2b", "#edc948", "#e15759", "#76b7b2", "#4e9f50"],
@@ -270,14 +337,11 @@ def chart():
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2))
     found = groups()
     for axis, key, title in zip(axes, ["wall_s", "cpu_s", "peak_mib"], ["time, s", "CPU time, s", "peak memory, MiB"]):
-        for name, colour in colours.items():
-            of_name = sorted((at[2], median(runs, key)) for at, runs in found.items() if at[:2] == (0, 30) and at[3] == name)
-            if of_name:
-                axis.loglog(*zip(*of_name), marker="o", color=colour, label=name)
-        axis.set(title=title, xlabel="sessions")
-        axis.title.set_color(grey)
-        axis.grid(color=grey, alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
+        points = lambda name: sorted(
+            (at[2], median(runs, key)) for at, runs in found.items() if at[:2] == (0, 30) and at[3] == name
+        )
+        lines = [(name, colour, points(name)) for name, colour in colours.items()]
+        plot(axis, [it for it in lines if it[2]], title, "sessions")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, ncols=6, loc="lower center", frameon=False)
     figure.tight_layout(rect=(0, 0.09, 1, 1))
@@ -297,7 +361,12 @@ def insert(path, name, text):
 names = ["machine", "goals", "sweeps", "cold", "evaluating", "command_lines"]
 if "organization" in RESULTS:
     names += ["organization", "organization_goals", "organization_cost"]
+if "growth" in RESULTS:
+    names.append("growth")
 for name in names:
     insert(ROOT / "docs/performance.md", name, globals()[name]())
 insert(ROOT / "README.md", "readme", readme())
+styled()
 chart()
+if "growth" in RESULTS:
+    growth_chart()
