@@ -23,8 +23,13 @@ use crate::{
     version::Version,
 };
 
-/// How often botocore's legacy mode tries.
-const MAX_ATTEMPTS: u32 = 5;
+/// How often botocore tries: in its legacy mode, and in its standard mode, which is version 2's.
+const fn default_max_attempts(version: Version) -> u32 {
+    match version {
+        Version::One => 5,
+        Version::Two => 3,
+    }
+}
 
 /// A client of one account and Region.
 pub(crate) struct Client {
@@ -44,27 +49,17 @@ impl Client {
         options: &Options,
         settings: &Settings,
         host: &Host,
-    ) -> Result<Self, String> {
-        let max_attempts = max_attempts(settings)?;
+    ) -> Result<Self, CommandError> {
+        let max_attempts = max_attempts(options.version, settings)?;
         let config = connect::config(options, settings, host).await?;
         if let Some(url) = named(&config, SSM) {
             let host = url.split_once("://").map_or("", |(_, rest)| rest);
             if host.is_empty() || host.starts_with('/') {
-                return Err(format!("Invalid endpoint: {url}"));
+                return Err(format!("Invalid endpoint: {url}").into());
             }
         }
         let ssm = connect::service(&config, options);
-        let has_iso_dates = match settings.get("cli_timestamp_format") {
-            None => options.version == Version::Two,
-            Some("wire" | "none") => false,
-            Some("iso8601") => true,
-            Some(other) => {
-                return Err(format!(
-                    "Unknown cli_timestamp_format value: {other}, valid values are \"none\", \
-                     \"wire\" or \"iso8601\""
-                ));
-            }
-        };
+        let has_iso_dates = has_iso_dates(options.version, settings)?;
         let partial = settings.check_credentials().err().filter(|_| options.signs);
         let validates = settings.get("parameter_validation");
         let validates = validates.is_none_or(|it| it.eq_ignore_ascii_case("true"));
@@ -123,26 +118,50 @@ pub(crate) fn check(operation: &Operation, params: &Map) -> Result<(), CommandEr
     Err(CommandError::Parameters(format!("Parameter validation failed:\n{}", wrong.join("\n"))))
 }
 
+/// Whether times are texts.
+fn has_iso_dates(version: Version, settings: &Settings) -> Result<bool, CommandError> {
+    let is_two = version == Version::Two;
+    match settings.get("cli_timestamp_format") {
+        None => Ok(is_two),
+        Some("iso8601") => Ok(true),
+        Some("wire") => Ok(false),
+        Some("none") if !is_two => Ok(false),
+        Some(other) => {
+            let none = if is_two { "" } else { "\"none\", " };
+            let message = format!(
+                "Unknown cli_timestamp_format value: {other}, valid values are {none}\"wire\" or \
+                 \"iso8601\""
+            );
+            Err(if is_two { CommandError::NotConfigured(message) } else { message.into() })
+        }
+    }
+}
+
 /// How often a call is tried, with botocore's words for what is no number of attempts.
-fn max_attempts(settings: &Settings) -> Result<u32, String> {
-    let modes = ["legacy", "standard", "adaptive"];
+fn max_attempts(version: Version, settings: &Settings) -> Result<u32, String> {
+    let (modes, spoken, least): (&[_], _, _) = match version {
+        Version::One => {
+            let spoken = "('legacy', 'standard', 'adaptive')";
+            (&["legacy", "standard", "adaptive"], spoken, "1")
+        }
+        Version::Two => (&["standard", "adaptive"], "\"standard\" or \"adaptive\"", "one"),
+    };
     if let Some(mode) = settings.variable_or("AWS_RETRY_MODE", "retry_mode")
         && !modes.contains(&mode.as_str())
     {
         return Err(format!(
-            "Invalid value provided to \"mode\": \"{mode}\" must be one of: ('legacy', 'standard', \
-             'adaptive')"
+            "Invalid value provided to \"mode\": \"{mode}\" must be one of: {spoken}"
         ));
     }
     let Some(text) = settings.variable_or("AWS_MAX_ATTEMPTS", "max_attempts") else {
-        return Ok(MAX_ATTEMPTS);
+        return Ok(default_max_attempts(version));
     };
     let n = crate::value::parse_int(&text).ok_or_else(|| {
         format!("invalid literal for int() with base 10: {}", crate::value::quoted(&text))
     })?;
     if n < 1 {
         return Err(format!(
-            "Value provided to \"max_attempts\": {n} must be an integer greater than or equal to 1."
+            "Value provided to \"max_attempts\": {n} must be an integer greater than or equal to {least}."
         ));
     }
     Ok(u32::try_from(n).unwrap_or(u32::MAX))
@@ -161,12 +180,18 @@ pub(crate) fn seconds(text: Option<&str>) -> Result<Option<Duration>, String> {
     }
 }
 
-/// The Region, as the AWS CLI finds it; and that of other SDKs where it would find none. An empty one
-/// counts as not set.
-pub(crate) fn region(option: Option<&str>, settings: &Settings) -> Option<String> {
-    option
-        .map(Into::into)
-        .or_else(|| settings.variable_or("AWS_DEFAULT_REGION", "region"))
-        .filter(|it| !it.is_empty())
-        .or_else(|| variable("AWS_REGION").filter(|it| !it.is_empty()))
+/// The Region, as the AWS CLI finds it; in version 1, that of other SDKs where it would find none. An empty
+/// one counts as not set.
+pub(crate) fn region(
+    option: Option<&str>,
+    version: Version,
+    settings: &Settings,
+) -> Option<String> {
+    let common = variable("AWS_REGION").filter(|it| !it.is_empty());
+    let default = settings.variable_or("AWS_DEFAULT_REGION", "region").filter(|it| !it.is_empty());
+    let (first, second) = match version {
+        Version::One => (default, common),
+        Version::Two => (common, default),
+    };
+    option.map(Into::into).filter(|it: &String| !it.is_empty()).or(first).or(second)
 }

@@ -9,7 +9,10 @@ use aws_config::profile;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_types::os_shim_internal::{Env, Fs};
 
-use crate::config_file::{ConfigFile, decoded, encoded};
+use crate::{
+    config_file::{ConfigFile, decoded, encoded},
+    version::Version,
+};
 
 /// A variable of the environment, if it is set and UTF-8.
 #[expect(clippy::disallowed_methods, reason = "the one place of these commands that reads it")]
@@ -110,11 +113,18 @@ const MAX_SOURCES: usize = 8;
 impl Settings {
     /// Reads the files. `checked` reports their errors.
     pub async fn load(profile: Option<&str>) -> Self {
+        Self::load_as(Version::One, profile).await
+    }
+
+    /// The same, with the profile that this version of the AWS CLI chooses.
+    pub(crate) async fn load_as(version: Version, profile: Option<&str>) -> Self {
         let is_explicit = profile.is_some();
-        let profile = profile
-            .map(Into::into)
-            .or_else(|| variable("AWS_DEFAULT_PROFILE"))
-            .or_else(|| variable("AWS_PROFILE"));
+        let names = match version {
+            Version::One => ["AWS_DEFAULT_PROFILE", "AWS_PROFILE"],
+            Version::Two => ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"],
+        };
+        let profile = profile.map(Into::into);
+        let profile = profile.or_else(|| names.into_iter().find_map(variable));
         let mut files = EnvConfigFiles::builder();
         let (mut config, mut credentials) = (ConfigFile::default(), ConfigFile::default());
         let mut problem = None;

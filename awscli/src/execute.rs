@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use crate::{
     arguments::{Given, check_required, parse},
     client::{Client, Options, check, region, seconds},
-    environment::{Settings, expand, variable},
+    environment::{Problem, Settings, expand, variable},
     error::CommandError,
     help,
     host::Host,
     jmespath::Expression,
     json,
     operation::Operation,
-    options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON, GLOBAL},
+    options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON, global},
     output::{self, Format},
     paginate::Pages,
     parameters,
@@ -37,10 +37,14 @@ pub(crate) async fn run(operation: &'static Operation, words: &[String], host: &
 /// What standard error is told.
 fn complaint(operation: &Operation, error: CommandError, version: Version) -> String {
     let usage = help::usage(operation);
+    let of_use = |message: String| match version {
+        Version::One => usage.clone() + &message,
+        Version::Two => format!("\n{usage}{message}\n"),
+    };
     match error {
-        CommandError::Usage(message) => format!("{usage}reapctl: error: {message}"),
+        CommandError::Usage(message) => of_use(format!("reapctl: error: {message}")),
         CommandError::UnknownOptions(words) => {
-            format!("{usage}\nUnknown options: {}", words.join(", "))
+            of_use(format!("\nUnknown options: {}", words.join(", ")))
         }
         CommandError::NotConfigured(message) if version == Version::One => message,
         CommandError::Parameters(message)
@@ -71,18 +75,20 @@ pub(crate) fn answered(
     answer: &str,
     host: &Host,
 ) -> Result<String, String> {
+    let (version, words) = Version::take(words)?;
     let rendered = || {
-        let line = read(operation, words, host)?;
+        let line = read(operation, version, &words, host)?;
         let (mut params, _warnings) = parameters::build(operation, &line.own)?;
-        parameters::add_input_json(&mut params, &line.own, Version::One)?;
+        parameters::add_input_json(&mut params, &line.own, version)?;
         check(operation, &params)?;
         let answer = json::parse(answer).map_err(|err| err.to_string())?;
         let format = line.global.one("--output").unwrap_or("json");
-        let format = Format::parse(format, line.global.one("--color").unwrap_or("auto"))?;
+        let colour = line.global.one("--color").unwrap_or("auto");
+        let format = Format::parse(format, colour, version)?;
         let (text, rendered) = render(format, operation, &line, &answer)?;
         Ok(rendered.map(|()| text)?)
     };
-    rendered().map_err(|error| complaint(operation, error, Version::One))
+    rendered().map_err(|error| complaint(operation, error, version))
 }
 
 /// The options of a command line.
@@ -104,7 +110,7 @@ async fn execute(
     if words.iter().any(|it| it == "--help" || it == "-h") || words == ["help"] {
         return Ok(output::print(&help::text(operation))?);
     }
-    let line = read(operation, words, host)?;
+    let line = read(operation, version, words, host)?;
     if line.global.has("--version") {
         return Ok(output::print(concat!("reapctl ", env!("CARGO_PKG_VERSION"), "\n"))?);
     }
@@ -118,22 +124,27 @@ async fn execute(
     for warning in warnings.into_iter().filter(|_| version == Version::One) {
         output::complain(&warning, host);
     }
-    let settings = Settings::load(line.global.one("--profile")).await;
+    let settings = Settings::load_as(version, line.global.one("--profile")).await;
     let endpoint_url = line.global.one("--endpoint-url").map(Into::into);
     let endpoint_url = endpoint_url.or_else(|| variable("AWS_ENDPOINT_URL_SSM"));
-    settings.checked(endpoint_url.as_deref())?;
+    let usable = settings.checked(endpoint_url.as_deref());
+    if version == Version::One || matches!(usable, Err(Problem::File { .. })) {
+        usable.clone()?;
+    }
     parameters::add_input_json(&mut params, &line.own, version)?;
     let sample = line.own.one(GENERATE_CLI_SKELETON.name);
     if sample == Some("input") {
         return Ok(output::print(&(json::pretty(&operation.input.sample(None)) + "\n"))?);
     }
+    usable?;
     let format = line.global.one("--output").map(Into::into);
     let format = format.or_else(|| settings.variable_or("AWS_DEFAULT_OUTPUT", "output"));
     let format = Format::parse(
         format.as_deref().unwrap_or("json"),
         line.global.one("--color").unwrap_or("auto"),
+        version,
     );
-    let Some(region) = region(line.global.one("--region"), &settings) else {
+    let Some(region) = region(line.global.one("--region"), version, &settings) else {
         let message = "You must specify a region. You can also configure your region by running \
                        \"aws configure\".";
         return Err(CommandError::NotConfigured(message.into()));
@@ -148,8 +159,7 @@ async fn execute(
     let client = open(&line, region, version, &settings).await?;
     match operation.result_key {
         Some(key) if paginates => {
-            let pages = Pages::new(&client, operation, key, params);
-            let mut pages = pages.map_err(CommandError::Parameters)?;
+            let mut pages = Pages::new(&client, operation, key, params)?;
             list(format?, operation, &line, &mut pages, key).await
         }
         _ => {
@@ -162,36 +172,37 @@ async fn execute(
 /// Parses the arguments: first the options that all commands share, as the AWS CLI does.
 fn read<'a>(
     operation: &'static Operation,
+    version: Version,
     words: &[String],
     host: &'a Host,
 ) -> Result<Line<'a>, CommandError> {
-    let mut global = parse(GLOBAL, words, false).map_err(CommandError::Usage)?;
+    let mut shared = parse(global(version), words, false).map_err(CommandError::Usage)?;
     // After `--`, the options that all commands share are not read, but this command's own are.
-    if let Some(place) = global.rest.iter().position(|it| it == "--") {
-        global.rest.remove(place);
+    if let Some(place) = shared.rest.iter().position(|it| it == "--") {
+        shared.rest.remove(place);
     }
-    if global.has("--version") {
+    if shared.has("--version") {
         let own = Given::default();
         return Ok(Line {
             host,
-            global,
+            global: shared,
             own,
             query: None,
             connect_timeout: None,
             read_timeout: None,
         });
     }
-    let query = global.one("--query").map(|text| {
+    let query = shared.one("--query").map(|text| {
         Expression::parse(text).map_err(|err| format!("Bad value for --query {text}: {err}"))
     });
     let query = query.transpose().map_err(CommandError::Parameters)?;
-    if let Some(url) = global.one("--endpoint-url") {
+    if let Some(url) = shared.one("--endpoint-url") {
         check_url(url).map_err(CommandError::Parameters)?;
     }
-    let read_timeout = seconds(global.one("--cli-read-timeout"))?;
-    let connect_timeout = seconds(global.one("--cli-connect-timeout"))?;
-    let mut own = parse(operation.options, &global.rest, true).map_err(CommandError::Usage)?;
-    if !is_relieved(&global.rest) {
+    let read_timeout = seconds(shared.one("--cli-read-timeout"))?;
+    let connect_timeout = seconds(shared.one("--cli-connect-timeout"))?;
+    let mut own = parse(operation.options, &shared.rest, true).map_err(CommandError::Usage)?;
+    if !is_relieved(&shared.rest) {
         check_required(operation.options, &own).map_err(CommandError::Usage)?;
     }
     let mut unknown = std::mem::take(&mut own.rest);
@@ -199,7 +210,7 @@ fn read<'a>(
     if !unknown.is_empty() {
         return Err(CommandError::UnknownOptions(unknown));
     }
-    Ok(Line { host, global, own, query, connect_timeout, read_timeout })
+    Ok(Line { host, global: shared, own, query, connect_timeout, read_timeout })
 }
 
 /// Whether there is an option, not abbreviated, with which no other option is required.
@@ -237,7 +248,7 @@ async fn open(
     region: String,
     version: Version,
     settings: &Settings,
-) -> Result<Client, String> {
+) -> Result<Client, CommandError> {
     let endpoint_url = line.global.one("--endpoint-url");
     let ca_bundle = line.global.one("--ca-bundle").map(|it| expand(it).display().to_string());
     let options = Options {
@@ -254,7 +265,7 @@ async fn open(
     Client::open(&options, settings, line.host).await
 }
 
-/// Prints every page: one by one as text, otherwise all together.
+/// Prints every page: one by one as text or as a stream, otherwise all together.
 async fn list(
     format: Format,
     operation: &Operation,
@@ -263,18 +274,23 @@ async fn list(
     key: &'static str,
 ) -> Result<(), CommandError> {
     let mut whole = Map::default();
-    while let Some(rows) = pages.next().await? {
-        if format == Format::Text {
-            show(format, operation, line, &Value::Map(Map::from([(key, rows)])))?;
-        } else if let Value::List(rows) = rows {
-            let all = match whole.remove(key) {
-                Some(Value::List(mut all)) => {
-                    all.extend(rows);
-                    all
+    while let Some(page) = pages.next().await? {
+        let rows = page.get(key);
+        match format {
+            Format::YamlStream | Format::YamlPage => {
+                show(Format::YamlPage, operation, line, &Value::Map(page))?;
+            }
+            Format::Text => {
+                let rows = rows.cloned().unwrap_or(Value::Null);
+                show(format, operation, line, &Value::Map(Map::from([(key, rows)])))?;
+            }
+            Format::Json | Format::Table { .. } | Format::Yaml => {
+                if let Some(Value::List(rows)) = rows {
+                    let mut all = whole.remove(key).and_then(Value::into_list).unwrap_or_default();
+                    all.extend(rows.iter().cloned());
+                    whole.set(key, all.into());
                 }
-                _ => rows,
-            };
-            whole.set(key, Value::List(all));
+            }
         }
     }
     let token = pages.resume_token.take().map(Value::Text);
@@ -283,7 +299,7 @@ async fn list(
             let token = Value::Map(Map::from([("NextToken", token)]));
             show(format, operation, line, &Value::Map(Map::from([("NextToken", token)])))
         }
-        (Format::Text, None) => Ok(()),
+        (Format::Text, None) | (Format::YamlStream | Format::YamlPage, _) => Ok(()),
         (_, token) => {
             if let Some(token) = token {
                 whole.set("NextToken", token);

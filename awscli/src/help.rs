@@ -5,14 +5,16 @@ use clap::{Arg, ArgAction, Command, builder::PossibleValuesParser};
 use crate::{
     arguments::{Spec, Takes},
     operation::Operation,
-    options::GLOBAL,
+    options::global,
+    version::Version,
 };
 
 /// The command, so that `reapctl --help` and completions show it. Its arguments are parsed by
 /// `arguments`, like `argparse`.
 pub(crate) fn command(operation: &'static Operation) -> Command {
     let own = operation.options.iter().map(argument);
-    let global = GLOBAL.iter().map(|it| argument(it).help_heading("Options of every command"));
+    let global =
+        global(Version::Two).iter().map(|it| argument(it).help_heading("Options of every command"));
     Command::new(operation.command)
         .about(operation.about)
         .after_help(operation.examples)
@@ -23,7 +25,7 @@ pub(crate) fn command(operation: &'static Operation) -> Command {
             Arg::new("cli-version")
                 .long("cli-version")
                 .help(
-                    "The version of the AWS CLI whose dates and exit statuses these are \
+                    "The version of the AWS CLI whose dates, formats and exit statuses these are \
                      [default: 1, or REAPCTL_CLI_VERSION]",
                 )
                 .value_name("VERSION")

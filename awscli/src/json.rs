@@ -154,13 +154,13 @@ impl Parser {
         self.skip_space();
         if self.peek() == Some(']') {
             self.at += 1;
-            return Ok(Value::List(items));
+            return Ok(items.into());
         }
         loop {
             items.push(self.value()?);
             self.skip_space();
             match self.next() {
-                Some(']') => return Ok(Value::List(items)),
+                Some(']') => return Ok(items.into()),
                 Some(',') => self.skip_space(),
                 _ => return self.fail("Expecting ',' delimiter", self.at - 1),
             }

@@ -1,9 +1,9 @@
-//! Two commands of the AWS CLI 1.x, byte for byte: options, output, errors, exit statuses.
+//! Two commands of the AWS CLI, byte for byte: options, output, errors, exit statuses.
 //!
-//! The reference is awscli 1.46.3; `tests/smoke/side_by_side.py` runs both. `docs/aws-cli.md` lists the
-//! differences and their reasons. `execute` runs a command line: `arguments` and `parameters` parse it,
-//! `client` and `paginate` make the calls, `jmespath` selects from the answer, and `json`, `table` and
-//! `text` write it.
+//! The references are awscli 1.46.3 and, with `--cli-version 2`, Debian 12's 2.9.19;
+//! `tests/smoke/side_by_side.py` runs both beside reapctl. `docs/aws-cli.md` lists the differences and their
+//! reasons. `execute` runs a command line: `arguments` and `parameters` parse it, `client` and `paginate`
+//! make the calls, `jmespath` selects from the answer, and `json`, `table`, `text` and `yaml` write it.
 
 mod arguments;
 mod client;
@@ -30,6 +30,7 @@ mod terminate_session;
 mod text;
 mod value;
 mod version;
+mod yaml;
 
 use std::process::ExitCode;
 
@@ -53,7 +54,7 @@ pub fn commands() -> impl Iterator<Item = clap::Command> {
 /// Runs the command that the first argument names; `None` for any other command.
 pub async fn run(words: &[String], host: &Host) -> Option<ExitCode> {
     let (operation, words) = named(words)?;
-    Some(execute::run(operation, words, host).await)
+    Some(execute::run(operation, &words, host).await)
 }
 
 /// The same without environment, configuration and call, with this text as AWS's answer: what would be
@@ -65,10 +66,13 @@ pub async fn run(words: &[String], host: &Host) -> Option<ExitCode> {
 #[must_use]
 pub fn answered(words: &[String], answer: &str, host: &Host) -> Option<Result<String, String>> {
     let (operation, words) = named(words)?;
-    Some(execute::answered(operation, words, answer, host))
+    Some(execute::answered(operation, &words, answer, host))
 }
 
-fn named(words: &[String]) -> Option<(&'static Operation, &[String])> {
-    let (name, words) = words.split_first()?;
-    Some((OPERATIONS.into_iter().find(|it| it.command == *name)?, words))
+/// The operation, and the words without its name, which may stand after `--`.
+fn named(words: &[String]) -> Option<(&'static Operation, Vec<String>)> {
+    let place = usize::from(words.first()? == "--");
+    let mut words = words.to_vec();
+    let name = (place < words.len()).then(|| words.remove(place))?;
+    Some((OPERATIONS.into_iter().find(|it| it.command == name)?, words))
 }

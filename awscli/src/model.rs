@@ -102,7 +102,7 @@ impl Shape {
         match (self, value) {
             (Self::Structure(structure), Value::Map(map)) => structure.known(map),
             (Self::List { member, .. }, Value::List(items)) => {
-                Value::List(items.iter().map(|it| member.known(it)).collect())
+                items.iter().map(|it| member.known(it)).collect::<Vec<_>>().into()
             }
             _ => value.clone(),
         }
@@ -112,7 +112,7 @@ impl Shape {
         match (self, value) {
             (Self::Structure(it), _) => it.with_iso_dates(value),
             (Self::List { member, .. }, Value::List(items)) => {
-                Value::List(items.iter().map(|it| member.dated(it)).collect())
+                items.iter().map(|it| member.dated(it)).collect::<Vec<_>>().into()
             }
             (Self::Timestamp, _) => value.number().and_then(iso).unwrap_or_else(|| value.clone()),
             _ => value.clone(),
@@ -123,7 +123,7 @@ impl Shape {
     fn sample(&self, name: &str, date: Option<&str>) -> Value {
         match self {
             Self::Structure(it) => it.sample(date),
-            Self::List { member, .. } => Value::List(vec![member.sample(name, date)]),
+            Self::List { member, .. } => vec![member.sample(name, date)].into(),
             Self::Integer { .. } => Value::Int(0),
             Self::Timestamp => date.unwrap_or_default().into(),
             Self::Text { .. } if date.is_some() => name.into(),

@@ -7,14 +7,22 @@ use crate::{
     host::Host,
     json, table, text,
     value::{Map, Value},
+    version::Version,
+    yaml,
 };
 
 /// How answers are written.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Format {
     Json,
-    Table { is_coloured: bool },
+    Table {
+        is_coloured: bool,
+    },
     Text,
+    Yaml,
+    /// An item for each page; or for an answer without pages, unless it is empty.
+    YamlStream,
+    YamlPage,
 }
 
 /// Whether standard output is a terminal.
@@ -24,10 +32,12 @@ pub(crate) fn is_terminal() -> bool {
 
 impl Format {
     /// The format of this name.
-    pub(crate) fn parse(name: &str, colour: &str) -> Result<Self, String> {
+    pub(crate) fn parse(name: &str, colour: &str, version: Version) -> Result<Self, String> {
         match name {
             "json" => Ok(Self::Json),
             "text" => Ok(Self::Text),
+            "yaml" if version == Version::Two => Ok(Self::Yaml),
+            "yaml-stream" if version == Version::Two => Ok(Self::YamlStream),
             "table" => {
                 let is_coloured = colour == "on" || (colour == "auto" && is_terminal());
                 Ok(Self::Table { is_coloured })
@@ -43,11 +53,13 @@ impl Format {
         value: &Value,
         host: &Host,
     ) -> (String, Result<(), String>) {
-        let escaped =
-            if is_terminal() && self != Self::Json { Some(escaped(value, host)) } else { None };
+        let escapes_values = matches!(self, Self::Table { .. } | Self::Text);
+        let escaped = (is_terminal() && escapes_values).then(|| escaped(value, host));
         let value = escaped.as_ref().unwrap_or(value);
         let text = match self {
-            Self::Json if matches!(value, Value::Map(map) if map.len() == 0) => String::new(),
+            Self::Json | Self::Yaml | Self::YamlStream if matches!(value, Value::Map(map) if map.len() == 0) => {
+                String::new()
+            }
             Self::Json if is_terminal() => (host.printable_json)(json::pretty(value)) + "\n",
             Self::Json => json::pretty(value) + "\n",
             Self::Table { is_coloured } => {
@@ -59,9 +71,19 @@ impl Format {
                 }
             }
             Self::Text => return text::render(value),
+            Self::Yaml => yaml::document(value, &keep(host)),
+            Self::YamlStream | Self::YamlPage => {
+                yaml::document(&vec![value.clone()].into(), &keep(host))
+            }
         };
         (text, Ok(()))
     }
+}
+
+/// Whether YAML has a character as it is.
+fn keep(host: &Host) -> impl Fn(char) -> bool {
+    let (is_terminal, printable) = (is_terminal(), host.printable);
+    move |it| !is_terminal || printable(&it.to_string()) == it.to_string()
 }
 
 /// Writes a text; a closed pipe is not an error.
@@ -86,7 +108,7 @@ fn escaped(value: &Value, host: &Host) -> Value {
     let escaped = |it: &Value| escaped(it, host);
     match value {
         Value::Text(text) => Value::Text((host.printable)(text)),
-        Value::List(items) => Value::List(items.iter().map(escaped).collect()),
+        Value::List(items) => items.iter().map(escaped).collect::<Vec<_>>().into(),
         Value::Map(map) => {
             let mut safe = Map::default();
             for (name, value) in map.iter() {

@@ -77,37 +77,41 @@ impl<'a> Pages<'a> {
         })
     }
 
-    /// The next page's rows; `None` after the last page. Absent rows are null.
-    pub(crate) async fn next(&mut self) -> Result<Option<Value>, CommandError> {
+    /// The next page, with the rows that belong to the listing; `None` after the last page.
+    pub(crate) async fn next(&mut self) -> Result<Option<Map>, CommandError> {
         if let Some(message) = self.pending.take() {
             return Err(CommandError::Failed(message));
         }
         if self.is_done {
             return Ok(None);
         }
-        let page = self.client.call(self.operation, &self.params).await?;
+        let Value::Map(mut page) = self.client.call(self.operation, &self.params).await? else {
+            return Ok(None);
+        };
+        let key = self.result_key;
         let skipped = self.skip.take();
-        let mut rows = page.get(self.result_key).cloned().unwrap_or(Value::Null);
         if let Some(n) = skipped {
-            rows = rows.into_list().map_or(Value::Null, |it| Value::List(from(&it, n)));
+            let rows = page.get(key).cloned().and_then(Value::into_list);
+            page.set(key, rows.map_or(Value::Null, |it| from(&it, n).into()));
         }
+        let rows = page.get(key).cloned().unwrap_or(Value::Null);
         let n_rows = if let Value::List(rows) = &rows { length(rows) } else { 0 };
         let excess = self.max_items.map_or(0, |it| self.n_items + n_rows - it);
         if 0 < excess {
             let keep = n_rows - excess;
-            rows = Value::List(up_to(&rows.into_list().unwrap_or_default(), keep));
+            page.set(key, up_to(&rows.into_list().unwrap_or_default(), keep).into());
             let mut next = std::mem::take(&mut self.next);
             next.set(TRUNCATED, Value::Int(keep + skipped.unwrap_or_default()));
             self.stop_at(&next)?;
-            return Ok(Some(rows));
+            return Ok(Some(page));
         }
         self.n_items += n_rows;
         self.go_on(&page);
-        Ok(Some(rows))
+        Ok(Some(page))
     }
 
     /// Decides whether there is another page.
-    fn go_on(&mut self, page: &Value) {
+    fn go_on(&mut self, page: &Map) {
         let Some(token) = page.get(TOKEN).filter(|it| it.is_truthy()).cloned() else {
             self.is_done = true;
             return;

@@ -41,10 +41,7 @@ pub(crate) fn build(
         let text = from_file.as_deref().unwrap_or(first);
         if let Some((_, parameter)) = parameter {
             let value = match name {
-                "--filters" => {
-                    let value = structures(name, words, from_file.as_deref());
-                    value.map_err(CommandError::Parameters)?
-                }
+                "--filters" => structures(name, words, from_file.as_deref())?,
                 "--max-results" => integer(text)?,
                 _ => text.into(),
             };
@@ -78,13 +75,11 @@ pub(crate) fn add_input_json(
     let text = paramfile::load(word).map_err(CommandError::Parameters)?;
     let text = text.unwrap_or_else(|| word.to_owned());
     // This message has the option's name without its dashes.
-    let value = json::parse(&text).map_err(|err| {
-        CommandError::Parameters(match (version, err) {
-            (Version::Two, json::Error::Syntax(_)) => {
-                wrong("cli-input-json", "Invalid JSON received.")
-            }
-            (_, err) => invalid_json("cli-input-json", err, &text),
-        })
+    let value = json::parse(&text).map_err(|err| match (version, err) {
+        (Version::Two, json::Error::Syntax(_)) => {
+            CommandError::Parameters(wrong("cli-input-json", "Invalid JSON received."))
+        }
+        (_, err) => invalid_json("cli-input-json", err, &text),
     })?;
     let Value::Map(input) = value else {
         let kind = value.type_name();
@@ -133,12 +128,13 @@ fn wrong(name: &str, message: &str) -> String {
     format!("Error parsing parameter '{name}': {message}")
 }
 
-fn invalid_json(name: &str, err: json::Error, text: &str) -> String {
+fn invalid_json(name: &str, err: json::Error, text: &str) -> CommandError {
     match err {
         json::Error::Syntax(message) => {
-            wrong(name, &format!("Invalid JSON: {message}\nJSON received: {text}"))
+            let message = format!("Invalid JSON: {message}\nJSON received: {text}");
+            CommandError::Parameters(wrong(name, &message))
         }
-        json::Error::TooDeep(_) => err.to_string(),
+        json::Error::TooDeep(_) => CommandError::Failed(err.to_string()),
     }
 }
 
@@ -148,20 +144,20 @@ fn integer(text: &str) -> Result<Value, String> {
 }
 
 /// A list of structures: in shorthand, each as JSON, or all as one list of JSON.
-fn structures(name: &str, words: &[String], file: Option<&str>) -> Result<Value, String> {
+fn structures(name: &str, words: &[String], file: Option<&str>) -> Result<Value, CommandError> {
     let parsed = |text: &str| json::parse(text).map_err(|err| invalid_json(name, err, text));
     let first = file.or(words.first().map(String::as_str)).unwrap_or_default();
     if !first.trim().starts_with(['[', '{']) {
         let short = |text: &str| {
             shorthand::parse(text).map_err(|err| match err {
-                Wrong::File(message) => message,
-                Wrong::Syntax(message) => wrong(name, &message),
-                Wrong::TooDeep => TOO_DEEP.into(),
+                Wrong::File(message) => CommandError::Parameters(message),
+                Wrong::Syntax(message) => CommandError::Parameters(wrong(name, &message)),
+                Wrong::TooDeep => CommandError::Failed(TOO_DEEP.into()),
             })
         };
         return match file {
             Some(text) => short(text),
-            None => Ok(Value::List(words.iter().map(|it| short(it)).collect::<Result<_, _>>()?)),
+            None => Ok(words.iter().map(|it| short(it)).collect::<Result<Vec<_>, _>>()?.into()),
         };
     }
     if first.trim().starts_with('[') && (file.is_some() || words.len() == 1) {
@@ -172,8 +168,11 @@ fn structures(name: &str, words: &[String], file: Option<&str>) -> Result<Value,
     }
     let structure = |text: &String| match text.trim_start().chars().next() {
         Some('{') => parsed(text),
-        Some(_) => Err(wrong(name, &format!("Invalid JSON:\n{text}"))),
-        None => Err("string index out of range".into()),
+        Some(_) => {
+            let message = wrong(name, &format!("Invalid JSON:\n{text}"));
+            Err(CommandError::Parameters(message))
+        }
+        None => Err(CommandError::Failed("string index out of range".into())),
     };
-    Ok(Value::List(words.iter().map(structure).collect::<Result<_, _>>()?))
+    Ok(words.iter().map(structure).collect::<Result<Vec<_>, _>>()?.into())
 }

@@ -133,7 +133,7 @@ impl Parser {
                 }
             }
         }
-        Ok(if list.len() == 1 { first } else { Value::List(list) })
+        Ok(if list.len() == 1 { first } else { list.into() })
     }
 
     /// A further value of a list, and whether it is the last.
@@ -175,7 +175,7 @@ impl Parser {
             }
         }
         self.expect(']')?;
-        Ok(Value::List(items))
+        Ok(items.into())
     }
 
     fn map(&mut self) -> Result<Value, Wrong> {

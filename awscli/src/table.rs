@@ -58,7 +58,7 @@ impl Table {
                 self.list_of_maps(items, indent, title.unwrap_or_default())?;
             }
             Value::List(items) => {
-                for item in items {
+                for item in items.iter() {
                     self.item(item)?;
                 }
             }

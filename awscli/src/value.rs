@@ -1,7 +1,7 @@
 //! JSON values as in Python: integers are distinct from floats, members keep their order, and both are
 //! written as Python writes them.
 
-use std::{cmp::Ordering, fmt::Write};
+use std::{cmp::Ordering, fmt::Write, sync::Arc};
 
 /// How deep lists and maps may be nested. Functions recurse for each level, and the stack is limited;
 /// Python's limit is a little less than 1000.
@@ -10,7 +10,7 @@ pub(crate) const MAX_DEPTH: usize = 500;
 /// Python's message for values that are nested more deeply.
 pub(crate) const TOO_DEEP: &str = "maximum recursion depth exceeded";
 
-/// A value.
+/// A value. As in Python, a clone of a list or map is the same list or map.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Null,
@@ -18,13 +18,13 @@ pub(crate) enum Value {
     Int(i128),
     Float(f64),
     Text(String),
-    List(Vec<Value>),
+    List(Arc<Vec<Value>>),
     Map(Map),
 }
 
 /// Members in their order, with unique keys.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Map(Vec<(String, Value)>);
+pub(crate) struct Map(Arc<Vec<(String, Value)>>);
 
 impl Map {
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
@@ -33,15 +33,16 @@ impl Map {
 
     /// Sets a member; an existing one keeps its place.
     pub(crate) fn set(&mut self, key: &str, value: Value) {
-        match self.0.iter_mut().find(|(name, _)| name == key) {
+        let members = Arc::make_mut(&mut self.0);
+        match members.iter_mut().find(|(name, _)| name == key) {
             Some((_, place)) => *place = value,
-            None => self.0.push((key.into(), value)),
+            None => members.push((key.into(), value)),
         }
     }
 
     pub(crate) fn remove(&mut self, key: &str) -> Option<Value> {
         let place = self.0.iter().position(|(name, _)| name == key)?;
-        Some(self.0.remove(place).1)
+        Some(Arc::make_mut(&mut self.0).remove(place).1)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
@@ -62,7 +63,14 @@ impl Map {
 
 impl<const N: usize> From<[(&str, Value); N]> for Map {
     fn from(members: [(&str, Value); N]) -> Self {
-        Self(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        let members = members.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Self(Arc::new(members.collect()))
+    }
+}
+
+impl From<Vec<Value>> for Value {
+    fn from(items: Vec<Value>) -> Self {
+        Self::List(items.into())
     }
 }
 
@@ -82,7 +90,16 @@ impl Value {
     }
 
     pub(crate) fn into_list(self) -> Option<Vec<Self>> {
-        if let Self::List(items) = self { Some(items) } else { None }
+        if let Self::List(items) = self { Some(Arc::unwrap_or_clone(items)) } else { None }
+    }
+
+    /// What tells a list or map from its equals: Python's `id(value)`.
+    pub(crate) fn identity(&self) -> Option<usize> {
+        match self {
+            Self::List(items) => Some(Arc::as_ptr(items).addr()),
+            Self::Map(map) => Some(Arc::as_ptr(&map.0).addr()),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => None,
+        }
     }
 
     pub(crate) fn is_null(&self) -> bool {
@@ -209,7 +226,14 @@ pub(crate) fn float(number: f64) -> String {
     if number.is_infinite() {
         return if number < 0.0 { "-inf".into() } else { "inf".into() };
     }
-    let text = format!("{number:?}");
+    let shortest = format!("{number:?}");
+    // Of two texts of this length that are as near, Python writes the even one, and Rust the greater.
+    let n_digits = |it: &str| it.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let even = match shortest.split_once('e') {
+        Some((digits, _)) => format!("{number:.*e}", n_digits(digits)),
+        None => format!("{number:.*}", n_digits(&shortest)),
+    };
+    let text = if even.parse() == Ok(number) { even } else { shortest };
     let Some((digits, exponent)) = text.split_once('e') else { return text };
     match exponent.strip_prefix('-') {
         Some(exponent) => format!("{digits}e-{exponent:0>2}"),
@@ -274,6 +298,7 @@ mod tests {
             (1e16, "1e+16"),
             (1.5e300, "1.5e+300"),
             (-0.0, "-0.0"),
+            (1_236_115_899_756_420.0 + 0.25, "1236115899756420.2"),
         ] {
             assert_eq!(float(number), text);
         }

@@ -8,7 +8,7 @@ pub(crate) enum Version {
     /// 1.46.3: times are numbers of seconds.
     #[default]
     One,
-    /// 2.9.19: times are texts in ISO 8601, and exit statuses tell kinds of errors apart.
+    /// 2.9.19: times are texts in ISO 8601, there is YAML, and exit statuses tell kinds of errors apart.
     Two,
 }
 

@@ -1,6 +1,6 @@
 //! The functions of `JMESPath`.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use crate::{
     jmespath::node::Node,
@@ -53,9 +53,9 @@ pub(super) fn call(
         let keys = items.iter().map(|it| evaluate(expression, it));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         return match name {
-            "map" => Ok(Value::List(keys)),
-            "sort_by" => sort_by(items, keys),
-            _ => extreme(name, items, keys),
+            "map" => Ok(keys.into()),
+            "sort_by" => sort_by(&items, keys),
+            _ => extreme(name, &items, keys),
         };
     }
     apply(name, values)
@@ -150,9 +150,9 @@ fn check_type(name: &str, types: &[&str], argument: &Argument<'_>) -> Result<(),
     }
 }
 
-fn sort_by(items: Vec<Value>, keys: Vec<Value>) -> Result<Value, String> {
+fn sort_by(items: &Arc<Vec<Value>>, keys: Vec<Value>) -> Result<Value, String> {
     let Some((first, item)) = keys.first().zip(items.first()) else {
-        return Ok(Value::List(items));
+        return Ok(Value::List(Arc::clone(items)));
     };
     let required = jmespath_type(first);
     if !matches!(required, "number" | "string") {
@@ -161,16 +161,16 @@ fn sort_by(items: Vec<Value>, keys: Vec<Value>) -> Result<Value, String> {
     if let Some(key) = keys.iter().find(|it| jmespath_type(it) != required) {
         return mistyped("sort_by", &key.text(), &[required], jmespath_type(key));
     }
-    let mut pairs: Vec<_> = keys.into_iter().zip(items).collect();
+    let mut pairs: Vec<_> = keys.into_iter().zip(items.iter().cloned()).collect();
     pairs.sort_by(|(a, _), (b, _)| a.compare(b).unwrap_or(Ordering::Equal));
-    Ok(Value::List(pairs.into_iter().map(|(_, item)| item).collect()))
+    Ok(pairs.into_iter().map(|(_, item)| item).collect::<Vec<_>>().into())
 }
 
 /// The item with the least or the greatest key; the first of equal ones.
-fn extreme(name: &str, items: Vec<Value>, keys: Vec<Value>) -> Result<Value, String> {
+fn extreme(name: &str, items: &[Value], keys: Vec<Value>) -> Result<Value, String> {
     let is_max = name.starts_with("max");
     let symbol = if is_max { ">" } else { "<" };
-    let mut best: Option<(Value, Value)> = None;
+    let mut best: Option<(Value, &Value)> = None;
     for (key, item) in keys.into_iter().zip(items) {
         if !matches!(jmespath_type(&key), "number" | "string") {
             return mistyped(name, &key.text(), &["number", "string"], jmespath_type(&key));
@@ -189,7 +189,7 @@ fn extreme(name: &str, items: Vec<Value>, keys: Vec<Value>) -> Result<Value, Str
             best = Some((key, item));
         }
     }
-    Ok(best.map_or(Value::Null, |(_, item)| item))
+    Ok(best.map_or(Value::Null, |(_, item)| item.clone()))
 }
 
 fn apply(name: &str, values: Vec<Value>) -> Result<Value, String> {
@@ -247,7 +247,7 @@ fn of_text(name: &str, text: String, other: Option<&Value>) -> Result<Value, Str
     })
 }
 
-fn of_list(name: &str, items: Vec<Value>, other: Option<&Value>) -> Value {
+fn of_list(name: &str, items: Arc<Vec<Value>>, other: Option<&Value>) -> Value {
     let extreme = |wanted: Ordering| {
         items.iter().fold(None, |best: Option<&Value>, it| match best {
             Some(best) if it.compare(best) != Some(wanted) => Some(best),
@@ -265,11 +265,11 @@ fn of_list(name: &str, items: Vec<Value>, other: Option<&Value>) -> Value {
         "length" => count(items.len()),
         "max" => extreme(Ordering::Greater).cloned().unwrap_or(Value::Null),
         "min" => extreme(Ordering::Less).cloned().unwrap_or(Value::Null),
-        "reverse" => Value::List(items.into_iter().rev().collect()),
+        "reverse" => items.iter().rev().cloned().collect::<Vec<_>>().into(),
         "sort" => {
-            let mut items = items;
+            let mut items = Arc::unwrap_or_clone(items);
             items.sort_by(|a, b| a.compare(b).unwrap_or(Ordering::Equal));
-            Value::List(items)
+            items.into()
         }
         "sum" => sum(&items),
         "to_array" => Value::List(items),
@@ -288,8 +288,8 @@ fn sum(items: &[Value]) -> Value {
 
 fn of_map(name: &str, map: Map) -> Value {
     match name {
-        "keys" => Value::List(map.iter().map(|(name, _)| name.into()).collect()),
-        "values" => Value::List(map.iter().map(|(_, value)| value.clone()).collect()),
+        "keys" => map.iter().map(|(name, _)| name.into()).collect::<Vec<_>>().into(),
+        "values" => map.iter().map(|(_, value)| value.clone()).collect::<Vec<_>>().into(),
         "length" => count(map.len()),
         "to_number" => Value::Null,
         _ => of_any(name, Value::Map(map)),
@@ -310,7 +310,7 @@ fn of_scalar(name: &str, scalar: Value) -> Value {
 
 fn of_any(name: &str, value: Value) -> Value {
     match (name, value) {
-        ("to_array", value) => Value::List(vec![value]),
+        ("to_array", value) => vec![value].into(),
         ("to_string", Value::Text(text)) => Value::Text(text),
         ("to_string", value) => Value::Text(json::compact(&value, ",", ":")),
         ("type", value) => jmespath_type(&value).into(),

@@ -42,7 +42,7 @@ pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
         Node::Field(name) => value.get(name).cloned().unwrap_or(Value::Null),
         Node::Filter(nodes) => {
             let [list, each, condition] = nodes.as_ref();
-            let Value::List(items) = evaluate(list, value)? else { return Ok(Value::Null) };
+            let Some(items) = evaluate(list, value)?.into_list() else { return Ok(Value::Null) };
             let mut kept = Vec::new();
             for item in items {
                 if !is_false(&evaluate(condition, &item)?) {
@@ -53,10 +53,15 @@ pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
         }
         Node::Flatten(node) => {
             let Some(items) = evaluate(node, value)?.into_list() else { return Ok(Value::Null) };
-            let parts = items
-                .into_iter()
-                .flat_map(|it| if let Value::List(it) = it { it } else { vec![it] });
-            Value::List(parts.collect())
+            let mut parts = Vec::new();
+            for item in items {
+                if let Value::List(nested) = item {
+                    parts.extend(nested.iter().cloned());
+                } else {
+                    parts.push(item);
+                }
+            }
+            parts.into()
         }
         Node::Function(name, arguments) => functions::call(name, arguments, value, evaluate)?,
         Node::Index(index) => {
@@ -76,8 +81,8 @@ pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
             not_too_deep(Value::Map(map))?
         }
         Node::MultiList(nodes) => {
-            let items = nodes.iter().map(|it| evaluate(it, value)).collect::<Result<_, _>>()?;
-            not_too_deep(Value::List(items))?
+            let items = nodes.iter().map(|it| evaluate(it, value));
+            not_too_deep(items.collect::<Result<Vec<_>, _>>()?.into())?
         }
         Node::Not(node) => match evaluate(node, value)? {
             it if is_number(&it) && !it.is_truthy() => Value::Bool(false),
@@ -99,7 +104,7 @@ pub(super) fn evaluate(node: &Node, value: &Value) -> Result<Value, String> {
         }
         Node::Slice(parts) => {
             let Value::List(items) = value else { return Ok(Value::Null) };
-            Value::List(slice(items, *parts)?)
+            slice(items, *parts)?.into()
         }
         Node::ValueProjection(nodes) => {
             let [map, each] = nodes.as_ref();
@@ -119,7 +124,7 @@ fn not_too_deep(value: Value) -> Result<Value, String> {
 fn project(items: &[Value], each: &Node) -> Result<Value, String> {
     let items = items.iter().map(|it| evaluate(each, it));
     let items = items.filter(|it| !matches!(it, Ok(Value::Null)));
-    Ok(Value::List(items.collect::<Result<_, _>>()?))
+    Ok(items.collect::<Result<Vec<_>, _>>()?.into())
 }
 
 /// An item; a negative index counts from the end.

@@ -454,6 +454,34 @@ async fn cli_version_2() {
     let date = with(&format!("{listing} --query Sessions[0].StartDate"), "").await.stdout;
     let date: String = serde_json::from_str(&date).expect("a text");
     assert!(date.ends_with("+00:00") && date.parse::<Timestamp>().is_ok(), "{date}");
+    let id =
+        with(&format!("{listing} --query Sessions[0].SessionId --output text"), "").await.stdout;
+    let id = id.trim_end();
+    for (options, yaml) in [
+        (
+            "--output yaml --query Sessions[:1].{Id:SessionId,No:`\"no\"`}",
+            format!("- Id: {id}\n  No: no\n"),
+        ),
+        (
+            "--output yaml --query [Sessions[:1].SessionId][*].[@,@]",
+            format!("- - &id001\n    - {id}\n  - *id001\n"),
+        ),
+        (
+            "--output yaml-stream --page-size 1 --max-items 1 --query Sessions[].SessionId",
+            format!("- - {id}\n"),
+        ),
+        ("--output yaml --no-cli-pager --query Sessions[0].SessionId", format!("\"{id}\"\n")),
+    ] {
+        let output = with(&format!("{listing} {options}"), "").await;
+        assert_eq!((output.status, output.stdout), (Some(0), yaml), "{options}: {}", output.stderr);
+    }
+    let yaml = format!("{listing} --output yaml");
+    let words: Vec<_> = yaml.split(' ').collect();
+    assert_eq!(
+        reapctl(&words, &account.variables()).await.status,
+        Some(2),
+        "no format of version 1"
+    );
     for (one, two, line, message) in [
         (2, 252, "describe-sessions".to_owned(), "are required: --state"),
         (255, 252, format!("{listing} --bogus"), "Unknown options: --bogus"),
