@@ -4,7 +4,7 @@
 
 Each line of configurations.txt is a configuration file, a credentials file and variables, separated by `|`,
 with which the sessions are counted. Standard output, standard error and the exit status must be the same,
-but for what `normal` names. Needs the packages of requirements.txt, and `aws` beside the running Python.
+but for what `normal` names. The versions of the AWS CLI are those of side_by_side.py.
 """
 
 import concurrent.futures
@@ -16,13 +16,10 @@ import subprocess
 import sys
 import tempfile
 
+from side_by_side_clients import N_AT_ONCE, Reapctl, line_of, pairs, piped
+
 HERE = pathlib.Path(__file__).parent
-REAPCTL = str(pathlib.Path(sys.argv[1]).resolve())
 COUNT = ["describe-sessions", "--state", "Active", "--query", "length(Sessions)"]
-CLIENTS = {
-    "aws": [str(pathlib.Path(sys.executable).with_name("aws")), "ssm", *COUNT],
-    "reapctl": [REAPCTL, *COUNT],
-}
 KEYS = "aws_access_key_id = a\naws_secret_access_key = b\n"
 
 
@@ -48,44 +45,50 @@ def run(client, line, url):
         words = shlex.split(variables.replace("{url}", url))
         options = [it for it in words if not re.match(r"\w+=", it)]
         environment |= dict(it.split("=", 1) for it in words if re.match(r"\w+=", it))
-        command = [*CLIENTS[client], *options]
-        ran = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
-        )
-        err = ran.stderr.decode().replace(home, "HOME").replace(url, "URL")
-        return normal(ran.returncode, ran.stdout.decode(), err)
+        status, out, err = piped(client.run, [*COUNT, *options], environment)
+        err = err.replace(home, "HOME").replace(url, "URL")
+        return normal(isinstance(client, Reapctl), status, out, err)
 
 
-def normal(status, out, err):
-    """The same for both where a file is refused: reapctl adds the reason, and the AWS CLI is ended by it."""
+def normal(is_reapctl, status, out, err):
+    """The same for both where a file is refused: reapctl adds the reason, and version 1 is ended by it."""
     if refused := re.search(r"Unable to parse config file: (\S+)( \(.+\))?\n\Z", err):
-        if "Traceback" not in err and not refused[2]:
-            return "reapctl gives no reason"
-        return f"refused: {refused[1]}"
+        return "reapctl gives no reason" if is_reapctl and not refused[2] else f"refused: {refused[1]}"
     return f"exit status {status}\n{out}{err}"
+
+
+def both(queue, line, url):
+    pair = queue.get()
+    results = [run(client, line, url) for client in pair]
+    queue.put(pair)
+    return results
 
 
 def main():
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     lines = (HERE / "configurations.txt").read_text(encoding="utf-8").splitlines()
     lines = [it for it in lines if it and not it.startswith("#") and wanted in it]
-    command = [REAPCTL, "emulate", "--port", "0"]
-    n_different = 0
+    command = [sys.argv[1], "emulate", "--port", "0"]
+    n_lines = n_different = 0
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as emulator,
-        concurrent.futures.ThreadPoolExecutor(2) as pool,
+        concurrent.futures.ThreadPoolExecutor(N_AT_ONCE) as pool,
+        pairs() as queues,
     ):
         try:
             url = re.search(r"http://[0-9.:]+[0-9]", emulator.stdout.readline()).group()
-            both = lambda line: [run(client, line, url) for client in CLIENTS]
-            for line, (expected, actual) in zip(lines, pool.map(both, lines)):
-                if expected != actual:
-                    n_different += 1
-                    print(f"{line}\n  aws: {expected}\n  reapctl: {actual}", flush=True)
+            for version, queue in queues.items():
+                own = [it for it in (line_of(version, it) for it in lines) if it]
+                results = pool.map(lambda line: both(queue, line, url), own)
+                for line, (expected, actual) in zip(own, results):
+                    n_lines += 1
+                    if expected != actual:
+                        n_different += 1
+                        print(f"{line}\n  aws {version}: {expected}\n  reapctl: {actual}", flush=True)
         finally:
             emulator.kill()
-    print(f"{len(lines) - n_different} of {len(lines)} configurations agree")
-    sys.exit(bool(n_different or not lines))
+    print(f"{n_lines - n_different} of {n_lines} configurations agree")
+    sys.exit(bool(n_different or not n_lines))
 
 
 main()

@@ -6,7 +6,6 @@ is not on PyPI, and pyssm-client, which opens a web socket without AWS's plugin.
 Needs what `.ci/tools debian-aws pyssm` puts below target/tools; what is not there is left out, and said to be.
 """
 
-import concurrent.futures
 import datetime
 import http.server
 import json
@@ -106,45 +105,6 @@ class OtherClients(unittest.TestCase):
         ran = self.debian("ssm", "describe-sessions", "--state", "Active", AWS_ENDPOINT_URL=self.url, AWS_MAX_ATTEMPTS="1")
         self.assertEqual(ran.returncode, 255, ran.stderr)
         self.assertEqual(set(self.called), {"ssm.eu-central-1.amazonaws.com:443"})
-
-    @unittest.skipUnless(DEBIAN.exists(), "Debian's AWS CLI 2.9.19 is not there")
-    def test_debians_cli_and_cli_version_2_side_by_side(self):
-        at = ["--endpoint-url", self.url]
-        listing = "describe-sessions --state Active"
-        lines = [
-            (0, listing),
-            (0, f"{listing} --query Sessions[].[SessionId,StartDate] --output text"),
-            (0, f"{listing} --query Sessions[0] --output table"),
-            (0, "describe-sessions --state History --max-items 2"),
-            (252, f"{listing} --filters key=Owner"),
-            (252, f"{listing} --query Sessions["),
-            (252, f"{listing} --no-paginate --max-items 1"),
-            (252, "describe-sessions --cli-input-json [1]"),
-            (252, "terminate-session --session-id="),
-            (252, f"{listing} --bogus"),
-            (253, f"AWS_DEFAULT_REGION= {listing}"),
-            (253, f"AWS_ACCESS_KEY_ID= AWS_SECRET_ACCESS_KEY= {listing}"),
-            (254, f"{listing} --filters key=owner,value=x"),
-            (255, f"{listing} --max-results x"),
-        ]
-
-        def both(line):
-            words = line.split()
-            variables = {"AWS_EC2_METADATA_DISABLED": "true"}
-            while "=" in words[0]:
-                variables[words.pop(0).removesuffix("=")] = ""
-            theirs = self.debian("ssm", *words, *at, **variables)
-            ours = self.run_client(REAPCTL, *words, *at, "--cli-version", "2", **variables)
-            return theirs, ours
-
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for (status, line), results in zip(lines, pool.map(both, [line for _, line in lines])):
-                # Each has its own usage above an error of use.
-                message = [it.stderr.rpartition("help\n")[2].strip("\n") for it in results]
-                theirs, ours = ((it.returncode, it.stdout, text) for it, text in zip(results, message))
-                with self.subTest(line):
-                    self.assertEqual(theirs, ours)
-                    self.assertEqual(ours[0], status)
 
     @unittest.skipUnless(PYSSM.exists(), "pyssm-client is not there: it needs Python 3.12")
     def test_pyssm_gets_as_far_as_its_web_socket(self):

@@ -1,11 +1,12 @@
 """Runs the AWS CLI and reapctl side by side against the emulator, and against a server of raw answers,
-over command_lines.txt.
+over command_lines.txt: version 1 of the running Python, and version 2 of Debian 12.
 
     python tests/smoke/side_by_side.py target/debug/reapctl [PART OF A COMMAND LINE]
 
 Standard output, standard error and the exit status must be the same, byte for byte, but for what
 `normal` and `skeleton` name. Needs the packages of requirements.txt, and `aws` beside the running
-Python. Prints what differs as a unified diff, and exits with 1 if anything does.
+Python. Version 2 is what `.ci/tools debian-aws` puts below target/tools; without it, it is left out, and said to be.
+Prints what differs as a unified diff, and exits with 1 if anything does.
 """
 
 import concurrent.futures
@@ -22,13 +23,13 @@ import shlex
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 
+from side_by_side_clients import N_AT_ONCE, line_of, pairs, piped
+
 HERE = pathlib.Path(__file__).parent
-REAPCTL = str(pathlib.Path(sys.argv[1]).resolve())
-AWS = str(pathlib.Path(sys.executable).with_name("aws"))
-CLIENTS = {"aws": [AWS, "ssm"], "reapctl": [REAPCTL]}
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "emulator",
     "AWS_CONFIG_FILE": os.devnull,
@@ -37,6 +38,7 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "emulator",
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "LC_ALL": "C.UTF-8",
+    "AWS_PAGER": "",
     "NO_PROXY": "127.0.0.1",
     "PATH": os.environ["PATH"],
 }
@@ -127,7 +129,7 @@ def groups():
 
 @contextlib.contextmanager
 def emulator(fleet):
-    command = [REAPCTL, "emulate", "--port", "0", "--fleet", HERE / "fleets" / f"{fleet}.yaml"]
+    command = [sys.argv[1], "emulate", "--port", "0", "--fleet", HERE / "fleets" / f"{fleet}.yaml"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield re.search(r"http://[0-9.:]+[0-9]", process.stdout.readline()).group()
@@ -159,41 +161,39 @@ def run(client, line, url, on_terminal):
             environment[name] = value
             if not value:
                 del environment[name]
-        command = [*CLIENTS[client], *words]
-        call = terminal if on_terminal else pipe
-        status, out, err = call(command, environment)
+        call = on_a_terminal if on_terminal else piped
+        status, out, err = call(client.run, words, environment)
         result.append(f"exit status {status}\n-- stdout\n{out}\n-- stderr\n{normal(err, url)}\n")
     text = "".join(result)
     return skeleton(text) if "skeleton" in line else text.replace(url, "URL")
 
 
-def pipe(command, environment):
-    ran = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
-    )
-    return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
-
-
-def terminal(command, environment):
-    """The same with a terminal of 100 columns for standard output."""
+def on_a_terminal(run, words, environment):
+    """The same as `piped`, with a terminal of 100 columns for standard output."""
     reading, writing = pty.openpty()
     fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE
-    )
-    os.close(writing)
-    output = b""
-    with contextlib.suppress(OSError):  # So ends a terminal that nobody writes to any more.
-        while data := os.read(reading, 65536):
-            output += data
-    os.close(reading)
-    err = process.communicate()[1].decode()
-    return process.returncode, output.decode(), err
+    output = []
+
+    def read():
+        with contextlib.suppress(OSError):  # So ends a terminal that nobody writes to any more.
+            while data := os.read(reading, 65536):
+                output.append(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with tempfile.TemporaryFile() as stderr:
+        status = run(words, environment, writing, stderr.fileno())
+        os.close(writing)
+        reader.join()
+        os.close(reading)
+        stderr.seek(0)
+        return status, b"".join(output).decode(), stderr.read().decode()
 
 
 def normal(err, url):
     """Errors without what must differ: the program's name, and its usage above an error of use."""
-    err = re.sub(r"\Ausage: .*?(?=^\S+: error: |^Unknown options: )", "", err, flags=re.S | re.M)
+    err = err.replace("(ExpiredTokenException:x)", "(ExpiredTokenException)")  # Version 2 keeps what follows a colon.
+    err = re.sub(r"\A\s*usage: .*?(?=^\S+: error: |^Unknown options: )", "", err, flags=re.S | re.M)
     return re.sub(r"\A(aws|reapctl): error: ", "PROGRAM: error: ", err).replace(url, "URL")
 
 
@@ -203,26 +203,30 @@ def skeleton(text):
     return text
 
 
-def compare(kind, fleet, url, line):
+def compare(version, queue, kind, fleet, url, line):
     """The diff of a line; empty if there is none."""
     results = []
-    for client in CLIENTS:
+    pair = queue.get()
+    for client in pair:
         with contextlib.ExitStack() as stack:
             at = stack.enter_context(emulator(fleet)) if kind == "fresh" else url
             results.append(run(client, line, at, kind == "terminal"))
+    queue.put(pair)
     if kind in AWS_CLI_ON_NO_ANSWER and results[0].startswith(AWS_CLI_ON_NO_ANSWER[kind]):
         is_listing = line.startswith("describe")
         operation = "DescribeSessions" if is_listing else "TerminateSession"
         results[0] = NO_ANSWER.format(operation=operation)
     lines = [it.splitlines() for it in results]
-    return "\n".join(difflib.unified_diff(*lines, *CLIENTS, f"[{kind} {fleet}] {line}", lineterm=""))
+    names = f"aws {version}", "reapctl"
+    return "\n".join(difflib.unified_diff(*lines, *names, f"[{kind} {fleet}] {line}", lineterm=""))
 
 
 def main():
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     n_lines = n_different = 0
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(2))
+        queues = stack.enter_context(pairs())
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(N_AT_ONCE))
         raw = stack.enter_context(raw_answers())
         diffs = []
         for kind, fleet, lines in groups():
@@ -230,8 +234,10 @@ def main():
                 url = f"{raw}/{fleet}"
             else:
                 url = None if kind == "fresh" else stack.enter_context(emulator(fleet))
-            lines = [it for it in lines if wanted in f"[{kind} {fleet}] {it}"]
-            diffs += [pool.submit(compare, kind, fleet, url, it) for it in lines]
+            for version, queue in queues.items():
+                own = filter(None, (line_of(version, it) for it in lines))
+                own = [it for it in own if wanted in f"[{kind} {fleet}] {it}"]
+                diffs += [pool.submit(compare, version, queue, kind, fleet, url, it) for it in own]
         for diff in diffs:
             n_lines += 1
             if diff.result():
