@@ -394,7 +394,7 @@ def about():
 def main():
     name = ROOT / ("target/bench-quick.json" if ARGUMENTS.quick else "bench/results.json")
     organization = Organization(sys.modules[__name__])
-    found = json.loads(name.read_text(encoding="utf-8")) if ARGUMENTS.only else {}
+    found = json.loads(name.read_text(encoding="utf-8")) if ARGUMENTS.only and name.exists() else {}
     if not ARGUMENTS.only:
         began = time.monotonic()
         found = {

@@ -4,8 +4,9 @@ Every answer takes 30 ms, and there is no quota. Rules are tried on 10,000 sessi
 ten has sessions; a run is carried out as the state machine starts it.
 """
 
-import pathlib
 import tempfile
+
+from organization import REGIONS
 
 SIZES = {
     "sessions": [100, 1_000, 10_000, 100_000],
@@ -41,26 +42,22 @@ def sweep(bench, sessions, rules):
         name = "session-reaper (Lambda)"
         found = bench.sweep(name, bench.function, sessions, LATENCY_MS, 0, policy=file.name)
     assert found["terminated"] == found["violators"] and not found["wrongly"], found
-    return {**used(found), "calls": sum(found["calls"].values()), "lambda_s": found["wall_s"]}
+    return used(found, found)
 
 
 def run(organization, accounts, regions):
-    regions = organization.regions[:regions]
+    regions = REGIONS[:regions]
     environment = organization.bench.AWS
     with organization.emulator(accounts, regions, 10) as (url, record):
         found = organization.function(environment | {"AWS_ENDPOINT_URL": url}, accounts, regions=regions)
     print(f"a run of {accounts} accounts in {len(regions)} Regions: CPU {found['cpu_s']:.2f} s", flush=True)
     assert record["terminated"] == record["violators"] and not record["wrongly"], record
-    return {
-        **used(found),
-        "calls": sum(record["calls"].values()),
-        "lambda_s": sum(found["batches"]) + sum(found["steps"]),
-        "batches": len(found["batches"]),
-    }
+    return {**used(found, record), **{key: found[key] for key in ["batches", "steps"]}}
 
 
-def used(found):
-    return {key: found[key] for key in ["wall_s", "cpu_s", "peak_mib"]}
+def used(found, record):
+    calls = sum(record["calls"].values())
+    return {"calls": calls, **{key: found[key] for key in ["wall_s", "cpu_s", "peak_mib"]}}
 
 
 def measure(bench, organization):

@@ -41,7 +41,6 @@ class Organization:
     def __init__(self, bench):
         self.bench = bench
         self.quick = bench.ARGUMENTS.quick
-        self.regions = REGIONS
 
     def emulator(self, n, regions=REGIONS, every=1, latency_ms=LATENCY_MS, throttles=False, tls=()):
         """An organization with sessions in one account-Region of `every`; one may throttle listings."""

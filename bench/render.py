@@ -199,19 +199,24 @@ def organization_goals():
 GB_SECOND, REQUEST = 0.0000166667, 0.20e-6  # Lambda on x86.
 TRANSITION, EXPRESS, EXPRESS_GB_SECOND = 25e-6, 1e-6, 0.00001667  # Step Functions.
 PUT, GET = 5e-6, 0.4e-6  # S3.
-MEMORY_GB, CHILD_GB = 0.25, 0.0625
+MEMORY_GB, SWEEP_GB, CHILD_GB = 0.25, 0.125, 0.0625
+
+
+def dollars_of_run(n, batches_s, steps_s):
+    """Of so many batches, which take so long together, and of the plan and the summary."""
+    return {
+        "Lambda": (batches_s + steps_s) * MEMORY_GB * GB_SECOND + (n + 2) * REQUEST,
+        "Step Functions": n * EXPRESS + batches_s * CHILD_GB * EXPRESS_GB_SECOND + 6 * TRANSITION,
+        "S3": n * (PUT + 3 * GET),
+    }
 
 
 def organization_cost():
     """A month of runs of 1,000 accounts, from the durations that were measured."""
     of = RESULTS["organization"]
     many, cost = of["many"], of["cost"]
-    n, seconds = many["batches_of_run"], many["batches_of_run"] * cost["batch_s"]
-    parts = {
-        "Lambda": (seconds + 2 * cost["plan_s"]) * MEMORY_GB * GB_SECOND + (n + 2) * REQUEST,
-        "Step Functions": n * EXPRESS + seconds * CHILD_GB * EXPRESS_GB_SECOND + 6 * TRANSITION,
-        "S3": n * (PUT + 3 * GET),
-    }
+    n = many["batches_of_run"]
+    parts = dollars_of_run(n, n * cost["batch_s"], 2 * cost["plan_s"])
     rows = [
         [name, *(f"{dollars * runs:,.2f}" for runs in [8_640, 2_880, 720])]
         for name, dollars in [*parts.items(), ("**together**", sum(parts.values()))]
@@ -246,17 +251,13 @@ def growth():
 
 def grown():
     """What was measured, with Lambda's price, and for an organization S3's and that of Step Functions."""
-    found = {}
-    for what in ["sessions", "rules", "account-Regions"]:
-        is_run = what == "account-Regions"
-        for it in RESULTS["growth"][what]:
-            n, seconds = it.get("batches", 0), it["lambda_s"]
-            dollars = seconds * (MEMORY_GB if is_run else 0.128) * GB_SECOND + (n + 2 if is_run else 1) * REQUEST
-            if is_run:
-                dollars += n * EXPRESS + seconds * CHILD_GB * EXPRESS_GB_SECOND + 6 * TRANSITION
-                dollars += n * (PUT + 3 * GET)
-            found.setdefault(what, []).append({**it, "dollars": dollars})
-    return found
+    of = RESULTS["growth"]
+    of_sweep = lambda it: it["wall_s"] * SWEEP_GB * GB_SECOND + REQUEST
+    of_run = lambda it: sum(
+        dollars_of_run(len(it["batches"]), sum(it["batches"]), sum(it["steps"])).values()
+    )
+    costs = {"sessions": of_sweep, "rules": of_sweep, "account-Regions": of_run}
+    return {what: [{**it, "dollars": cost(it)} for it in of[what]] for what, cost in costs.items()}
 
 
 def exponent(points, key):
@@ -264,7 +265,7 @@ def exponent(points, key):
     slope, _ = statistics.linear_regression(
         [math.log(it["n"]) for it in points], [math.log(it[key]) for it in points]
     )
-    return slope
+    return round(slope, 2) + 0.0  # No negative zero.
 
 
 def evaluating():
@@ -321,7 +322,7 @@ def plot(axis, lines, title, xlabel):
 def growth_chart():
     keys = {"cpu_s": "CPU time, s", "peak_mib": "peak memory, MiB", "calls": "calls", "dollars": "dollars"}
     found = grown()
-    figure, axes = plt.subplots(len(found), len(keys), figsize=(15, 10))
+    figure, axes = plt.subplots(len(found), len(keys), figsize=(15, 10), sharey="col")  # Noise is not growth.
     for row, (what, points) in zip(axes, found.items()):
         for axis, (key, title) in zip(row, keys.items()):
             plot(axis, [(what, "#4e9f50", [(it["n"], it[key]) for it in points])], title, what)
