@@ -11,7 +11,8 @@
 # Matters: a script with a limit of one hour terminates a session that is a few minutes old, once a year, and only
 #          where it runs in local time: on a laptop, not in Lambda.
 # Here:    StartDate stays an instant, and ages are differences of instants. A time zone is used for one thing, a
-#          policy's office hours. `reapctl describe-sessions` writes ISO 8601 times in UTC, where texts sort by time.
+#          policy's office hours. `reapctl describe-sessions` writes the same local texts with that setting, because scripts
+#          depend on it.
 #
 # A server on 127.0.0.1 stands for Session Manager; the zone is Europe/Berlin.
 # Needs python3; about half a minute, most of it installation. Exit status 0: as described.

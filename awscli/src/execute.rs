@@ -12,7 +12,7 @@ use crate::{
     jmespath::Expression,
     json,
     operation::Operation,
-    options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON, global},
+    options::{CLI_INPUT_JSON, GENERATE_CLI_SKELETON, global_options},
     output::{self, Format},
     paginate::Pages,
     parameters,
@@ -176,33 +176,33 @@ fn read<'a>(
     words: &[String],
     host: &'a Host,
 ) -> Result<Line<'a>, CommandError> {
-    let mut shared = parse(global(version), words, false).map_err(CommandError::Usage)?;
+    let mut global = parse(global_options(version), words, false).map_err(CommandError::Usage)?;
     // After `--`, the options that all commands share are not read, but this command's own are.
-    if let Some(place) = shared.rest.iter().position(|it| it == "--") {
-        shared.rest.remove(place);
+    if let Some(place) = global.rest.iter().position(|it| it == "--") {
+        global.rest.remove(place);
     }
-    if shared.has("--version") {
+    if global.has("--version") {
         let own = Given::default();
         return Ok(Line {
             host,
-            global: shared,
+            global,
             own,
             query: None,
             connect_timeout: None,
             read_timeout: None,
         });
     }
-    let query = shared.one("--query").map(|text| {
+    let query = global.one("--query").map(|text| {
         Expression::parse(text).map_err(|err| format!("Bad value for --query {text}: {err}"))
     });
     let query = query.transpose().map_err(CommandError::Parameters)?;
-    if let Some(url) = shared.one("--endpoint-url") {
+    if let Some(url) = global.one("--endpoint-url") {
         check_url(url).map_err(CommandError::Parameters)?;
     }
-    let read_timeout = seconds(shared.one("--cli-read-timeout"))?;
-    let connect_timeout = seconds(shared.one("--cli-connect-timeout"))?;
-    let mut own = parse(operation.options, &shared.rest, true).map_err(CommandError::Usage)?;
-    if !is_relieved(&shared.rest) {
+    let read_timeout = seconds(global.one("--cli-read-timeout"))?;
+    let connect_timeout = seconds(global.one("--cli-connect-timeout"))?;
+    let mut own = parse(operation.options, &global.rest, true).map_err(CommandError::Usage)?;
+    if !is_relieved(&global.rest) {
         check_required(operation.options, &own).map_err(CommandError::Usage)?;
     }
     let mut unknown = std::mem::take(&mut own.rest);
@@ -210,7 +210,7 @@ fn read<'a>(
     if !unknown.is_empty() {
         return Err(CommandError::UnknownOptions(unknown));
     }
-    Ok(Line { host, global: shared, own, query, connect_timeout, read_timeout })
+    Ok(Line { host, global, own, query, connect_timeout, read_timeout })
 }
 
 /// Whether there is an option, not abbreviated, with which no other option is required.

@@ -5,7 +5,7 @@ use clap::{Arg, ArgAction, Command, builder::PossibleValuesParser};
 use crate::{
     arguments::{Spec, Takes},
     operation::Operation,
-    options::global,
+    options::global_options,
     version::Version,
 };
 
@@ -13,8 +13,9 @@ use crate::{
 /// `arguments`, like `argparse`.
 pub(crate) fn command(operation: &'static Operation) -> Command {
     let own = operation.options.iter().map(argument);
-    let global =
-        global(Version::Two).iter().map(|it| argument(it).help_heading("Options of every command"));
+    let global = global_options(Version::Two)
+        .iter()
+        .map(|it| argument(it).help_heading("Options of every command"));
     Command::new(operation.command)
         .about(operation.about)
         .after_help(operation.examples)

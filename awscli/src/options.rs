@@ -28,7 +28,7 @@ macro_rules! global {
 }
 
 /// Options that may come before or after the command's own.
-pub(crate) const fn global(version: Version) -> &'static [Spec] {
+pub(crate) const fn global_options(version: Version) -> &'static [Spec] {
     const OF_1: &[Spec] =
         global!(&["json", "text", "table"], flag("--v2-debug", "Accepted, and without effect"));
     const OF_2: &[Spec] = global!(

@@ -14,7 +14,6 @@ fuzz_target!(|text: &str| -> Corpus {
     }
     let host = Host {
         http_client: |_, _| Err("there is no network here".into()),
-        configured: |config| config,
         printable: str::to_owned,
         printable_json: |json| json,
     };

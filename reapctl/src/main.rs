@@ -37,7 +37,6 @@ use std::{
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use reaper_core::printable::{printable, printable_json, printable_lines};
-use session_reaper::aws::configured;
 
 use crate::{exit::INVALID, file::Invalid, stdio::eprintln};
 
@@ -136,4 +135,4 @@ fn man(folder: &Path) -> anyhow::Result<()> {
 
 /// What the AWS CLI's commands use of this program.
 const AWSCLI_HOST: awscli::Host =
-    awscli::Host { http_client: http::client, configured, printable, printable_json };
+    awscli::Host { http_client: http::client, printable, printable_json };

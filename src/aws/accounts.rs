@@ -73,10 +73,13 @@ impl Accounts {
     /// The API with the credentials of this connection.
     #[must_use]
     pub fn new(connect: &Connect) -> Self {
-        let region =
-            connect.config().region().filter(|_| named(connect.config(), ORGANIZATIONS).is_none());
-        let home = region.map(|it| home(it.as_ref()));
-        let connect = home.map_or_else(|| connect.clone(), |it| connect.clone().at(it));
+        let config = connect.config();
+        let connect = match config.region() {
+            Some(region) if named(config, ORGANIZATIONS).is_none() => {
+                connect.clone().at(home(region.as_ref()))
+            }
+            Some(_) | None => connect.clone(),
+        };
         Self {
             service: Service::new(connect.config(), ORGANIZATIONS),
             list_accounts: Operation::new(

@@ -29,12 +29,8 @@ impl Service {
         body: &impl Serialize,
         read: impl FnOnce(&[u8], Option<Timestamp>) -> serde_json::Result<T>,
     ) -> Result<T, SdkError<ErrorMetadata, HttpResponse>> {
-        let headers = vec![
-            ("content-type", "application/x-amz-json-1.1".to_owned()),
-            ("x-amz-target", target.to_owned()),
-        ];
         let body = serde_json::to_vec(body).map_err(SdkError::construction_failure)?;
-        let request = Request { method: "POST", path: "/".into(), headers, body };
+        let request = Request::json(target, body);
         self.send(request, |answer, body| accepted(answer, body, read)).await
     }
 }

@@ -78,6 +78,18 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
+impl Request {
+    /// A call in AWS's JSON protocol, of the operation that it names `target`.
+    #[must_use]
+    pub fn json(target: &str, body: Vec<u8>) -> Self {
+        let headers = vec![
+            ("content-type", "application/x-amz-json-1.1".to_owned()),
+            ("x-amz-target", target.to_owned()),
+        ];
+        Self { method: "POST", path: "/".into(), headers, body }
+    }
+}
+
 /// Why an answer has not what was asked for.
 #[derive(Debug)]
 pub enum Unread {
@@ -119,17 +131,21 @@ impl Service {
     /// A service in the Region and with the credentials of the configuration.
     #[must_use]
     pub fn new(config: &SdkConfig, api: Api) -> Self {
-        Self::at(config, api, |region| endpoint::url(config, api, region))
+        Self::with_settings(config, api, &settings())
+    }
+
+    /// The same, with connections of these settings.
+    #[must_use]
+    pub fn with_settings(config: &SdkConfig, api: Api, settings: &HttpConnectorSettings) -> Self {
+        Self::make(config, api, settings, |region| endpoint::url(config, api, region))
     }
 
     /// The same, at the URL that it has in the Region.
     pub(super) fn at(config: &SdkConfig, api: Api, url: impl FnOnce(&str) -> String) -> Self {
-        let settings = HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build();
-        Self::with_settings(config, api, &settings, url)
+        Self::make(config, api, &settings(), url)
     }
 
-    /// The same, with connections of these settings.
-    pub fn with_settings(
+    fn make(
         config: &SdkConfig,
         api: Api,
         settings: &HttpConnectorSettings,
@@ -247,6 +263,10 @@ impl Service {
         let signable = SignableRequest::new(request.method, url, pairs, body)?;
         Ok(sign(signable, &params.into())?.into_parts().0)
     }
+}
+
+fn settings() -> HttpConnectorSettings {
+    HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build()
 }
 
 impl Way {

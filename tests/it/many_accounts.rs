@@ -139,10 +139,6 @@ async fn active_ids(organization: &Organization, signature: Signature<'_>) -> Ve
     rows.map(|it| it["SessionId"].as_str().expect("text").to_owned()).collect()
 }
 
-fn of_hub() -> Credentials {
-    Credentials::new("AKIAHUB", "secret", None, None, "test")
-}
-
 /// A role is refused, as the real SDK tells it: by an account that refuses all or has another role, by one
 /// that is not active or not known, and to an account that is not the hub.
 #[tokio::test]
@@ -150,7 +146,7 @@ async fn refused_roles() {
     let organization = organization("");
     let config = aws_sdk_sts::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(of_hub())
+        .credentials_provider(Credentials::new("AKIAHUB", "secret", None, None, "test"))
         .http_client(organization.http_client())
         .region(Region::new(FRANKFURT));
     let sts = aws_sdk_sts::Client::from_conf(config.build());

@@ -1,10 +1,9 @@
-//! One attempt of one call. The SDK sends it; its raw answer is read here, because the SDK's types drop
-//! what botocore keeps.
+//! One attempt of one call. Its raw answer is read here, as botocore reads it.
 
 use std::error::Error;
 
 use aws_smithy_runtime_api::client::result::SdkError;
-use session_reaper::aws::{Request, Service};
+use session_reaper::aws::{Request, Service, sources};
 
 use crate::{
     json,
@@ -25,13 +24,9 @@ pub(super) async fn attempt(
     body: &str,
     n_attempts: u32,
 ) -> Answer {
-    let headers = vec![
-        ("amz-sdk-request", format!("attempt={n_attempts}")),
-        ("content-type", "application/x-amz-json-1.1".to_owned()),
-        ("x-amz-target", format!("AmazonSSM.{}", operation.name)),
-    ];
-    let body = body.to_owned().into_bytes();
-    let request = Request { method: "POST", path: "/".into(), headers, body };
+    let target = format!("AmazonSSM.{}", operation.name);
+    let mut request = Request::json(&target, body.into());
+    request.headers.push(("amz-sdk-request", format!("attempt={n_attempts}")));
     let answer = service.send(request, |it, body| Ok((it.status().as_u16(), body))).await;
     match answer {
         Ok((200..300, body)) => accepted(operation, &body),
@@ -132,9 +127,7 @@ fn unreached<E: Error + 'static, R: std::fmt::Debug + 'static>(
     err: &SdkError<E, R>,
     url: &str,
 ) -> Answer {
-    let first: &(dyn Error + 'static) = err;
-    let chain = std::iter::successors(Some(first), |&it| it.source());
-    let chain = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let chain = sources(err).map(ToString::to_string).collect::<Vec<_>>().join(": ");
     // Without a path, it has a slash.
     let url = if url.matches('/').count() > 2 { url.to_owned() } else { format!("{url}/") };
     let has = |part: &str| chain.contains(part);

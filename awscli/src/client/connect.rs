@@ -6,7 +6,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
 use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use aws_smithy_types::error::display::DisplayErrorContext;
-use session_reaper::aws::{SSM, Service, url};
+use session_reaper::aws::{SSM, Service, configured};
 
 use crate::{
     credentials::of_profile,
@@ -66,7 +66,7 @@ pub(super) async fn config(
             client.clone(),
         ));
     }
-    Ok((host.configured)(loader.http_client(client).load().await))
+    Ok(configured(loader.http_client(client).load().await))
 }
 
 /// Whether the endpoint's URL starts with `http://`: then there is no certificate to verify.
@@ -82,8 +82,7 @@ pub(super) fn service(config: &SdkConfig, options: &Options) -> Service {
     let mut settings = HttpConnectorSettings::builder();
     settings.set_connect_timeout(options.connect_timeout);
     settings.set_read_timeout(options.read_timeout);
-    let service =
-        Service::with_settings(config, SSM, &settings.build(), |region| url(config, SSM, region));
+    let service = Service::with_settings(config, SSM, &settings.build());
     if options.signs { service } else { service.unsigned() }
 }
 
