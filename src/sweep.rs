@@ -213,9 +213,8 @@ pub async fn carry_out(whole: SweepContext<'_>, mut planned: PlannedSweep) -> Sw
         }
         (None, _) | (_, None) => Vec::new(),
     };
-    for it in outcomes.iter().filter(|it| it.outcome != Outcome::NoAction) {
-        sinks.emit(&Event::Done(&Row::of_outcome(it, now)));
-    }
+    let done = outcomes.iter().filter(|it| it.outcome != Outcome::NoAction);
+    sinks.emit_rows(done.map(|it| Row::of_outcome(it, now)), |row| Event::Done(row));
     for it in &warnings {
         sinks.emit(&Event::Due(it));
     }
@@ -339,7 +338,5 @@ async fn carry_out_plan(
 fn emit_decisions(sinks: &Sinks, steps: &[Step], not_evaluated: &[(Record, &str)], now: Timestamp) {
     let of_steps = steps.iter().map(|it| Row::of_step(it, now));
     let of_records = not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
-    for row in of_steps.chain(of_records) {
-        sinks.emit(&Event::Decided(&row));
-    }
+    sinks.emit_rows(of_steps.chain(of_records), |row| Event::Decided(row));
 }
