@@ -6,7 +6,7 @@ pub mod log;
 pub mod metrics;
 
 use self::{events::Events, evidence::Evidence, log::Log, metrics::Metrics};
-use reaper_core::{event::Event, organization::RunId, target::Scope};
+use reaper_core::{event::Event, organization::RunId, report::Row, target::Scope};
 
 /// Where the events of a sweep go.
 #[derive(Debug)]
@@ -43,6 +43,13 @@ impl Sinks {
             evidence.invocation.run = Some(run.clone());
         }
         Self { log: log.clone(), metrics: *metrics, events: events.clone(), evidence }
+    }
+
+    /// Passes on what is told of each of these sessions, which only log lines say.
+    pub fn emit_rows(&self, rows: impl Iterator<Item = Row>, event: fn(&Row) -> Event<'_>) {
+        if let Some(log) = &self.log {
+            log.write_rows(rows, event);
+        }
     }
 
     /// Passes an event on. A sink that fails does not keep it from the others.

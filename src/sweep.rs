@@ -142,8 +142,13 @@ pub async fn plan_by(
     let calls_before = ssm.n_calls();
     // A listing that took longer would leave no time to terminate and to verify.
     let time_to_list = budget.first_of(3);
-    let census =
-        list_those(ssm, State::Active, time_to_list, memory - to_verify(memory), |_| true).await;
+    let asks_reason = policy.asks_reason();
+    let without_reason = |it: &mut Record| {
+        it.reason = it.reason.take().filter(|_| asks_reason); // Nothing else says it.
+        true
+    };
+    let to_list = memory - to_verify(memory);
+    let census = list_those(ssm, State::Active, time_to_list, to_list, without_reason).await;
     let n_pages = u32::try_from(census.pages.len()).unwrap_or(u32::MAX);
     let listed_for = began.elapsed().max(ssm.time_for(n_pages));
     check_clock(ssm, &census, now, read_at, time_to_list).await?;
@@ -213,9 +218,8 @@ pub async fn carry_out(whole: SweepContext<'_>, mut planned: PlannedSweep) -> Sw
         }
         (None, _) | (_, None) => Vec::new(),
     };
-    for it in outcomes.iter().filter(|it| it.outcome != Outcome::NoAction) {
-        sinks.emit(&Event::Done(&Row::of_outcome(it, now)));
-    }
+    let done = outcomes.iter().filter(|it| it.outcome != Outcome::NoAction);
+    sinks.emit_rows(done.map(|it| Row::of_outcome(it, now)), |row| Event::Done(row));
     for it in &warnings {
         sinks.emit(&Event::Due(it));
     }
@@ -302,8 +306,6 @@ async fn carry_out_plan(
     mut steps: Vec<Step>,
 ) -> Vec<OutcomeRecord> {
     let SweepContext { ssm, sinks, mode, budget, concurrency, memory, .. } = context;
-    let unacted =
-        |step: Step, outcome| OutcomeRecord { step, outcome, last_status: None, error: None };
     let mut outcomes = Vec::with_capacity(steps.len());
     let mut to_terminate: Vec<_> =
         steps.extract_if(.., |it| it.action == Action::Terminate).collect();
@@ -311,8 +313,9 @@ async fn carry_out_plan(
     to_terminate.sort_by_key(|it| it.session.is_terminating());
     match mode {
         Mode::DryRun => {
-            outcomes
-                .extend(to_terminate.into_iter().map(|it| unacted(it, Outcome::WouldTerminate)));
+            outcomes.extend(
+                to_terminate.into_iter().map(|it| OutcomeRecord::new(it, Outcome::WouldTerminate)),
+            );
         }
         Mode::Enforce => {
             let (requested, not_started) = act(ssm, to_terminate, concurrency, acting).await;
@@ -322,15 +325,22 @@ async fn carry_out_plan(
             outcomes.extend(not_started.into_iter().map(|step| {
                 let reason =
                     if ssm.is_stopped() { DeferReason::Interrupted } else { DeferReason::Deadline };
-                unacted(Step { action: Action::Defer(reason), ..step }, Outcome::Deferred)
+                OutcomeRecord::new(
+                    Step { action: Action::Defer(reason), ..step },
+                    Outcome::Deferred,
+                )
             }));
         }
     }
-    outcomes.extend(steps.into_iter().map(|step| {
+    // From the last on, so that the memory of those that are done is given back meanwhile.
+    while let Some(step) = steps.pop() {
         let outcome =
             if step.action == Action::Leave { Outcome::NoAction } else { Outcome::Deferred };
-        unacted(step, outcome)
-    }));
+        outcomes.push(OutcomeRecord::new(step, outcome));
+        if steps.len().is_multiple_of(4_096) {
+            steps.shrink_to_fit();
+        }
+    }
     outcomes.sort_unstable_by(|a, b| oldest_first(&a.step.session, &b.step.session));
     outcomes
 }
@@ -339,7 +349,5 @@ async fn carry_out_plan(
 fn emit_decisions(sinks: &Sinks, steps: &[Step], not_evaluated: &[(Record, &str)], now: Timestamp) {
     let of_steps = steps.iter().map(|it| Row::of_step(it, now));
     let of_records = not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
-    for row in of_steps.chain(of_records) {
-        sinks.emit(&Event::Decided(&row));
-    }
+    sinks.emit_rows(of_steps.chain(of_records), |row| Event::Decided(row));
 }

@@ -50,8 +50,8 @@ impl<'a> Arn<'a> {
 
 impl fmt::Display for Arn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partition, service, region, account, resource } = self;
-        write!(f, "arn:{partition}:{service}:{region}:{account}:{resource}")
+        let Self { partition, service, region, account, resource } = *self;
+        f.write_str(&["arn", partition, service, region, account, resource].join(":"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Patterns of the policy: IAM's globs, and what an owner is matched by.
 
-use std::{cell::LazyCell, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use wildmatch::WildMatch;
 
@@ -16,7 +16,18 @@ pub struct Glob {
     /// The text before the first wildcard. It rules out most owners that do not match, and this runs
     /// for every pattern and session.
     head: Box<str>,
+    tail: Tail,
     whole: WildMatch,
+}
+
+/// What follows the text before the first wildcard.
+#[derive(Clone, Copy, Debug)]
+enum Tail {
+    /// `*` alone.
+    Any,
+    /// Nothing: there is no wildcard.
+    None,
+    Other,
 }
 
 impl Glob {
@@ -24,13 +35,23 @@ impl Glob {
     #[must_use]
     pub fn new(text: &str) -> Self {
         let head = text.split(['*', '?']).next().unwrap_or_default();
-        Self { head: head.into(), whole: WildMatch::new(text) }
+        let tail = match text.strip_prefix(head) {
+            Some("*") => Tail::Any,
+            Some("") => Tail::None,
+            Some(_) | None => Tail::Other,
+        };
+        Self { head: head.into(), tail, whole: WildMatch::new(text) }
     }
 
     /// Whether the whole text matches.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
-        text.starts_with(&*self.head) && self.whole.matches(text)
+        text.starts_with(&*self.head)
+            && match self.tail {
+                Tail::Any => true,
+                Tail::None => text.len() == self.head.len(),
+                Tail::Other => self.whole.matches(text),
+            }
     }
 }
 
@@ -85,7 +106,22 @@ impl fmt::Display for OwnerPattern {
     }
 }
 
+/// An owner, read once for all the patterns that it is compared with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner<'a> {
+    arn: &'a str,
+    principal: Principal<'a>,
+}
+
+impl<'a> Owner<'a> {
+    /// The owner that this ARN names.
+    pub(crate) fn of(arn: &'a str) -> Self {
+        Self { arn, principal: Principal::of(arn) }
+    }
+}
+
 /// The parts of an owner's ARN.
+#[derive(Clone, Copy, Debug)]
 enum Principal<'a> {
     FederatedUser(&'a str),
     Other,
@@ -145,9 +181,16 @@ impl OwnerPattern {
     /// Whether one or more of these patterns match this owner.
     #[must_use]
     pub fn any_is_match(patterns: &[Self], owner: &str) -> bool {
-        let principal = LazyCell::new(|| Principal::of(owner));
+        Self::any_means(patterns, &Owner::of(owner))
+    }
+
+    pub(crate) fn any_means(patterns: &[Self], owner: &Owner<'_>) -> bool {
         let means = |it: &Self| {
-            if let Self::Arn(glob) = it { glob.is_match(owner) } else { it.means(&principal) }
+            if let Self::Arn(glob) = it {
+                glob.is_match(owner.arn)
+            } else {
+                it.means(&owner.principal)
+            }
         };
         patterns.iter().any(means)
     }

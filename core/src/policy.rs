@@ -72,6 +72,14 @@ impl Policy {
         tests.any(|it| matches!(it, Test::Account(_) | Test::Region(_)))
     }
 
+    /// Whether anything in it depends on the reason.
+    #[must_use]
+    pub fn asks_reason(&self) -> bool {
+        let of_exemptions = self.exemptions.iter().flat_map(|it| &it.when.0);
+        let mut tests = self.rules.iter().flat_map(Rule::tests).chain(of_exemptions);
+        tests.any(|it| matches!(it, Test::Reason(_)))
+    }
+
     /// Whether anything in it depends on what kind of session a document starts.
     #[must_use]
     pub fn asks_session_type(&self) -> bool {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::{
     mode::Mode,
-    outcome::{Outcome, OutcomeRecord},
+    outcome::{Outcome, OutcomeRecord, Told},
     row::Row,
 };
 use crate::{
@@ -232,7 +232,7 @@ impl Report {
             events: None,
             sessions,
             evidence: None,
-            first_denial: first_denied.and_then(|it| it.error.clone()),
+            first_denial: first_denied.and_then(|it| it.error().cloned()),
         }
     }
 
@@ -416,7 +416,7 @@ pub(crate) mod tests {
             };
             let step =
                 Step { session: Box::new(session), tags, verdict, excess: Box::default(), action };
-            OutcomeRecord { step, outcome, last_status: None, error: None }
+            OutcomeRecord::new(step, outcome)
         });
         let record = |id: &str| Record { id: Some(id.into()), ..Record::default() };
         SweepRecord {
@@ -545,11 +545,13 @@ pub(crate) mod tests {
         record.coverage.problem = None;
         record.outcomes.retain(|it| matches!(it.outcome, Outcome::Denied | Outcome::Deferred));
         let deferred = record.outcomes.iter().find(|it| it.outcome == Outcome::Deferred).cloned();
+        let told =
+            |error: &str| Some(Box::new(Told { error: Some(error.into()), ..Told::default() }));
         let deferred =
-            OutcomeRecord { error: Some("none".into()), ..deferred.expect("one that is deferred") };
+            OutcomeRecord { told: told("none"), ..deferred.expect("one that is deferred") };
         record.outcomes.splice(..0, std::iter::repeat_n(deferred, MAX_SESSIONS)); // It fills the reply.
         for it in record.outcomes.iter_mut().filter(|it| it.outcome == Outcome::Denied) {
-            it.error = Some("AccessDeniedException: no".into());
+            it.told = told("AccessDeniedException: no");
         }
         let failure = Report::new(&record).failure().map(|it| it.to_string());
         let expected = "every termination was denied: AccessDeniedException: no; 1025 seen";

@@ -67,12 +67,28 @@ pub(super) fn checked(mut answer: Vec<u8>, is_success: bool) -> Result<Vec<u8>, 
     if is_success && answer.trim_ascii().is_empty() {
         return Err(Refusal::Empty);
     }
-    let n_begun = answer.iter().filter(|it| matches!(it, b'{' | b'[')).count();
-    if MAX_OBJECTS < n_begun && MAX_OBJECTS < n_objects(&answer) {
+    if MAX_OBJECTS < n_begun(&answer) && MAX_OBJECTS < n_objects(&answer) {
         return Err(Refusal::TooManyObjects);
     }
     mend_halves(&mut answer);
     Ok(answer)
+}
+
+/// Braces and brackets, also those in texts. Eight bytes at a time, for every answer is counted.
+fn n_begun(json: &[u8]) -> usize {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    /// The bit in which `[` and `{` differ.
+    const EITHER: u8 = b'[' ^ b'{';
+    let all = |byte| u64::from_ne_bytes([byte; 8]);
+    let (words, rest) = json.as_chunks::<8>();
+    let n_of_word = |word: &[u8; 8]| {
+        let others = (u64::from_ne_bytes(*word) | all(EITHER)) ^ all(b'{');
+        // The highest bit of each byte that is zero.
+        let found = !(((others & LOW) + LOW) | others | LOW);
+        found.count_ones() as usize
+    };
+    let n = words.iter().map(n_of_word).sum::<usize>();
+    n + rest.iter().filter(|it| matches!(it, b'{' | b'[')).count()
 }
 
 /// Objects and lists at whatever depth: braces and brackets that are not in a text. Serde takes a list for an
@@ -113,6 +129,19 @@ mod tests {
         ];
         for (json, expected) in table {
             assert_eq!(n_objects(json.as_bytes()), expected, "{json}");
+        }
+    }
+
+    /// Whatever the bytes are, and wherever a word ends.
+    #[test]
+    fn braces_and_brackets() {
+        let bytes: Vec<u8> = (0..=255).chain(*b"{[{{[[}]{").collect();
+        for from in 0..9 {
+            for to in from..bytes.len() {
+                let part = &bytes[from..to];
+                let expected = part.iter().filter(|it| matches!(it, b'{' | b'[')).count();
+                assert_eq!(n_begun(part), expected, "{from}, {to}");
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The calls that the product may make: one method for each.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{
         LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, IgnoredAny},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -166,7 +169,8 @@ impl Ssm {
         let common = Mutex::new(common);
         let send = || {
             self.systems_manager.json_as("AmazonSSM.DescribeSessions", &request, |json, date| {
-                let Sessions { sessions, next_token } = serde_json::from_slice(json)?;
+                let json = str::from_utf8(json).map_err(de::Error::custom)?; // At once, not text by text.
+                let Sessions { sessions, next_token } = serde_json::from_str(json)?;
                 let mut common = common.lock().unwrap_or_else(PoisonError::into_inner);
                 let records = |rows: Vec<Row<'_>>| {
                     rows.iter().map(|it| it.record(&mut common)).collect::<Vec<_>>()
@@ -203,9 +207,10 @@ impl Ssm {
     /// Any kind but `InvalidToken`.
     pub async fn tags(
         &self,
-        arns: Vec<String>,
+        mut arns: Vec<String>,
         budget: Budget,
     ) -> Result<TaggedResources, CallError> {
+        arns.sort_unstable();
         let request = GetResources { resource_arn_list: &arns };
         let target = "ResourceGroupsTaggingAPI_20170126.GetResources";
         let send = || self.tagging.json::<Resources>(target, &request);
@@ -214,7 +219,7 @@ impl Ssm {
             .call(budget, send, |it| it.resource_tag_mapping_list.is_some())
             .await?;
         let mappings = answer.resource_tag_mapping_list.unwrap_or_default();
-        let is_asked = |arn: &String| arns.contains(arn);
+        let is_asked = |arn: &String| arns.binary_search(arn).is_ok();
         let is_all = answer.pagination_token.is_none_or(|it| it.is_empty())
             && mappings.iter().all(|it| it.resource_arn.as_ref().is_some_and(is_asked));
         let mut tags = BTreeMap::new();
@@ -226,11 +231,12 @@ impl Ssm {
                 let by_key: BTreeMap<_, _> = pairs.collect::<Option<_>>()?;
                 (by_key.len() == n && !by_key.contains_key("")).then_some(by_key)
             });
-            // An answer that names a resource twice, otherwise, does not say which is true.
-            let contradict = |known: &mut Option<_>| {
-                *known = known.take().filter(|it| Some(it) == told.as_ref());
-            };
-            tags.entry(arn).and_modify(contradict).or_insert_with(|| told.clone());
+            match tags.entry(arn) {
+                Entry::Vacant(entry) => drop(entry.insert(told)),
+                // An answer that names a resource twice, otherwise, does not say which is true.
+                Entry::Occupied(mut entry) if *entry.get() != told => drop(entry.insert(None)),
+                Entry::Occupied(_) => {}
+            }
         }
         Ok(TaggedResources { tags, is_all })
     }

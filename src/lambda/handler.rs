@@ -159,7 +159,7 @@ pub async fn handle(
     if let Some(id) = context.xray_trace_id.as_deref().and_then(trace_id) {
         fields.insert("xray_trace_id".into(), id.into());
     }
-    log.set_context(fields);
+    log.set_context(&fields);
     let scope = Scope::from_arn(&context.invoked_function_arn);
     let is_hub = app.as_ref().is_ok_and(|it| it.config.hub.is_some());
     let log = &match scope.as_ref().filter(|_| !is_hub) {
@@ -170,7 +170,7 @@ pub async fn handle(
     if let Err(err) = &result {
         log.write(&Event::Failed { error: &err.to_string(), error_type: err.name() });
     }
-    log.set_context(Map::new());
+    log.set_context(&Map::new());
     result
 }
 

@@ -1,6 +1,6 @@
 //! Evaluates among each other, then again with what is looked up: tags, and the types of documents.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -92,12 +92,11 @@ impl Again<'_> {
                 || !policy.tag_keys.is_empty() && it.tags == not_looked_up && open.contains(index)
         };
         let needy = evaluated.iter().enumerate().filter(needs_tags);
-        let targets: BTreeSet<String> =
-            needy.map(|(_, it)| it.session.target.to_string()).collect();
+        let targets: BTreeSet<_> = needy.map(|(_, it)| Arc::clone(&it.session.target)).collect();
         if targets.is_empty() {
             return (Vec::new(), None);
         }
-        let of_targets = targets.iter().map(String::as_str).collect();
+        let of_targets = targets.iter().map(|it| &**it).collect();
         let (tags, problems) = look_up(ssm, scope, policy, of_targets, acting.first_of(2)).await;
         let end = end(acting, budget);
         let failed = Tags::Unknown(Unknown::TagsLookupFailed);

@@ -57,7 +57,7 @@ pub(super) async fn count_again(
             }
         }
     }
-    let may_count = |it: &Record| {
+    let may_count = |it: &mut Record| {
         [&it.owner, &it.target].iter().any(|it| it.as_ref().is_none_or(|it| of_theirs.contains(it)))
     };
     let Census { pages, problem, .. } =

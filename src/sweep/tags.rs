@@ -15,13 +15,13 @@ use reaper_core::{
 ///
 /// Only the policy's tag keys are kept. A look-up that fails, or whose answer contradicts itself,
 /// leaves its targets unknown, whatever the policy assumes of those that are not returned.
-pub async fn look_up(
+pub async fn look_up<'t>(
     ssm: &Ssm,
     scope: Option<&Scope>,
     policy: &Policy,
-    targets: BTreeSet<&str>,
+    targets: BTreeSet<&'t str>,
     budget: Budget,
-) -> (BTreeMap<String, Tags>, Vec<CallError>) {
+) -> (BTreeMap<&'t str, Tags>, Vec<CallError>) {
     let mut known = BTreeMap::new();
     let mut problems = Vec::new();
     // The containers of one ECS task share its ARN.
@@ -29,18 +29,18 @@ pub async fn look_up(
     for target in targets {
         match scope.and_then(|it| it.target_arn(target)) {
             Some(arn) => targets_of.entry(arn).or_default().push(target),
-            None => drop(known.insert(target.to_owned(), Tags::Unknown(Unknown::TagsNoArn))),
+            None => drop(known.insert(target, Tags::Unknown(Unknown::TagsNoArn))),
         }
     }
     let arns: Vec<&String> = targets_of.keys().collect();
     for batch in arns.chunks(MAX_ARNS) {
-        let answer = ssm.tags(batch.iter().map(|it| (*it).clone()).collect(), budget).await;
+        let mut answer = ssm.tags(batch.iter().map(|it| (*it).clone()).collect(), budget).await;
         if let Err(err) = &answer {
             problems.push(err.clone());
         }
         for arn in batch {
-            let tags = match &answer {
-                Ok(answer) => match (answer.tags.get(*arn), answer.is_all) {
+            let tags = match &mut answer {
+                Ok(answer) => match (answer.tags.remove(*arn), answer.is_all) {
                     (Some(Some(tags)), _) => Tags::Known(relevant(policy, tags).into()),
                     (None, true) => Tags::Unknown(Unknown::TagsNotReturned),
                     (Some(None), _) | (None, false) => Tags::Unknown(Unknown::TagsLookupFailed),
@@ -48,15 +48,14 @@ pub async fn look_up(
                 Err(_) => Tags::Unknown(Unknown::TagsLookupFailed),
             };
             for target in targets_of.get(*arn).into_iter().flatten() {
-                known.insert((*target).to_owned(), tags.clone());
+                known.insert(*target, tags.clone());
             }
         }
     }
     (known, problems)
 }
 
-fn relevant(policy: &Policy, tags: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut tags = tags.clone();
+fn relevant(policy: &Policy, mut tags: BTreeMap<String, String>) -> BTreeMap<String, String> {
     tags.retain(|key, _| policy.tag_keys.contains(key));
     tags
 }

@@ -1,6 +1,6 @@
 //! What a sweep finds out for those that it tells, when nothing is left to terminate.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 
@@ -37,9 +37,8 @@ pub(super) async fn warnings(
         |it: &OutcomeRecord| it.step.tags == not_looked_up && (is_told(it) || may_be_warned(it));
     if !policy.tag_keys.is_empty() {
         let needy = outcomes.iter().filter(|it| needs_tags(it));
-        let targets: BTreeSet<String> =
-            needy.map(|it| it.step.session.target.to_string()).collect();
-        let of_targets = targets.iter().map(String::as_str).collect();
+        let targets: BTreeSet<_> = needy.map(|it| Arc::clone(&it.step.session.target)).collect();
+        let of_targets = targets.iter().map(|it| &**it).collect();
         let (tags, problems) = look_up(ssm, scope, policy, of_targets, budget.first_of(4)).await;
         for error in problems {
             sinks.emit(&Event::TagLookUpFailed { error: &error.to_string() });

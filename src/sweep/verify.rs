@@ -17,7 +17,7 @@ use crate::{
 };
 use reaper_core::{
     event::Event,
-    report::{Outcome, OutcomeRecord},
+    report::{Outcome, OutcomeRecord, Told},
     session::{Record, State, is_terminating},
 };
 
@@ -62,7 +62,7 @@ pub async fn verify(
         }
         sleep(pause).await;
         let ids: HashSet<&str> = watched.iter().map(|(it, _)| &*it.step.session.id).collect();
-        let is_wanted = |it: &Record| it.id.as_deref().is_none_or(|id| ids.contains(id));
+        let is_wanted = |it: &mut Record| it.id.as_deref().is_none_or(|id| ids.contains(id));
         let census = list_those(ssm, State::Active, budget, memory, is_wanted).await;
         let (named, mut nameless): (Vec<_>, Vec<_>) =
             census.pages.into_iter().flatten().partition(|it| it.id.is_some());
@@ -100,7 +100,9 @@ pub async fn verify(
             Sighting::Listed(status) => status,
             Sighting::Absent | Sighting::Unseen => None,
         };
-        OutcomeRecord { step, outcome, last_status, error }
+        let is_told = last_status.is_some() || error.is_some();
+        let told = is_told.then(|| Box::new(Told { last_status, error }));
+        OutcomeRecord { step, outcome, told }
     };
     watched.into_iter().map(outcome_record).collect()
 }

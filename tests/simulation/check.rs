@@ -1067,10 +1067,10 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(
     let last_status = if let Sighting::Listed(status) = sighting { status } else { None };
     // One that begins anew is one listing, and looks like two; a row without an id may be its.
     let begins_anew = |it: &Exchange| it.error_code() == Some("InvalidNextToken");
-    let is_told = it.last_status.as_deref() == last_status;
+    let is_told = it.last_status() == last_status;
     let is_plain = !run.exchanges.iter().any(|it| it.is("DescribeSessions") && begins_anew(it))
         && !matches!(sighting, Sighting::Absent { is_sure: false });
-    ensure!(is_told || !is_plain, "{:?}, {sighting:?}", it.last_status);
+    ensure!(is_told || !is_plain, "{:?}, {sighting:?}", it.last_status());
     let is_proved = is_gone && matches!(sighting, Sighting::Absent { .. });
     let is_surely_gone = is_plain && matches!(sighting, Sighting::Absent { is_sure: true });
     let is_not_valid = |it: &Exchange| {
@@ -1098,7 +1098,7 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(
             is_refused && is_clear && !is_surely_gone
         }
         Outcome::Deferred => {
-            calls.is_empty() && matches!(it.step.action, Action::Defer(_)) && it.error.is_none()
+            calls.is_empty() && matches!(it.step.action, Action::Defer(_)) && it.error().is_none()
         }
         Outcome::WouldTerminate => calls.is_empty() && run.mode == Some(Mode::DryRun),
         Outcome::NoAction => calls.is_empty(),
@@ -1248,7 +1248,7 @@ pub(crate) fn check_undisturbed(
                 false
             }
         };
-        ensure!(is_fine, "{id} is {}, {:?}", it.outcome.name(), it.error);
+        ensure!(is_fine, "{id} is {}, {:?}", it.outcome.name(), it.error());
         n_waiting += usize::from(deferred_by == Some(DeferReason::Limit) && !never_disappears(id));
     }
     Ok(n_waiting)

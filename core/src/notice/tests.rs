@@ -9,6 +9,7 @@ use crate::{
     evaluate::Verdict,
     organization::{BatchReport, ScopeReport, Status, run_plan},
     plan::{Action, Step},
+    report::Told,
     session::Session as Evaluated,
 };
 
@@ -53,8 +54,10 @@ fn outcome(outcome: Outcome, minutes: i64, unknown: Option<Unknown>) -> OutcomeR
     OutcomeRecord {
         step: Step { session: Box::new(session), tags, verdict, excess, action },
         outcome,
-        last_status: (outcome == Outcome::Unconfirmed).then(|| "Terminating".into()),
-        error: has_failed.then(|| "AccessDeniedException: not authorized".into()),
+        told: Some(Box::new(Told {
+            last_status: (outcome == Outcome::Unconfirmed).then(|| "Terminating".into()),
+            error: has_failed.then(|| "AccessDeniedException: not authorized".into()),
+        })),
     }
 }
 
@@ -225,8 +228,8 @@ fn longest() {
         it.step.verdict = Verdict::Violation { rules, unknown: None };
         let tags = (0..500).map(|n| (format!("{n}{long}"), long.to_string())).collect();
         it.step.tags = Tags::Known(Arc::new(tags));
-        it.last_status = Some(Arc::clone(&long));
-        it.error = Some(Arc::clone(&long));
+        let told = || Some(Arc::clone(&long));
+        it.told = Some(Box::new(Told { last_status: told(), error: told() }));
     }
     let warned = &record.outcomes[0];
     let due = Due { at: now(), rules: warned.step.verdict.rules().into(), unknown: None };

@@ -203,7 +203,7 @@ impl Test {
     #[must_use]
     pub fn holds(&self, subject: Subject<'_>) -> Truth {
         let known = |known: Option<bool>| known.map_or(Truth::Unknown, Truth::from);
-        let Session { owner, target, status, .. } = subject.session;
+        let Session { target, status, .. } = subject.session;
         match self {
             Self::AccessType(any) => known(subject.access_type().map(|it| any.contains(&it))),
             Self::Account(any) => known(subject.scope().map(|it| any.contains(&it.account))),
@@ -216,7 +216,7 @@ impl Test {
             Self::Document(any) => {
                 known(subject.document().map(|name| any.iter().any(|it| it.is_match(name))))
             }
-            Self::Owner(any) => OwnerPattern::any_is_match(any, owner).into(),
+            Self::Owner(any) => OwnerPattern::any_means(any, &subject.owner).into(),
             Self::Reason(any) => known(subject.reason().map(|reason| {
                 reason.is_some_and(|reason| any.iter().any(|it| it.is_match(reason)))
             })),

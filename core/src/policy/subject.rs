@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::model::{Assume, Policy};
 use crate::{
+    pattern::Owner,
     session::Session,
     session_type::{DocumentTypes, KNOWN_BY_NAME, SessionType},
     target::{Scope, Tags, Unknown},
@@ -36,13 +37,15 @@ pub struct Subject<'a> {
     assume: &'a Assume,
     facts: Facts<'a>,
     pub(super) counted: &'a [Truth],
+    pub(super) owner: Owner<'a>,
 }
 
 impl<'a> Subject<'a> {
     /// A session and its target's tags, as the policy takes them.
     #[must_use]
     pub fn new(policy: &'a Policy, session: &'a Session, tags: &'a Tags) -> Self {
-        Self { session, tags, assume: &policy.assume, facts: Facts::default(), counted: &[] }
+        let owner = Owner::of(&session.owner);
+        Self { session, tags, assume: &policy.assume, facts: Facts::default(), counted: &[], owner }
     }
 
     /// With these facts.

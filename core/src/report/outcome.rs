@@ -62,8 +62,35 @@ pub struct OutcomeRecord {
     pub step: Step,
     /// What really happened.
     pub outcome: Outcome,
+    /// What else is known of it. Boxed, for of most sessions there is nothing.
+    pub told: Option<Box<Told>>,
+}
+
+/// What is known of a session whose termination was requested, besides its outcome.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Told {
     /// The status in which the session was last listed after its termination was requested.
     pub last_status: Option<Arc<str>>,
     /// AWS's error, or why it is not known whether the session is gone.
     pub error: Option<Arc<str>>,
+}
+
+impl OutcomeRecord {
+    /// Of a step about which no more is known.
+    #[must_use]
+    pub fn new(step: Step, outcome: Outcome) -> Self {
+        Self { step, outcome, told: None }
+    }
+
+    /// The status in which the session was last listed after its termination was requested.
+    #[must_use]
+    pub fn last_status(&self) -> Option<&str> {
+        self.told.as_ref()?.last_status.as_deref()
+    }
+
+    /// AWS's error, or why it is not known whether the session is gone.
+    #[must_use]
+    pub fn error(&self) -> Option<&Arc<str>> {
+        self.told.as_ref()?.error.as_ref()
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::outcome::{Outcome, OutcomeRecord};
+use super::outcome::{Outcome, OutcomeRecord, Told};
 use crate::{
     evaluate::VerdictKind,
     plan::{Action, DeferReason, Step},
@@ -102,12 +102,9 @@ impl Row {
     /// An outcome: what has been done.
     #[must_use]
     pub fn of_outcome(outcome: &OutcomeRecord, now: Timestamp) -> Self {
-        Self {
-            outcome: Some(outcome.outcome),
-            last_status: outcome.last_status.clone(),
-            error: outcome.error.clone(),
-            ..Self::of_step(&outcome.step, now)
-        }
+        let Told { last_status, error } = outcome.told.as_deref().cloned().unwrap_or_default();
+        let step = Self::of_step(&outcome.step, now);
+        Self { outcome: Some(outcome.outcome), last_status, error, ..step }
     }
 
     /// A record that was not evaluated.
@@ -168,8 +165,10 @@ mod tests {
         let outcome = OutcomeRecord {
             step,
             outcome: Outcome::Failed,
-            last_status: Some("Disconnected".into()),
-            error: Some("InternalServerError".into()),
+            told: Some(Box::new(Told {
+                last_status: Some("Disconnected".into()),
+                error: Some("InternalServerError".into()),
+            })),
         };
         let mut expected = json!({
             "session_id": "s-1", "owner": "o", "target": "t", "tags": ["env=prod", "team=a"],

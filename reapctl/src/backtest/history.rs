@@ -135,11 +135,12 @@ pub(super) async fn history(
         }
     }
     let listed_for = SignedDuration::try_from(read_at.elapsed())?;
-    let targets: BTreeSet<&str> = match policy.tag_keys.as_slice() {
+    let targets: BTreeSet<_> = match policy.tag_keys.as_slice() {
         [] => BTreeSet::new(),
-        _ => found.iter().map(|(it, _)| &*it.target).collect(),
+        _ => found.iter().map(|(it, _)| Arc::clone(&it.target)).collect(),
     };
-    let (tags, problems) = look_up(ssm, at.scope(), policy, targets, budget).await;
+    let of_targets = targets.iter().map(|it| &**it).collect();
+    let (tags, problems) = look_up(ssm, at.scope(), policy, of_targets, budget).await;
     let place = at.named().map(|it| format!("{} {}: ", it.account, it.region));
     let place = place.unwrap_or_default();
     at.print(|| warn(problems.iter().map(|it| format!("{place}{it}"))));

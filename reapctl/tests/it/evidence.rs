@@ -64,7 +64,7 @@ fn sweep(root: &Path, started_at: &str, mode: Mode) -> PathBuf {
             (Action::Terminate, Mode::DryRun) => Outcome::WouldTerminate,
             (Action::Terminate, Mode::Enforce) => Outcome::Terminated,
         };
-        OutcomeRecord { step, outcome, last_status: None, error: None }
+        OutcomeRecord::new(step, outcome)
     });
     let record = SweepRecord {
         mode,
