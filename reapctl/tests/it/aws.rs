@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::{Output, STARTER, reapctl, write};
+use crate::{Account, Output, STARTER, TARGET, devs, reapctl, write};
 use serde_json::json;
 use session_manager_emulator::{Call, Emulator, Fleet, serve};
 use test_support::tls::{AUTHORITY, EXPIRED, VALID, serve_tls};
@@ -730,5 +730,63 @@ async fn given_session_type() {
         let shown = output.stdout + &output.stderr;
         assert_eq!(output.status, Some(status), "{document}, {given}: {shown}");
         assert!(shown.contains(part), "{document}, {given}: {shown}");
+    }
+}
+
+/// Errors of a policy from Parameter Store are shown like those of a file.
+#[tokio::test]
+async fn policy_from_parameter_store() {
+    let parameters = r#"parameters: { /bad: "version: 1\nrulez: []\n", /good: "version: 1\n" }"#;
+    let account = devs("parameters.yaml", &[&format!("jo {TARGET}")], parameters).await;
+    for command in ["plan", "sweep", "lock"] {
+        let owner: &[&str] = if command == "lock" { &["role/x"] } else { &[] };
+        let all = [&[command, "--policy-parameter", "/bad"], owner].concat();
+        let output = account.reapctl(&all).await;
+        assert_eq!(output.status, Some(2), "{command}: {}", output.stderr);
+        assert!(output.stderr.contains("--> parameter /bad:2:1"), "{}", output.stderr);
+        assert!(output.stderr.contains("2 | rulez: []"), "{}", output.stderr);
+    }
+    let good = ["plan", "--policy-parameter", "/good", "--output", "json"];
+    let output = account.reapctl(&good).await;
+    assert_eq!(output.status, Some(0), "{}", output.stderr);
+    assert!(output.stderr.starts_with("warning: the policy has no rules"), "{}", output.stderr);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(report["policy"]["source"], "parameter /good");
+    assert_eq!(report["policy"]["version"], 1);
+}
+
+/// A look-up of tags that fails is reported.
+#[tokio::test]
+async fn failed_tag_lookup() {
+    let faults = "faults: [{ operation: GetResources, kind: deny }]";
+    let account = devs("untold.yaml", &[&format!("jo {TARGET}")], faults).await;
+    let policy = "version: 1\ntag_keys: [env]\nassume: { tags: unknown }\n\
+                  rules: [{ id: r, when: { target_tags: { env: prod } }, forbid: true }]\n";
+    let policy = &write("untold.policy.yaml", policy);
+    for command in ["plan", "sweep"] {
+        let output = account.reapctl(&[command, "--policy", policy]).await;
+        assert_eq!(output.status, Some(3), "{command}");
+        let message = "warning: `GetResources` was denied after 1 attempt";
+        assert!(output.stderr.starts_with(message), "{command}: {}", output.stderr);
+    }
+}
+
+/// If AWS refuses a listing, the error says in one line what to do.
+#[tokio::test]
+async fn refused_listing() {
+    for (code, advice) in [
+        ("AccessDeniedException", "(allow `ssm:DescribeSessions`)"),
+        ("ExpiredTokenException", "(the credentials have expired: renew them"),
+        ("RequestTimeTooSkewed", "(the clock of this machine is wrong: set it)"),
+        ("UnrecognizedClientException", "enable the Region for the account"),
+    ] {
+        let error = format!("error: {{ status: 400, code: {code}, message: \"a\\nb\\e[31m\" }}");
+        let fault = format!("{{ operation: DescribeSessions, kind: {{ {error} }} }}");
+        let account = Account::with(&write("refused.yaml", &format!("faults: [{fault}]"))).await;
+        let output = account.reapctl(&["plan", "--policy", STARTER]).await;
+        assert_eq!(output.status, Some(1), "{code}");
+        let stderr = output.stderr;
+        assert!(stderr.contains(&format!("{code}: a b")) && stderr.contains(advice), "{stderr}");
+        assert!(stderr.lines().count() == 1 && !stderr.contains('\u{1b}'), "{stderr:?}");
     }
 }

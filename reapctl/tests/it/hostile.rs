@@ -330,3 +330,55 @@ async fn nesting_is_limited() {
 fn width(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)
 }
+
+/// No control character of an input reaches the terminal.
+#[tokio::test]
+async fn control_characters() {
+    let rule = r#""a\u001b[31m\u009b\u202e""#;
+    let valid = &write(
+        "hostile.yaml",
+        &format!(
+            "version: 1\ntag_keys: [env]\n\
+             rules: [{{ id: r, description: {rule}, when: {{ target_tags: {{ env: x }} }}, \
+             forbid: true }}]\n"
+        ),
+    );
+    let invalid = &write("hostile-2.yaml", "version: 1\nrul\u{9b}31mez\u{202e}: 1\n");
+    let cases = &write(
+        "hostile.cases.yaml",
+        &format!(
+            "now: 2026-03-02T12:00:00Z\nsessions:\n  - {{ owner: user/a, age: 1h, \
+             verdict: compliant, rule: {rule} }}\n"
+        ),
+    );
+    let bad_cases = &write("hostile-2.cases.yaml", &format!("now: x\nsessions: [{{ {rule}: 1 }}]"));
+    let session = &write(
+        "hostile.json",
+        r#"{ "SessionId": "a\u009b\u202e", "Owner": "arn:aws:iam::123456789012:user/x",
+             "Target": "i-0123456789abcdef0", "StartDate": 1772430000.0 }"#,
+    );
+    let junit = concat!(env!("CARGO_TARGET_TMPDIR"), "/hostile.xml");
+    let hostile = ['\u{1b}', '\u{9b}', '\u{202e}'];
+    let explain = ["explain", "--policy", valid, "--from", session];
+    for arguments in [
+        &["check", invalid][..],
+        &["check", invalid, "--output", "json"],
+        &["test", valid, cases, "--junit", junit],
+        &["test", valid, bad_cases],
+        &explain,
+        &[&explain[..], &["--output", "json"]].concat(),
+    ] {
+        let output = reapctl(arguments, &[("NO_COLOR", "1")]).await;
+        let text = output.stdout + &output.stderr;
+        assert!(!text.is_empty() && !text.contains(hostile), "{arguments:?}: {text:?}");
+        assert!(
+            ["9b", "202e", "\u{fffd}"].iter().any(|it| text.contains(it)),
+            "{arguments:?}: {text:?}"
+        );
+    }
+    let xml = fs::read_to_string(junit).expect("a report");
+    assert!(xml.contains("202e") && !xml.contains(hostile), "{xml}");
+    let output = reapctl(&[&explain[..], &["--output", "json"]].concat(), &[]).await;
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(json["session_id"], "a\u{9b}\u{202e}");
+}
