@@ -16,6 +16,7 @@ mod members;
 pub mod pacer;
 mod record;
 mod service;
+mod signature;
 
 pub use self::{
     accounts::{Accounts, AccountsNotListed},

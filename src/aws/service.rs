@@ -1,17 +1,10 @@
-//! Calls of one service: signed by AWS's own signer, sent by the SDK's connector.
+//! Calls of one service: signed, and sent by the SDK's connector.
 //!
-//! Credentials, their cache, signatures and connections are the SDK's. Its clients do more for each call:
+//! Credentials, their cache and connections are the SDK's. Its clients do more for each call:
 //! they resolve endpoint, authentication, time-outs and retries anew, which took nearly half of a sweep's CPU time.
 
 use aws_config::SdkConfig;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_sigv4::{
-    http_request::{
-        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest,
-        SigningInstructions, SigningSettings, UriPathNormalizationMode, sign,
-    },
-    sign::v4,
-};
+use aws_credential_types::{Credentials, provider::error::CredentialsError};
 use aws_smithy_async::rt::sleep::default_async_sleep;
 use aws_smithy_runtime::client::{
     auth::no_auth::{NO_AUTH_SCHEME_ID, NoAuthScheme},
@@ -37,6 +30,7 @@ use super::{
     call::ATTEMPT_TIMEOUT,
     connect::one_connector,
     endpoint::{self, Api},
+    signature::Signer,
 };
 
 /// The sender, as CloudTrail records it.
@@ -45,8 +39,6 @@ const USER_AGENT: &str = concat!("session-reaper/", env!("CARGO_PKG_VERSION"));
 /// One service, at its endpoint.
 #[derive(Debug)]
 pub struct Service {
-    /// As signatures name it.
-    name: &'static str,
     signs: bool,
     credentials: Option<SharedIdentityResolver>,
     /// Why no call can be made, if so.
@@ -56,7 +48,7 @@ pub struct Service {
 /// By what calls reach a service.
 #[derive(Debug)]
 struct Way {
-    region: String,
+    signer: Signer,
     /// Without a slash at its end.
     endpoint: String,
     connector: SharedHttpConnector,
@@ -154,10 +146,10 @@ impl Service {
         let region = config.region().map(AsRef::as_ref).filter(|it| !it.is_empty());
         let region = region.ok_or_else(|| "no Region is set: set AWS_REGION".to_owned());
         Self {
-            name: api.name,
             signs: true,
             credentials: config.credentials_provider().map(SharedIdentityResolver::new),
-            way: region.and_then(|it| Way::new(config, settings, it, &url(it))),
+            way: region
+                .and_then(|it| Way::new(config, settings, Signer::new(api.name, it), &url(it))),
         }
     }
 
@@ -187,7 +179,7 @@ impl Service {
             SdkError::dispatch_failure(ConnectorError::other(err, None)) // As the SDK's clients have it.
         })?;
         let request =
-            self.complete(way, request, identity).map_err(SdkError::construction_failure)?;
+            Self::complete(way, request, identity).map_err(SdkError::construction_failure)?;
         let mut answer = way.connector.call(request).await.map_err(SdkError::dispatch_failure)?;
         let body = match answer.take_body().collect().await {
             Ok(body) => body.to_bytes().into(),
@@ -214,14 +206,18 @@ impl Service {
         cache.resolve_cached_identity(credentials, components, nothing).await.map(Some)
     }
 
+    /// What is sent.
     fn complete(
-        &self,
         way: &Way,
-        request: Request,
+        mut request: Request,
         identity: Option<Identity>,
     ) -> Result<HttpRequest, BoxError> {
         let url = format!("{}{}", way.endpoint, request.path);
-        let signature = identity.map(|it| self.signature(way, &request, &url, &it)).transpose()?;
+        if let Some(identity) = identity {
+            let credentials = identity.data::<Credentials>().ok_or("the identity has no keys")?;
+            let now = way.components.time_source().unwrap_or_default().now();
+            way.signer.sign(&mut request, &url, credentials, now)?;
+        }
         let Request { method, headers, body, .. } = request;
         let mut complete = HttpRequest::new(SdkBody::from(body));
         let all = complete.headers_mut();
@@ -229,39 +225,9 @@ impl Service {
         for (name, value) in headers {
             all.try_insert(name, value)?;
         }
-        for it in signature.into_iter().flat_map(|it| it.into_parts().0) {
-            all.try_insert(it.name(), it.value().to_owned())?;
-        }
         complete.set_method(method)?;
         complete.set_uri(url)?;
         Ok(complete)
-    }
-
-    /// The headers that a signature adds.
-    fn signature(
-        &self,
-        way: &Way,
-        request: &Request,
-        url: &str,
-        identity: &Identity,
-    ) -> Result<SigningInstructions, BoxError> {
-        let mut settings = SigningSettings::default();
-        // As S3 has it. Other services are called at their root, where it makes no difference.
-        settings.percent_encoding_mode = PercentEncodingMode::Single;
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        let params = v4::SigningParams::builder()
-            .identity(identity)
-            .region(&way.region)
-            .name(self.name)
-            .time(way.components.time_source().unwrap_or_default().now())
-            .settings(settings)
-            .build()?;
-        let pairs = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
-        let pairs = pairs.chain([("host", host(url))]);
-        let body = SignableBody::Bytes(&request.body);
-        let signable = SignableRequest::new(request.method, url, pairs, body)?;
-        Ok(sign(signable, &params.into())?.into_parts().0)
     }
 }
 
@@ -273,7 +239,7 @@ impl Way {
     fn new(
         config: &SdkConfig,
         settings: &HttpConnectorSettings,
-        region: &str,
+        signer: Signer,
         endpoint: &str,
     ) -> Result<Self, String> {
         let cache = config.identity_cache().unwrap_or_else(|| IdentityCache::lazy().build());
@@ -292,39 +258,11 @@ impl Way {
             .map_err(|err| err.to_string())?;
         let client = config.http_client().unwrap_or_else(one_connector);
         Ok(Self {
-            region: region.to_owned(),
+            signer,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             connector: client.http_connector(settings, &components),
             components,
             nothing: ConfigBag::base(),
         })
-    }
-}
-
-/// A URL's host, as it is sent: with its port, unless it is the scheme's own.
-fn host(url: &str) -> &str {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let host = rest.split_once('/').map_or(rest, |(host, _)| host);
-    let port = if scheme == "https" { ":443" } else { ":80" };
-    host.strip_suffix(port).unwrap_or(host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The HTTP client leaves out a default port, and the signature is of what is sent.
-    #[test]
-    fn hosts() {
-        for (url, expected) in [
-            ("https://ssm.eu-central-1.amazonaws.com/", "ssm.eu-central-1.amazonaws.com"),
-            ("https://vpce-1.ssm.amazonaws.com:443/", "vpce-1.ssm.amazonaws.com"),
-            ("http://localhost:80/a/b", "localhost"),
-            ("http://localhost:443/", "localhost:443"),
-            ("https://[::1]:8443/", "[::1]:8443"),
-            ("localhost", "localhost"),
-        ] {
-            assert_eq!(host(url), expected, "{url}");
-        }
     }
 }
