@@ -23,7 +23,7 @@ pub use self::{
     advice::remediation,
     bucket::{Bucket, Created, Keys, Object, Unless},
     call::ATTEMPT,
-    client::{MAX_ARNS, Page, Parameter, Ssm, TaggedResources},
+    client::{MAX_ARNS, Page, Parameter, Ssm, Tagged},
     connect::{Connect, configured, connectors, one_connector},
     date::ServiceTime,
     endpoint::{Api, SSM, STS, TAGGING, named, url},

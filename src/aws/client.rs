@@ -1,7 +1,7 @@
 //! The calls that the product may make: one method for each.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     sync::{
         LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{
-    Deserialize, Serialize,
-    de::{self, IgnoredAny},
-};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::time::Instant;
 
 use super::{
@@ -21,7 +18,7 @@ use super::{
     date::ServiceTime,
     endpoint::{SSM, TAGGING},
     error::CallError,
-    record::{Row, Sessions},
+    record::{Row, Sessions, Text},
     service::Service,
 };
 use crate::budget::Budget;
@@ -53,15 +50,17 @@ pub struct Parameter {
     pub version: i64,
 }
 
-/// What `GetResources` returned.
-#[derive(Debug)]
-pub struct TaggedResources {
-    /// The tags by ARN; `None` where the answer lacks them or a key, names a key twice, or
-    /// names the ARN twice with other tags.
-    pub tags: BTreeMap<String, Option<BTreeMap<String, String>>>,
-    /// Whether an ARN that is not there has nothing to say; else there were further pages, or rows
-    /// that name no ARN, or one that was not asked for.
-    pub is_all: bool,
+/// What `GetResources` says of a resource that was asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Tagged {
+    /// Its tags.
+    With(BTreeMap<String, String>),
+    /// Nothing, and the answer is complete.
+    NotReturned,
+    /// It lacks the tags or a key, names a key twice, or names the resource twice with other tags. Or it
+    /// does not name the resource, and has further pages, or rows that name no resource, or one that was not
+    /// asked for.
+    Unclear,
 }
 
 /// The API of Systems Manager, and of Resource Groups Tagging, as far as a sweep needs them.
@@ -169,7 +168,6 @@ impl Ssm {
         let common = Mutex::new(common);
         let send = || {
             self.systems_manager.json_as("AmazonSSM.DescribeSessions", &request, |json, date| {
-                let json = str::from_utf8(json).map_err(de::Error::custom)?; // At once, not text by text.
                 let Sessions { sessions, next_token } = serde_json::from_str(json)?;
                 let mut common = common.lock().unwrap_or_else(PoisonError::into_inner);
                 let records = |rows: Vec<Row<'_>>| {
@@ -201,44 +199,20 @@ impl Ssm {
         Ok(())
     }
 
-    /// The tags of these resources, at most `MAX_ARNS`: `GetResources`.
+    /// The tags of each of these resources, which are in order, and at most `MAX_ARNS`: `GetResources`.
     ///
     /// # Errors
     /// Any kind but `InvalidToken`.
-    pub async fn tags(
-        &self,
-        mut arns: Vec<String>,
-        budget: Budget,
-    ) -> Result<TaggedResources, CallError> {
-        arns.sort_unstable();
-        let request = GetResources { resource_arn_list: &arns };
+    pub async fn tags(&self, arns: &[&str], budget: Budget) -> Result<Vec<Tagged>, CallError> {
+        let request = GetResources { resource_arn_list: arns };
         let target = "ResourceGroupsTaggingAPI_20170126.GetResources";
-        let send = || self.tagging.json::<Resources>(target, &request);
-        let (answer, _at) = self
-            .get_resources
-            .call(budget, send, |it| it.resource_tag_mapping_list.is_some())
-            .await?;
-        let mappings = answer.resource_tag_mapping_list.unwrap_or_default();
-        let is_asked = |arn: &String| arns.binary_search(arn).is_ok();
-        let is_all = answer.pagination_token.is_none_or(|it| it.is_empty())
-            && mappings.iter().all(|it| it.resource_arn.as_ref().is_some_and(is_asked));
-        let mut tags = BTreeMap::new();
-        for mapping in mappings {
-            let Some(arn) = mapping.resource_arn else { continue };
-            let told = mapping.tags.and_then(|tags| {
-                let n = tags.len();
-                let pairs = tags.into_iter().map(|it| Some((it.key?, it.value?)));
-                let by_key: BTreeMap<_, _> = pairs.collect::<Option<_>>()?;
-                (by_key.len() == n && !by_key.contains_key("")).then_some(by_key)
-            });
-            match tags.entry(arn) {
-                Entry::Vacant(entry) => drop(entry.insert(told)),
-                // An answer that names a resource twice, otherwise, does not say which is true.
-                Entry::Occupied(mut entry) if *entry.get() != told => drop(entry.insert(None)),
-                Entry::Occupied(_) => {}
-            }
-        }
-        Ok(TaggedResources { tags, is_all })
+        let send = || {
+            self.tagging.json_as(target, &request, |json, _date| {
+                Ok(serde_json::from_str::<Resources<'_>>(json)?.tagged(arns))
+            })
+        };
+        let (tagged, _at) = self.get_resources.call(budget, send, Option::is_some).await?;
+        Ok(tagged.unwrap_or_default())
     }
 
     /// The content of a document, in JSON: `GetDocument`.
@@ -300,21 +274,22 @@ impl Accepted {
 #[derive(Serialize)]
 struct GetResources<'a> {
     #[serde(rename = "ResourceARNList")]
-    resource_arn_list: &'a [String],
+    resource_arn_list: &'a [&'a str],
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Resources {
+struct Resources<'a> {
     pagination_token: Option<String>,
-    resource_tag_mapping_list: Option<Vec<Mapping>>,
+    #[serde(borrow)]
+    resource_tag_mapping_list: Option<Vec<Mapping<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Mapping {
-    #[serde(rename = "ResourceARN")]
-    resource_arn: Option<String>,
+struct Mapping<'a> {
+    #[serde(borrow, rename = "ResourceARN")]
+    resource_arn: Option<Text<'a>>,
     tags: Option<Vec<Tag>>,
 }
 
@@ -323,6 +298,36 @@ struct Mapping {
 struct Tag {
     key: Option<String>,
     value: Option<String>,
+}
+
+impl Resources<'_> {
+    /// What it says of each of these; `None` if it has no list.
+    fn tagged(self, arns: &[&str]) -> Option<Vec<Tagged>> {
+        let mut is_all = self.pagination_token.is_none_or(|it| it.is_empty());
+        let mut tagged = vec![None; arns.len()];
+        for Mapping { resource_arn, tags } in self.resource_tag_mapping_list? {
+            let index = resource_arn.and_then(|it| arns.binary_search(&&*it.0).ok());
+            let Some(place) = index.and_then(|it| tagged.get_mut(it)) else {
+                is_all = false;
+                continue;
+            };
+            let told = tags.and_then(|tags| {
+                let n = tags.len();
+                let pairs = tags.into_iter().map(|it| Some((it.key?, it.value?)));
+                let by_key: BTreeMap<_, _> = pairs.collect::<Option<_>>()?;
+                (by_key.len() == n && !by_key.contains_key("")).then_some(by_key)
+            });
+            let told = told.map_or(Tagged::Unclear, Tagged::With);
+            match place {
+                None => *place = Some(told),
+                // An answer that names a resource twice, otherwise, does not say which is true.
+                Some(before) if *before != told => *before = Tagged::Unclear,
+                Some(_) => {}
+            }
+        }
+        let otherwise = || if is_all { Tagged::NotReturned } else { Tagged::Unclear };
+        Some(tagged.into_iter().map(|it| it.unwrap_or_else(otherwise)).collect())
+    }
 }
 
 #[derive(Serialize)]

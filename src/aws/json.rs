@@ -19,15 +19,15 @@ impl Service {
         target: &str,
         body: &impl Serialize,
     ) -> Result<T, SdkError<ErrorMetadata, HttpResponse>> {
-        self.json_as(target, body, |bytes, _date| serde_json::from_slice(bytes)).await
+        self.json_as(target, body, |json, _date| serde_json::from_str(json)).await
     }
 
-    /// The same, with what reads the answer: its bytes, and its `Date` if it has one.
+    /// The same, with what reads the answer: its text, and its `Date` if it has one.
     pub(super) async fn json_as<T>(
         &self,
         target: &str,
         body: &impl Serialize,
-        read: impl FnOnce(&[u8], Option<Timestamp>) -> serde_json::Result<T>,
+        read: impl FnOnce(&str, Option<Timestamp>) -> serde_json::Result<T>,
     ) -> Result<T, SdkError<ErrorMetadata, HttpResponse>> {
         let body = serde_json::to_vec(body).map_err(SdkError::construction_failure)?;
         let request = Request::json(target, body);
@@ -38,7 +38,7 @@ impl Service {
 fn accepted<T>(
     answer: &HttpResponse,
     body: Vec<u8>,
-    read: impl FnOnce(&[u8], Option<Timestamp>) -> serde_json::Result<T>,
+    read: impl FnOnce(&str, Option<Timestamp>) -> serde_json::Result<T>,
 ) -> Result<T, Unread> {
     let is_success = answer.status().is_success();
     let body = checked(body, is_success).map_err(|err| Unread::Unintelligible(err.into()))?;
@@ -46,7 +46,8 @@ fn accepted<T>(
         return Err(Unread::Unintelligible("the answer is no object".into())); // Serde takes a list for one.
     }
     if is_success {
-        return read(&body, date(answer)).map_err(|err| Unread::Unintelligible(err.into()));
+        let json = str::from_utf8(&body).map_err(|err| Unread::Unintelligible(err.into()))?;
+        return read(json, date(answer)).map_err(|err| Unread::Unintelligible(err.into()));
     }
     let status = answer.status().as_u16();
     let fields = serde_json::from_slice(&body).unwrap_or(Value::Null);
@@ -88,7 +89,7 @@ mod tests {
             if !header.is_empty() {
                 response.headers_mut().insert("x-amzn-errortype", header);
             }
-            let read = |bytes: &[u8], _| serde_json::from_slice::<Value>(bytes);
+            let read = |json: &str, _| serde_json::from_str::<Value>(json);
             let refused = accepted(&response, body.into(), read);
             let Err(Unread::Refused(err)) = refused else { panic!("{refused:?}") };
             assert_eq!((err.code(), err.message().unwrap_or_default()), (code, message), "{body}");
@@ -102,7 +103,7 @@ mod tests {
             let code = StatusCode::try_from(status).expect("a status");
             let response = HttpResponse::new(code, SdkBody::empty());
             for body in ["<html>", "", "{}"] {
-                let read = |bytes: &[u8], _| serde_json::from_slice::<Value>(bytes);
+                let read = |json: &str, _| serde_json::from_str::<Value>(json);
                 let found = accepted(&response, body.into(), read);
                 assert_eq!(matches!(found, Err(Unread::Refused(_))), is_refused, "{status} {body}");
                 assert!(found.is_err());

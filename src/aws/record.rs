@@ -32,7 +32,8 @@ pub(super) struct Row<'a> {
 }
 
 /// A text, which is copied only if it has escapes: serde copies what stands in an `Option<Cow<str>>`.
-struct Text<'a>(Cow<'a, str>);
+#[derive(Debug)]
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,10 +1,13 @@
 //! Looks up the tags of targets, as few as the verdicts need.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+};
 
 use crate::{
     Budget,
-    aws::{CallError, MAX_ARNS, Ssm},
+    aws::{CallError, MAX_ARNS, Ssm, Tagged},
 };
 use reaper_core::{
     policy::Policy,
@@ -22,37 +25,33 @@ pub async fn look_up<'t>(
     targets: BTreeSet<&'t str>,
     budget: Budget,
 ) -> (BTreeMap<&'t str, Tags>, Vec<CallError>) {
-    let mut known = BTreeMap::new();
+    let mut known = Vec::with_capacity(targets.len());
     let mut problems = Vec::new();
-    // The containers of one ECS task share its ARN.
-    let mut targets_of: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut with_arns: Vec<(String, &str)> = Vec::with_capacity(targets.len());
     for target in targets {
         match scope.and_then(|it| it.target_arn(target)) {
-            Some(arn) => targets_of.entry(arn).or_default().push(target),
-            None => drop(known.insert(target, Tags::Unknown(Unknown::TagsNoArn))),
+            Some(arn) => with_arns.push((arn, target)),
+            None => known.push((target, Tags::Unknown(Unknown::TagsNoArn))),
         }
     }
-    let arns: Vec<&String> = targets_of.keys().collect();
-    for batch in arns.chunks(MAX_ARNS) {
-        let mut answer = ssm.tags(batch.iter().map(|it| (*it).clone()).collect(), budget).await;
-        if let Err(err) = &answer {
-            problems.push(err.clone());
-        }
-        for arn in batch {
-            let tags = match &mut answer {
-                Ok(answer) => match (answer.tags.remove(*arn), answer.is_all) {
-                    (Some(Some(tags)), _) => Tags::Known(relevant(policy, tags).into()),
-                    (None, true) => Tags::Unknown(Unknown::TagsNotReturned),
-                    (Some(None), _) | (None, false) => Tags::Unknown(Unknown::TagsLookupFailed),
-                },
-                Err(_) => Tags::Unknown(Unknown::TagsLookupFailed),
+    with_arns.sort_unstable();
+    // The containers of one ECS task share its ARN.
+    let by_arn: Vec<_> = with_arns.chunk_by(|(a, _), (b, _)| a == b).collect();
+    for batch in by_arn.chunks(MAX_ARNS) {
+        let arns: Vec<_> = batch.iter().filter_map(|it| it.first()).map(|it| &*it.0).collect();
+        let answer = ssm.tags(&arns, budget).await;
+        problems.extend(answer.as_ref().err().cloned());
+        let answer = answer.unwrap_or_default().into_iter().chain(iter::repeat(Tagged::Unclear));
+        for (of_arn, tagged) in batch.iter().zip(answer) {
+            let tags = match tagged {
+                Tagged::With(tags) => Tags::Known(relevant(policy, tags).into()),
+                Tagged::NotReturned => Tags::Unknown(Unknown::TagsNotReturned),
+                Tagged::Unclear => Tags::Unknown(Unknown::TagsLookupFailed),
             };
-            for target in targets_of.get(*arn).into_iter().flatten() {
-                known.insert(*target, tags.clone());
-            }
+            known.extend(of_arn.iter().map(|(_, target)| (*target, tags.clone())));
         }
     }
-    (known, problems)
+    (known.into_iter().collect(), problems)
 }
 
 fn relevant(policy: &Policy, mut tags: BTreeMap<String, String>) -> BTreeMap<String, String> {
