@@ -423,7 +423,7 @@ exemptions:
             (13, &format!("{both}\n{tagged}"),                  "undetermined", "prod rest"),
             (1,  &format!("{never}\n{tagged}"),                 "compliant",    ""), // It needs no exemption.
             (13, &partial,                                      "undetermined", "prod rest"),
-            (13, &lab,                                          "violation",    "prod rest"), // One more rule never ends fewer.
+            (13, &lab,                                          "violation",    "prod rest"), // One more rule never terminates fewer.
             (1,  any,                                           "undetermined", "some none"), // It may be empty.
             (1,  &empty,                                        "violation",    "some none"),
             (1,  asked,                                         "violation",    "other prod"),

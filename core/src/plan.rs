@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn every_action_says_what_and_why() {
-        for (action, name, hold) in [
+        for (action, name, by) in [
             (Action::Leave, "leave", None),
             (Action::Terminate, "terminate", None),
             (Action::Defer(DeferReason::CircuitBreaker), "defer", Some("circuit_breaker")),
@@ -238,7 +238,7 @@ mod tests {
             (Action::Defer(DeferReason::NotConfirmed), "defer", Some("not_confirmed")),
             (Action::Defer(DeferReason::Paused), "defer", Some("paused")),
         ] {
-            assert_eq!((action.name(), action.deferred_by().map(DeferReason::name)), (name, hold));
+            assert_eq!((action.name(), action.deferred_by().map(DeferReason::name)), (name, by));
         }
     }
 
@@ -252,7 +252,7 @@ mod tests {
             (10, 10, 50, 50,  10, false, [10, 0, 0, 0]), // Half is not more than half.
             (10, 9,  50, 50,  10, false, [0, 10, 0, 0]),
             (9, 0,   50, 50,  10, false, [9, 0, 0, 0]),  // Fewer than `min_violations`.
-            (10, 0,  50, 100, 10, false, [10, 0, 0, 0]), // 100 % never trips.
+            (10, 0,  50, 100, 10, false, [10, 0, 0, 0]), // 100 % never opens.
             (1, 99,  50, 0,   1,  false, [0, 1, 0, 0]),
             (0, 9,   50, 0,   1,  false, [0, 0, 0, 0]),
             (20, 0,  5,  50,  10, true,  [0, 0, 0, 20]), // Paused outranks the circuit breaker.
@@ -296,8 +296,8 @@ mod tests {
             let now = Timestamp::from_second(minute * 60 + 59).expect("an instant");
             let evaluated = (0..n).map(|it| session(0, it, true)).collect();
             let plan = plan(&policy(limit, 100, 1, false), now, evaluated);
-            let is_ended = |it: &Step| it.action == Action::Terminate;
-            let actual: String = plan.steps.iter().map(|it| if is_ended(it) { 'x' } else { '.' }).collect();
+            let is_terminated = |it: &Step| it.action == Action::Terminate;
+            let actual: String = plan.steps.iter().map(|it| if is_terminated(it) { 'x' } else { '.' }).collect();
             assert_eq!(actual, expected, "{limit} of {n} in minute {minute}");
         }
     }
@@ -428,10 +428,10 @@ mod tests {
 
             let violators: Vec<_> =
                 plan_of_listed.steps.iter().filter(|it| it.action != Action::Leave).collect();
-            let is_ended = |it: &&&Step| it.action == Action::Terminate;
-            let (max, n_terminated) = (max as usize, violators.iter().filter(is_ended).count());
+            let is_terminated = |it: &&&Step| it.action == Action::Terminate;
+            let (max, n_terminated) = (max as usize, violators.iter().filter(is_terminated).count());
             prop_assert_eq!(n_terminated, violators.len().min(max));
-            prop_assert!(violators.iter().take(max / 2).all(|it| is_ended(&it)));
+            prop_assert!(violators.iter().take(max / 2).all(|it| is_terminated(&it)));
             let is_deferred = |it: &&&Step| it.action == Action::Defer(DeferReason::Limit);
             prop_assert_eq!(violators.iter().filter(is_deferred).count(), violators.len() - n_terminated);
             prop_assert!(violators.is_sorted_by_key(|it| it.session.started_at));

@@ -421,8 +421,8 @@ impl Emulator {
                 json!({"SessionId": id, "TokenValue": wire::TOKEN_VALUE, "StreamUrl": url})
             }
             Operation::TerminateSession { id } => {
-                let is_ended = world.terminate(&id, now);
-                if !is_ended && behaviour.to_ended == ToEnded::ValidationException {
+                let is_terminated = world.terminate(&id, now);
+                if !is_terminated && behaviour.to_ended == ToEnded::ValidationException {
                     return Err(ApiError::not_in_a_valid_state());
                 }
                 json!({"SessionId": id})

@@ -3,10 +3,6 @@
 
 #![no_main]
 
-// By its path: the crate that it is in depends on the AWS SDK, which takes 4 CPU-minutes to build here.
-#[path = "../../src/sinks/log.rs"]
-mod log;
-
 use std::{
     io::{self, Write},
     mem,
@@ -22,10 +18,9 @@ use reaper_core::{
 };
 use reaper_render::{spreadsheet, table};
 use serde_json::{Map, Value, json};
+use session_reaper::sinks::log::{Log, LogSettings};
 use tracing::error;
 use unicode_width::UnicodeWidthStr;
-
-use crate::log::{Log, LogSettings};
 
 static LOG: OnceLock<Log> = OnceLock::new();
 

@@ -147,7 +147,7 @@ async fn listing_always_throttled() {
 /// A listing is complete despite server errors, resets and unreadable answers.
 #[tokio::test]
 async fn listing_retries() {
-    for play_once in [
+    for fails_once in [
         FaultKind::InternalError,
         FaultKind::Unavailable,
         FaultKind::ResetBefore,
@@ -155,17 +155,17 @@ async fn listing_retries() {
         FaultKind::Truncated,
         FaultKind::Body("<html>".into()),
     ] {
-        let fault = Fault::new(LIST, 1, play_once.clone()).after(1);
+        let fault = Fault::new(LIST, 1, fails_once.clone()).after(1);
         let (_, report) = play(Wire::Socket, THREE_PAGES, &[fault], terminated(4)).await;
-        assert_eq!(report.failure(), None, "{play_once:?}");
+        assert_eq!(report.failure(), None, "{fails_once:?}");
     }
 }
 
 /// A listing gives up after five server errors; the sessions that were seen are processed.
 #[tokio::test(start_paused = true)]
 async fn listing_gives_up() {
-    for play_always in [FaultKind::InternalError, FaultKind::Unavailable, FaultKind::Truncated] {
-        let fault = Fault::new(LIST, 5, play_always).after(2);
+    for fails_always in [FaultKind::InternalError, FaultKind::Unavailable, FaultKind::Truncated] {
+        let fault = Fault::new(LIST, 5, fails_always).after(2);
         let stage = Stage::with_faults(Wire::InProcess, THREE_PAGES, vec![fault]);
         let report = stage.sweep().await;
         assert_incomplete(&report, "after 5 attempts");
@@ -599,7 +599,7 @@ async fn slow_termination_has_not_failed() {
     stage.check(&report, outcomes(0, expected));
     assert_eq!(row(&report, "v-2h")["last_status"], "Terminating");
 
-    // What another sweep ends at the same time.
+    // What another sweep terminates at the same time.
     let behaviour = Behaviour { latency: Duration::from_millis(10), ..behaviour };
     let stage = Stage::new(Wire::InProcess, Fleet { behaviour, ..fleet(0) });
     let (one, other) = tokio::join!(Box::pin(stage.sweep()), Box::pin(stage.sweep()));
@@ -634,8 +634,8 @@ async fn refused_termination() {
         FaultKind::Error { status: 400, code: "InvalidSession".into(), message: "no".into() };
     let invalid =
         FaultKind::Error { status: 400, code: "ValidationException".into(), message: "no".into() };
-    for play_always in [refused, invalid] {
-        let fault = Fault::new(TERMINATE, 1, play_always).always().for_session("v-4h");
+    for fails_always in [refused, invalid] {
+        let fault = Fault::new(TERMINATE, 1, fails_always).always().for_session("v-4h");
         let expected = Outcomes { terminated: 3, failed: 1, ..Outcomes::default() };
         let (stage, report) = play(Wire::InProcess, 0, &[fault], expected).await;
         assert!(stage.is_active("v-4h"));
@@ -875,9 +875,9 @@ async fn time_runs_out() {
     let report = stage.sweep().await;
     assert_eq!(report.outcomes, Outcomes { terminated: 21, deferred: 79, ..Outcomes::default() });
     assert_eq!(stage.emulator.active_ids().len(), 79);
-    let oldest_held = row(&report, &stage.emulator.active_ids()[0]);
+    let oldest_deferred = row(&report, &stage.emulator.active_ids()[0]);
     assert_eq!(
-        (oldest_held["action"].as_str(), oldest_held["deferred_by"].as_str()),
+        (oldest_deferred["action"].as_str(), oldest_deferred["deferred_by"].as_str()),
         (Some("defer"), Some("deadline"))
     );
     assert_eq!(report.failure(), None);

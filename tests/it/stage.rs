@@ -375,7 +375,7 @@ pub(crate) fn assert_hundred_terminations(emulator: &Emulator) {
     assert_eq!(listed, [5, 0, 5], "before, meanwhile, after");
 }
 
-/// The outcomes of a sweep in which these became of the violators of `fleet`, and the rest left.
+/// The outcomes of a sweep in which these became of the violators of `fleet`, and no action on the rest.
 pub(crate) fn outcomes(n_fillers: usize, violators: Outcomes) -> Outcomes {
     Outcomes { no_action: 4 + n_fillers, ..violators }
 }

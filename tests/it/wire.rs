@@ -1,4 +1,4 @@
-//! Over a real socket: every fault that the emulator can kind, every way not to reach AWS, and answers
+//! Over a real socket: every fault of the emulator, every way not to reach AWS, and answers
 //! beyond all measure.
 
 use std::{collections::BTreeSet, time::Duration};

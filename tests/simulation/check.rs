@@ -315,19 +315,19 @@ fn read_listing<'a>(
 ) -> (Vec<&'a Value>, u32, bool, usize) {
     let (mut rows, mut pages, mut is_complete) = (Vec::<&Value>::new(), 0, false);
     let (mut ids, mut tokens, mut n_restarts) = (HashSet::new(), HashSet::new(), 0);
-    let mut n_unclear = 0;
+    let mut n_ambiguous = 0;
     for (i, exchange) in exchanges.iter().enumerate() {
         let begins = exchange.request["NextToken"].is_null();
         let is_next = |before: &&Exchange| {
             let is_again = before.request["NextToken"].is_null()
-                && (before.is_throttled() || before.is_ambiguous() && n_unclear < 5);
+                && (before.is_throttled() || before.is_ambiguous() && n_ambiguous < 5);
             before.error_code() != Some("InvalidNextToken") && !is_again
         };
         let is_another = i.checked_sub(1).and_then(|i| exchanges.get(i)).is_some_and(is_next);
         if 0 < pages && begins && (is_another || by.is_some_and(|by| by < exchange.started_at)) {
             return (rows, pages, false, i); // Another listing begins.
         }
-        n_unclear = if exchange.is_ambiguous() { n_unclear + 1 } else { 0 };
+        n_ambiguous = if exchange.is_ambiguous() { n_ambiguous + 1 } else { 0 };
         is_complete = false;
         if exchange.error_code() == Some("InvalidNextToken") {
             n_restarts += 1;
@@ -432,8 +432,11 @@ fn check_served<'a>(
 fn check_clock(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let ahead_s = served.clock_ahead_s.unwrap_or_default();
     let is_wrong = 60.0 < ahead_s.abs();
-    let ends = &served.termination_requests;
-    ensure!(!is_wrong || ends.is_empty(), "{ends:?} was terminated by a clock {ahead_s} s ahead");
+    let requests = &served.termination_requests;
+    ensure!(
+        !is_wrong || requests.is_empty(),
+        "{requests:?} was terminated by a clock {ahead_s} s ahead"
+    );
     let is_told = matches!(run.end, End::ClockWrong);
     let is_over = !matches!(run.end, End::Killed);
     ensure!(!is_over || is_told == is_wrong, "{ahead_s} s ahead, and told as wrong: {is_told}");
@@ -529,7 +532,7 @@ fn check_terminations(run: &Run, served: &Served<'_>) -> Result<(), String> {
     let Some(model) = served.model else { return Ok(()) }; // There are none, see above.
     ensure!(
         run.mode == Some(Mode::Enforce) || served.termination_requests.is_empty(),
-        "a dry run has ended {:?}",
+        "a dry run has terminated {:?}",
         served.termination_requests
     );
     let rows: HashMap<_, _> = served.rows.iter().filter_map(|it| Some((id(it)?, *it))).collect();
@@ -558,8 +561,8 @@ fn check_terminations(run: &Run, served: &Served<'_>) -> Result<(), String> {
         let may_comply =
             |it: &&BTreeSet<_>| it.contains(&Verdict::Compliant) || it.contains(&Verdict::Warning);
         let may_comply = verdicts.iter().filter(may_comply).count();
-        let trips = trips(model, n_violators, may_comply);
-        ensure!(!trips, "the circuit breaker deferred no session");
+        let opens = opens(model, n_violators, may_comply);
+        ensure!(!opens, "the circuit breaker deferred no session");
     }
     ensure!(!model.is_paused || served.termination_requests.is_empty(), "the policy is paused");
     let is_new = |it: &&&str| rows.get(**it).is_none_or(|row| !is_terminating(row));
@@ -869,12 +872,12 @@ fn not_asked(it: &Listed) -> Tags {
 }
 
 /// The share of violating sessions among those that are violating or compliant. No others count.
-fn trips(model: &Model, n_violators: usize, n_compliant: usize) -> bool {
+fn opens(model: &Model, n_violators: usize, n_compliant: usize) -> bool {
     let n_both = n_violators + n_compliant;
     model.min_violations <= n_violators && model.percent * n_both < 100 * n_violators
 }
 
-/// Which of so many violators, oldest first, the limit allows to end: half of it goes to the oldest,
+/// Which of so many violators, oldest first, the limit allows to terminate: half of it goes to the oldest,
 /// the rest to a run of the others that begins where the minute says, and goes on with the oldest of
 /// them behind the youngest. So sessions that AWS never terminates do not take all places.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as the rule has it")]
@@ -891,7 +894,7 @@ fn allowed(n_violators: usize, most: usize, now_ms: i64) -> BTreeSet<usize> {
     (0..n_oldest).chain(run).collect()
 }
 
-/// The violating sessions that the limits allow, the oldest first; the others are left or deferred.
+/// The violating sessions that the limits allow, the oldest first; no action, or deferral, for the others.
 fn check_plan(
     run: &Run,
     served: &Served<'_>,
@@ -912,10 +915,10 @@ fn check_plan(
         [Verdict::Compliant, Verdict::Warning].contains(&told_verdict(it.1))
     };
     let n_compliant = evaluated.iter().filter(complies).filter(|it| !hangs(it)).count();
-    let trips = trips(model, n, n_compliant);
+    let opens = opens(model, n, n_compliant);
     ensure!(
-        swept.report.circuit_breaker_open == trips,
-        "circuit_breaker_open: {}, not {trips}",
+        swept.report.circuit_breaker_open == opens,
+        "circuit_breaker_open: {}, not {opens}",
         swept.report.circuit_breaker_open
     );
     ensure!(swept.report.paused == model.is_paused, "paused: {}", swept.report.paused);
@@ -928,7 +931,7 @@ fn check_plan(
         let action = it.step.action;
         let is_right = if model.is_paused {
             action == Action::Defer(DeferReason::Paused)
-        } else if trips {
+        } else if opens {
             action == Action::Defer(DeferReason::CircuitBreaker)
         } else if !is_allowed {
             action == Action::Defer(DeferReason::Limit)
@@ -959,9 +962,12 @@ fn check_plan(
     let order: HashMap<String, _> = evaluated.iter().enumerate().map(place).collect();
     let is_in_order = first_calls.map(|it| order.get(it)).is_sorted();
     ensure!(is_in_order, "the terminations were not requested in the order of the ages");
-    let is_left =
+    let has_no_action =
         |it: &&OutcomeRecord| it.step.action == Action::Leave && it.outcome == Outcome::NoAction;
-    ensure!(all.iter().filter(is_left).count() == all.len() - n_violators, "others are not left");
+    ensure!(
+        all.iter().filter(has_no_action).count() == all.len() - n_violators,
+        "there is an action on others"
+    );
     Ok(())
 }
 
@@ -1047,10 +1053,10 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(
     let is_refused =
         |it: &&Exchange| it.error_code().is_some() && !it.is_throttled() && !it.is_ambiguous();
     let last = calls.last().copied();
-    let n_unclear = calls.iter().filter(|it| it.is_ambiguous()).count();
-    let is_open = last.is_some_and(|it| it.is_throttled() || it.is_ambiguous() && n_unclear < 5);
+    let n_ambiguous = calls.iter().filter(|it| it.is_ambiguous()).count();
+    let is_open = last.is_some_and(|it| it.is_throttled() || it.is_ambiguous() && n_ambiguous < 5);
     ensure!(!(is_open && had_time(run, served)), "given up, {calls:#?}");
-    ensure!(n_unclear <= 5, "tried too often: {calls:#?}");
+    ensure!(n_ambiguous <= 5, "tried too often: {calls:#?}");
     let mut pause = RETRY_PAUSE;
     for (before, next) in calls.iter().zip(calls.iter().skip(1)) {
         let is_again = before.is_throttled() || before.is_ambiguous();
@@ -1073,28 +1079,30 @@ fn check_outcome(run: &Run, served: &Served<'_>, it: &OutcomeRecord) -> Result<(
     ensure!(is_told || !is_plain, "{:?}, {sighting:?}", it.last_status());
     let is_proved = is_gone && matches!(sighting, Sighting::Absent { .. });
     let is_surely_gone = is_plain && matches!(sighting, Sighting::Absent { is_sure: true });
-    let is_not_valid = |it: &Exchange| {
+    let is_invalid_state = |it: &Exchange| {
         matches!(it.error_code(), Some("ValidationException" | "DoesNotExistException"))
     };
     let is_true = match it.outcome {
         Outcome::Terminated => is_proved && is_accepted && !was_on_its_way,
         Outcome::AlreadyGone => {
             let is_answered = |it: &Exchange| is_refused(&it) && !is_denied(&it);
-            let is_no_proof = 0 < n_unclear || last.is_some_and(is_answered);
+            let is_no_proof = 0 < n_ambiguous || last.is_some_and(is_answered);
             is_proved && (if is_accepted { was_on_its_way } else { is_no_proof })
         }
         Outcome::Unconfirmed => {
-            let may_be_gone = is_accepted || 0 < n_unclear || last.is_some_and(is_not_valid);
+            let may_be_gone = is_accepted || 0 < n_ambiguous || last.is_some_and(is_invalid_state);
             !is_surely_gone && (may_be_gone || is_on_its_way(last_status))
         }
-        Outcome::Denied => n_unclear == 0 && !is_accepted && last.is_some_and(|it| is_denied(&it)),
+        Outcome::Denied => {
+            n_ambiguous == 0 && !is_accepted && last.is_some_and(|it| is_denied(&it))
+        }
         Outcome::Throttled => {
-            n_unclear == 0 && !is_accepted && last.is_some_and(Exchange::is_throttled)
+            n_ambiguous == 0 && !is_accepted && last.is_some_and(Exchange::is_throttled)
         }
         Outcome::Failed => {
             let is_refused = last.is_some_and(|it| is_refused(&it) && !is_denied(&it));
             let is_clear =
-                !is_accepted && n_unclear == 0 && !(is_plain && is_on_its_way(last_status));
+                !is_accepted && n_ambiguous == 0 && !(is_plain && is_on_its_way(last_status));
             is_refused && is_clear && !is_surely_gone
         }
         Outcome::Deferred => {
@@ -1204,7 +1212,7 @@ fn check_swift(calls: &[&Exchange], most: usize, interval: Duration) -> Result<(
 
 /// After a sweep without faults, every fact is known, and every session that can be terminated is.
 ///
-/// Returns how many violators that can be ended wait for the next one.
+/// Returns how many violators that can be terminated wait for the next one.
 pub(crate) fn check_undisturbed(
     run: &Run,
     policies: &HashMap<String, Model>,

@@ -125,8 +125,8 @@ fn call(service: &str, name: &str) -> Value {
 /// What no sweep starts for.
 fn unknown(rng: &mut Rng) -> Value {
     let cloudtrail = "AWS API Call via CloudTrail";
-    let mut ended = envelope("aws.ssm", cloudtrail);
-    ended["detail"] = call("ssm", "TerminateSession");
+    let mut terminated = envelope("aws.ssm", cloudtrail);
+    terminated["detail"] = call("ssm", "TerminateSession");
     let mut forged = envelope("my.app", cloudtrail);
     forged["detail"] = call("ssm", "StartSession");
     let mut narrow = envelope("aws.events", "Scheduled Event");
@@ -134,7 +134,7 @@ fn unknown(rng: &mut Rng) -> Value {
     let mut wide = envelope("aws.events", "Scheduled Event");
     wide["policy"] = json!("version: 1");
     let all = [
-        ended,
+        terminated,
         forged,
         narrow,
         wide,

@@ -404,9 +404,9 @@ impl Sweep<'_> {
                 let sha256 = hex::encode(Sha256::digest(content));
                 let told = (&evidence.manifest, &evidence.manifest_sha256);
                 ensure!(told == (&Some(url), &Some(sha256)), "the manifest is told as {told:?}");
-                let is_whole = (self.active.is_empty() || decisions.is_some())
+                let is_complete = (self.active.is_empty() || decisions.is_some())
                     && (violators.is_empty() || outcomes.is_some());
-                ensure!(is_whole, "a manifest, and what it is of is not there");
+                ensure!(is_complete, "a manifest, and what it is of is not there");
             }
             (None, None) => return Err("evidence: no manifest, and no problem".into()),
             (Some(problem), _) => {

@@ -23,7 +23,7 @@ EVENTS = sorted(pathlib.Path("events").iterdir())
 FLEET = {
     "sessions": [
         {"id": "amara-0", "owner": OWNER, "target": "i-1", "age": "5m"},
-        # A zombie for each event: every sweep ends one.
+        # A zombie for each event: every sweep terminates one.
         *(
             {"id": f"amara-{n}", "owner": OWNER, "target": "i-1", "age": f"{n}w"}
             for n in range(1, len(EVENTS) + 1)

@@ -213,13 +213,13 @@ class MotoAccount(Account):
         }
         self.assertEqual(set(self.asked), asked)
 
-        # An edit holds from the next sweep on.
+        # An edit reasons from the next sweep on.
         edited = POLICY + "paused: true\nassume: { tags: none }\n"
         self.ssm.put_parameter(Name=PARAMETER, Type="String", Value=edited, Overwrite=True)
         _, report = self.sweep({})
         self.assertEqual(report["policy"]["version"], 2)
-        holds = {it["target"]: it.get("deferred_by") for it in report["sessions"]}
-        self.assertEqual(holds, {self.exempt: None, self.untagged: "paused"})
+        reasons = {it["target"]: it.get("deferred_by") for it in report["sessions"]}
+        self.assertEqual(reasons, {self.exempt: None, self.untagged: "paused"})
 
         self.ssm.delete_parameter(Name=PARAMETER)
         kind, error = self.sweep({})

@@ -355,7 +355,7 @@ fn circuit_breaker() -> Value {
 
 fn max_percent() -> Value {
     let default = Limits::default().max_percent;
-    count("It trips above this share of the evaluated sessions, in per cent …", 0, 100, default)
+    count("It opens above this share of the evaluated sessions, in per cent …", 0, 100, default)
 }
 
 fn min_violations() -> Value {

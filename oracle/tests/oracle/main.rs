@@ -268,9 +268,9 @@ fn is_justified(verdict: &Verdict, answers: &[&Answer], splits: Splits) -> Resul
 
 /// A lazy verdict may be less specific, and never another.
 fn finds_the_same(lazy: &Verdict, eager: &Verdict) -> Result<(), String> {
-    let is_ended = |it: &Verdict| matches!(it, Verdict::Violation { .. });
+    let is_violation = |it: &Verdict| matches!(it, Verdict::Violation { .. });
     let eager_rules: BTreeSet<&Arc<str>> = eager.rules().iter().collect();
-    let holds = is_ended(lazy) == is_ended(eager)
-        && (!is_ended(lazy) || lazy.rules().iter().all(|it| eager_rules.contains(it)));
+    let holds = is_violation(lazy) == is_violation(eager)
+        && (!is_violation(lazy) || lazy.rules().iter().all(|it| eager_rules.contains(it)));
     if holds { Ok(()) } else { Err(format!("in two passes it is {lazy:?}")) }
 }

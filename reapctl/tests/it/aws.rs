@@ -228,7 +228,7 @@ async fn refused_configuration_file() {
 
 const PLAN: [&str; 3] = ["plan", "--policy", STARTER];
 
-/// Each row: an operation, what is played to it, a command, and the way out that it tells.
+/// Each row: an operation, what goes wrong, a command, and the remediation in its error.
 async fn check_refusals(table: &[(&str, &str, &[&str], &str)]) {
     for (operation, fault, words, remediation) in table {
         let faults = format!("faults: [{{ operation: {operation}, kind: {fault} }}]");

@@ -44,8 +44,8 @@ async fn aws_cli_commands() {
     check_golden("describe_sessions.txt", &actual);
 
     let id = "timmy-0a1b2c3d4e5f60002";
-    let ended = reapctl(&["terminate-session", "--session-id", id], &variables).await;
-    assert_eq!(ended.stdout, format!("{{\n    \"SessionId\": \"{id}\"\n}}\n"));
+    let terminated = reapctl(&["terminate-session", "--session-id", id], &variables).await;
+    assert_eq!(terminated.stdout, format!("{{\n    \"SessionId\": \"{id}\"\n}}\n"));
     let listed = ["describe-sessions", "--state", "Active", "--output", "text"];
     assert!(!reapctl(&listed, &variables).await.stdout.contains(id));
 }

@@ -219,8 +219,8 @@ async fn columns_and_log_lines() {
     assert_safe(&lines);
     let lines: Vec<Value> =
         lines.lines().map(|it| serde_json::from_str(it).expect("an object a line")).collect();
-    let is_judged = |it: &&Value| it["message"] == "session evaluated";
-    let evaluated = lines.iter().filter(is_judged).map(|it| it["session_id"].to_string());
+    let is_evaluated = |it: &&Value| it["message"] == "session evaluated";
+    let evaluated = lines.iter().filter(is_evaluated).map(|it| it["session_id"].to_string());
     assert_eq!(evaluated.collect::<BTreeSet<_>>().len(), TEXTS.len() + 1);
 }
 

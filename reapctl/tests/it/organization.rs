@@ -346,8 +346,8 @@ async fn ctrl_c() {
     assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
     assert!(stderr.contains("error: interrupted: 45 seen"), "{stderr}");
     assert!(stdout.contains("deferred (interrupted)"), "{stdout}");
-    let ended = 45 - world.active().len();
-    assert!((3..20).contains(&ended), "{ended}");
+    let n_terminated = 45 - world.active().len();
+    assert!((3..20).contains(&n_terminated), "{n_terminated}");
 }
 
 /// A lock goes on in all account-Regions at once, also against sessions that start meanwhile, names those
@@ -399,8 +399,8 @@ async fn lock_everywhere() {
     assert_eq!(arns, ["arn:*:iam::*:user/lena", "arn:*:iam::*:role/dev", sso]);
     assert_eq!(statements[2]["Condition"]["StringLike"]["aws:userid"], "*:lena");
     let log = std::fs::read_to_string(log).expect("a log");
-    let ended = log.lines().filter(|it| it.contains(r#""message":"session terminated""#));
-    let places: BTreeSet<_> = ended
+    let terminations = log.lines().filter(|it| it.contains(r#""message":"session terminated""#));
+    let places: BTreeSet<_> = terminations
         .map(|it| serde_json::from_str::<Value>(it).expect("JSON"))
         .map(|it| format!("{} {}", it["account"], it["region"]))
         .collect();

@@ -110,11 +110,11 @@ async fn documented_permissions() {
         (vec!["lock", "user/amara", "--enforce", "--yes", "--log", &log], &all),
     ] {
         let actual = called(&[&arguments[..], &POLICY, &PACE].concat()).await;
-        let is_whole = arguments.len() == 1 || arguments[0] == "sweep";
+        let is_complete = arguments.len() == 1 || arguments[0] == "sweep";
         assert!(actual.is_subset(expected), "{arguments:?}: {actual:?}");
-        assert!(!is_whole || actual == *expected, "{arguments:?}: {actual:?}");
-        let may_end = actual.contains("ssm:TerminateSession");
-        assert_eq!(may_end, arguments.contains(&"--enforce"), "{arguments:?}");
+        assert!(!is_complete || actual == *expected, "{arguments:?}: {actual:?}");
+        let may_terminate = actual.contains("ssm:TerminateSession");
+        assert_eq!(may_terminate, arguments.contains(&"--enforce"), "{arguments:?}");
     }
 
     let backtest = called(&[&["backtest", STARTER][..], &PACE].concat()).await;
