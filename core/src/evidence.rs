@@ -52,7 +52,7 @@ pub enum Demand {
 }
 
 impl std::str::FromStr for Demand {
-    /// What is wrong, and the way out.
+    /// What is wrong, and what to do about it.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

@@ -1,4 +1,4 @@
-//! What a failed call says: AWS's own words or the transport's, and the way out.
+//! What a failed call says: AWS's own words or the transport's, and what to do about it.
 //!
 //! Nothing is decided by these words: kinds of errors are distinguished by code and type.
 

@@ -60,7 +60,7 @@ pub enum Tagged {
     /// It lacks the tags or a key, names a key twice, or names the resource twice with other tags. Or it
     /// does not name the resource, and has further pages, or rows that name no resource, or one that was not
     /// asked for.
-    Unclear,
+    Ambiguous,
 }
 
 /// The API of Systems Manager, and of Resource Groups Tagging, as far as a sweep needs them.
@@ -317,15 +317,15 @@ impl Resources<'_> {
                 let by_key: BTreeMap<_, _> = pairs.collect::<Option<_>>()?;
                 (by_key.len() == n && !by_key.contains_key("")).then_some(by_key)
             });
-            let told = told.map_or(Tagged::Unclear, Tagged::With);
+            let told = told.map_or(Tagged::Ambiguous, Tagged::With);
             match place {
                 None => *place = Some(told),
                 // An answer that names a resource twice, otherwise, does not say which is true.
-                Some(before) if *before != told => *before = Tagged::Unclear,
+                Some(before) if *before != told => *before = Tagged::Ambiguous,
                 Some(_) => {}
             }
         }
-        let otherwise = || if is_all { Tagged::NotReturned } else { Tagged::Unclear };
+        let otherwise = || if is_all { Tagged::NotReturned } else { Tagged::Ambiguous };
         Some(tagged.into_iter().map(|it| it.unwrap_or_else(otherwise)).collect())
     }
 }

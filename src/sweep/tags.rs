@@ -41,12 +41,12 @@ pub async fn look_up<'t>(
         let arns: Vec<_> = batch.iter().filter_map(|it| it.first()).map(|it| &*it.0).collect();
         let answer = ssm.tags(&arns, budget).await;
         problems.extend(answer.as_ref().err().cloned());
-        let answer = answer.unwrap_or_default().into_iter().chain(iter::repeat(Tagged::Unclear));
+        let answer = answer.unwrap_or_default().into_iter().chain(iter::repeat(Tagged::Ambiguous));
         for (of_arn, tagged) in batch.iter().zip(answer) {
             let tags = match tagged {
                 Tagged::With(tags) => Tags::Known(relevant(policy, tags).into()),
                 Tagged::NotReturned => Tags::Unknown(Unknown::TagsNotReturned),
-                Tagged::Unclear => Tags::Unknown(Unknown::TagsLookupFailed),
+                Tagged::Ambiguous => Tags::Unknown(Unknown::TagsLookupFailed),
             };
             known.extend(of_arn.iter().map(|(_, target)| (*target, tags.clone())));
         }

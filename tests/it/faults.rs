@@ -22,7 +22,7 @@ const PARAMETER: &str = "GetParameter";
 const THREE_PAGES: usize = 400;
 
 /// Sweeps `fleet` while these faults apply, and checks what became of its violators.
-async fn play(
+async fn sweep_with(
     wire: Wire,
     n_fillers: usize,
     faults: &[Fault],
@@ -79,7 +79,7 @@ async fn empty_page_with_token() {
         Fault::new(LIST, 2, FaultKind::EmptyPage),
         Fault::new(LIST, 3, FaultKind::EmptyPage).after(1),
     ];
-    let (_, report) = play(Wire::Socket, THREE_PAGES, &faults, terminated(4)).await;
+    let (_, report) = sweep_with(Wire::Socket, THREE_PAGES, &faults, terminated(4)).await;
     assert_eq!((report.failure(), report.coverage.pages), (None, 3 + 5));
 }
 
@@ -87,7 +87,7 @@ async fn empty_page_with_token() {
 #[tokio::test(start_paused = true)]
 async fn repeated_token() {
     let fault = Fault::new(LIST, 1, FaultKind::RepeatToken).after(2);
-    let (_, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
+    let (_, report) = sweep_with(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
     assert_incomplete(&report, "repeated a page token");
 
     let fault = Fault::new(LIST, 1, FaultKind::RepeatToken).after(1);
@@ -103,7 +103,8 @@ async fn repeated_token() {
 async fn invalid_token() {
     for times in [1, 2] {
         let fault = Fault::new(LIST, times, FaultKind::InvalidToken).after(2);
-        let (stage, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
+        let (stage, report) =
+            sweep_with(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
         assert_eq!(report.failure(), None);
         assert_eq!(report.verdicts.seen, 408, "what was seen twice counts once");
         assert_eq!(stage.calls(LIST).len(), if times == 1 { 3 + 3 } else { 3 + 1 + 3 } + 3);
@@ -119,7 +120,7 @@ async fn invalid_token() {
 #[tokio::test]
 async fn duplicate_rows() {
     let fault = Fault::new(LIST, 1, FaultKind::DuplicateRows).always();
-    let (stage, report) = play(Wire::Socket, 0, &[fault], terminated(4)).await;
+    let (stage, report) = sweep_with(Wire::Socket, 0, &[fault], terminated(4)).await;
     assert_eq!(report.verdicts.seen, 8);
     assert_eq!(stage.termination_requests().len(), 4);
 }
@@ -129,7 +130,7 @@ async fn duplicate_rows() {
 async fn throttled_listing() {
     for times in [3, 10] {
         let fault = Fault::new(LIST, times, FaultKind::Throttle).after(1);
-        let (_, report) = play(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
+        let (_, report) = sweep_with(Wire::InProcess, THREE_PAGES, &[fault], terminated(4)).await;
         assert_eq!(report.failure(), None, "{times}");
     }
 }
@@ -156,7 +157,7 @@ async fn listing_retries() {
         FaultKind::Body("<html>".into()),
     ] {
         let fault = Fault::new(LIST, 1, fails_once.clone()).after(1);
-        let (_, report) = play(Wire::Socket, THREE_PAGES, &[fault], terminated(4)).await;
+        let (_, report) = sweep_with(Wire::Socket, THREE_PAGES, &[fault], terminated(4)).await;
         assert_eq!(report.failure(), None, "{fails_once:?}");
     }
 }
@@ -177,7 +178,7 @@ async fn listing_gives_up() {
 #[tokio::test(start_paused = true)]
 async fn slow_answer_is_retried() {
     let fault = Fault::new(LIST, 1, FaultKind::Slow(Duration::from_mins(1)));
-    let (_, report) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+    let (_, report) = sweep_with(Wire::InProcess, 0, &[fault], terminated(4)).await;
     assert_eq!(report.failure(), None);
     assert!((5.0..7.0).contains(&report.duration_s), "{} s", report.duration_s);
 }
@@ -224,7 +225,7 @@ async fn backoff() {
         (FaultKind::Throttle, [333, 667, 1_333, 1_500]),
     ] {
         let fault = Fault::new(LIST, 4, failure);
-        let (stage, _) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+        let (stage, _) = sweep_with(Wire::InProcess, 0, &[fault], terminated(4)).await;
         let at: Vec<_> = stage.calls(LIST).iter().map(|it| it.at.as_millis()).collect();
         let pauses: Vec<_> = at.windows(2).take(4).map(|it| it[1] - it[0]).collect();
         let is_near = |(pause, expected): (&u128, u128)| (expected..=expected + 2).contains(pause);
@@ -248,7 +249,7 @@ async fn error_kinds() {
         (400, "ThrottlingException:http://internal.amazon.com/"),
     ] {
         let fault = Fault::new(LIST, 2, error(status, code));
-        let (_, report) = play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+        let (_, report) = sweep_with(Wire::InProcess, 0, &[fault], terminated(4)).await;
         assert_eq!(report.failure(), None, "{status} {code}");
     }
     for (code, violators) in [
@@ -260,7 +261,7 @@ async fn error_kinds() {
         let vanish = is_gone.then(|| Fault::new(TERMINATE, 1, FaultKind::Vanish("v-3h".into())));
         let fault = Fault::new(TERMINATE, 1, error(400, code)).for_session("v-3h");
         let faults: Vec<_> = vanish.into_iter().chain([fault]).collect();
-        play(Wire::InProcess, 0, &faults, violators).await;
+        sweep_with(Wire::InProcess, 0, &faults, violators).await;
     }
 }
 
@@ -360,13 +361,13 @@ async fn missing_id_counts_once() {
 #[tokio::test(start_paused = true)]
 async fn failed_tag_lookup() {
     let policy = |tags: &str| inline(&format!("{POLICY}assume: {{ tags: {tags} }}\n"));
-    for (play, tags) in [
+    for (kind, tags) in [
         (FaultKind::Deny, "unknown"),
         (FaultKind::Deny, "none"), // Even then: a failed look-up is not an answer.
         (FaultKind::InternalError, "none"),
         (FaultKind::Throttle, "none"),
     ] {
-        let fault = Fault::new(TAGS, 1, play).always();
+        let fault = Fault::new(TAGS, 1, kind).always();
         let stage = Stage::with_faults(Wire::InProcess, 0, vec![fault]);
         let stage = Stage { policy: policy(tags), ..stage };
         let report = stage.sweep().await;
@@ -467,7 +468,7 @@ async fn contradictory_tags() {
 async fn throttled_terminations() {
     for times in [3, 10] {
         let fault = Fault::new(TERMINATE, times, FaultKind::Throttle);
-        play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+        sweep_with(Wire::InProcess, 0, &[fault], terminated(4)).await;
     }
 }
 
@@ -508,7 +509,7 @@ async fn part_of_the_quota() {
 async fn termination_always_throttled() {
     let fault = Fault::new(TERMINATE, 1, FaultKind::Throttle).always().for_session("v-3h");
     let expected = Outcomes { terminated: 3, throttled: 1, ..Outcomes::default() };
-    let (stage, report) = play(Wire::InProcess, 0, &[fault], expected).await;
+    let (stage, report) = sweep_with(Wire::InProcess, 0, &[fault], expected).await;
     assert!(stage.is_active("v-3h"));
     assert_eq!(
         (row(&report, "v-3h")["outcome"].as_str(), report.failure()),
@@ -528,7 +529,7 @@ async fn termination_retries() {
         (FaultKind::Body("<html>".into()), terminated(4)),
     ] {
         let fault = Fault::new(TERMINATE, 1, once.clone()).for_session("v-3h");
-        let (stage, _) = play(Wire::Socket, 0, &[fault], expected).await;
+        let (stage, _) = sweep_with(Wire::Socket, 0, &[fault], expected).await;
         assert_eq!(stage.termination_requests().len(), 5, "{once:?}");
     }
 }
@@ -539,13 +540,13 @@ async fn unanswered_termination_is_verified() {
     // It took effect, and AWS never said so.
     let fault = Fault::new(TERMINATE, 1, FaultKind::ResetAfter).always().for_session("v-3h");
     let expected = Outcomes { already_gone: 1, ..terminated(3) };
-    let (stage, _) = play(Wire::InProcess, 0, &[fault], expected).await;
+    let (stage, _) = sweep_with(Wire::InProcess, 0, &[fault], expected).await;
     assert_eq!(stage.termination_requests().len(), 3 + 5);
     // It did not.
     for never in [FaultKind::ResetBefore, FaultKind::InternalError, FaultKind::Unavailable] {
         let fault = Fault::new(TERMINATE, 1, never).always().for_session("v-3h");
         let expected = Outcomes { terminated: 3, unconfirmed: 1, ..Outcomes::default() };
-        let (_, report) = play(Wire::InProcess, 0, &[fault], expected).await;
+        let (_, report) = sweep_with(Wire::InProcess, 0, &[fault], expected).await;
         let row = row(&report, "v-3h");
         assert_eq!(row["last_status"], "Connected");
         assert!(row["error"].as_str().is_some_and(|it| it.contains("after 5 attempts")), "{row}");
@@ -622,7 +623,7 @@ async fn cut_off_then_denied() {
                 Fault::new(TERMINATE, 1, first).for_session("v-2h"),
                 Fault::new(TERMINATE, 1, then.clone()).always().for_session("v-2h"),
             ];
-            play(Wire::InProcess, 0, &faults, violators).await;
+            sweep_with(Wire::InProcess, 0, &faults, violators).await;
         }
     }
 }
@@ -637,7 +638,7 @@ async fn refused_termination() {
     for fails_always in [refused, invalid] {
         let fault = Fault::new(TERMINATE, 1, fails_always).always().for_session("v-4h");
         let expected = Outcomes { terminated: 3, failed: 1, ..Outcomes::default() };
-        let (stage, report) = play(Wire::InProcess, 0, &[fault], expected).await;
+        let (stage, report) = sweep_with(Wire::InProcess, 0, &[fault], expected).await;
         assert!(stage.is_active("v-4h"));
         assert_eq!(
             (row(&report, "v-4h")["last_status"].as_str(), report.failure()),
@@ -651,7 +652,7 @@ async fn refused_termination() {
 async fn one_denied_termination() {
     let fault = Fault::new(TERMINATE, 1, FaultKind::Deny).for_session("v-4h");
     let expected = Outcomes { terminated: 3, denied: 1, ..Outcomes::default() };
-    let (stage, report) = play(Wire::Socket, 0, &[fault], expected).await;
+    let (stage, report) = sweep_with(Wire::Socket, 0, &[fault], expected).await;
     assert!(stage.is_active("v-4h"));
     let error = row(&report, "v-4h")["error"].to_string();
     assert!(error.contains("AccessDeniedException") && error.contains("`ssm:TerminateSession`"));
@@ -663,7 +664,7 @@ async fn one_denied_termination() {
 async fn all_denied() {
     let fault = Fault::new(TERMINATE, 1, FaultKind::Deny).always();
     let expected = Outcomes { denied: 4, ..Outcomes::default() };
-    let (stage, report) = play(Wire::Socket, 0, &[fault], expected).await;
+    let (stage, report) = sweep_with(Wire::Socket, 0, &[fault], expected).await;
     assert!(matches!(report.failure(), Some(Failure::AllDenied { .. })));
     assert_eq!(stage.calls(LIST).len(), 1, "there is nothing to verify");
 }
@@ -676,7 +677,7 @@ async fn credentials_expire_midway() {
         Fault::new(LIST, 1, expired()).always().after(1),
     ];
     let expected = Outcomes { unconfirmed: 2, denied: 2, ..Outcomes::default() };
-    let (stage, report) = play(Wire::InProcess, 0, &faults, expected).await;
+    let (stage, report) = sweep_with(Wire::InProcess, 0, &faults, expected).await;
     assert_eq!(
         stage.termination_requests(),
         VIOLATORS,
@@ -824,7 +825,7 @@ async fn terminating_then_gone() {
 async fn lost_id_proves_nothing() {
     let nameless = Seed::default();
     let fault = Fault::new(LIST, 1, FaultKind::Appear(Box::new(nameless.clone()))).after(1);
-    play(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
+    sweep_with(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
     // Nor if as many rows of others lacked it before.
     let mut fleet_that_stays = fleet(THREE_PAGES);
     for it in &mut fleet_that_stays.sessions {
@@ -848,7 +849,7 @@ async fn lost_id_proves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn incomplete_pass_proves_nothing() {
     let fault = Fault::new(LIST, 1, FaultKind::Deny).always().after(1);
-    let (stage, report) = play(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
+    let (stage, report) = sweep_with(Wire::InProcess, 0, &[fault], unconfirmed(4)).await;
     assert!(
         VIOLATORS.iter().all(|it| !stage.is_active(it)),
         "they are gone, but that was not seen"
@@ -856,7 +857,7 @@ async fn incomplete_pass_proves_nothing() {
     assert_eq!(report.failure(), None);
     // One pass that fails is made up for by the next.
     let fault = Fault::new(LIST, 1, FaultKind::Deny).after(1);
-    play(Wire::InProcess, 0, &[fault], terminated(4)).await;
+    sweep_with(Wire::InProcess, 0, &[fault], terminated(4)).await;
 }
 
 // The deadline.
@@ -1035,7 +1036,8 @@ async fn slow_terminations_leave_time_to_verify() {
 async fn hung_termination_is_verified() {
     let fault = Fault::new(TERMINATE, 5, FaultKind::SlowAfter(Duration::from_mins(1)));
     let expected = Outcomes { already_gone: 1, ..terminated(3) };
-    let (stage, report) = play(Wire::InProcess, 0, &[fault.for_session("v-3h")], expected).await;
+    let (stage, report) =
+        sweep_with(Wire::InProcess, 0, &[fault.for_session("v-3h")], expected).await;
     assert_eq!(stage.termination_requests().len(), 3 + 5);
     assert!(
         row(&report, "v-3h")["error"].as_str().is_some_and(|it| it.contains("no answer within"))
@@ -1048,7 +1050,7 @@ async fn hung_termination_is_verified() {
 #[tokio::test(start_paused = true)]
 async fn unusable_policy_lists_nothing() {
     let parameter = |it: &str| PolicySource::Parameter(it.into());
-    for (policy, play, message) in [
+    for (policy, kind, message) in [
         (parameter("/none"), None, "ParameterNotFound"),
         (parameter("/good"), Some(FaultKind::Deny), "`ssm:GetParameter`"),
         (parameter("/good"), Some(FaultKind::InternalError), "after 5 attempts"),
@@ -1056,7 +1058,7 @@ async fn unusable_policy_lists_nothing() {
         (PolicySource::File("/nowhere/policy.yaml".into()), None, "No such file"),
         (inline("rules: []"), None, "`version` is missing"),
     ] {
-        let faults = play.into_iter().map(|it| Fault::new(PARAMETER, 1, it).always()).collect();
+        let faults = kind.into_iter().map(|it| Fault::new(PARAMETER, 1, it).always()).collect();
         let stage = Stage { policy, ..Stage::with_faults(Wire::InProcess, 0, faults) };
         stage.emulator.set_parameter("/good", POLICY);
         stage.emulator.set_parameter("/bad", "version: 2");

@@ -147,8 +147,8 @@ class AwsClients(unittest.TestCase):
         (row,) = self.ssm.describe_sessions(State="Active", Filters=filters)["Sessions"]
         self.assertEqual((row["DocumentName"], row["Reason"]), (document, "INC-1"))
         self.assertEqual(row["Owner"], self.client("sts").get_caller_identity()["Arn"])
-        ended = self.ssm.terminate_session(SessionId=started["SessionId"])
-        self.assertEqual(ended["SessionId"], started["SessionId"])
+        terminated = self.ssm.terminate_session(SessionId=started["SessionId"])
+        self.assertEqual(terminated["SessionId"], started["SessionId"])
         self.assertEqual(self.ssm.describe_sessions(State="Active", Filters=filters)["Sessions"], [])
         (row,) = self.ssm.describe_sessions(State="History", Filters=filters)["Sessions"]
         self.assertEqual(row["Status"], "Terminated")

@@ -84,8 +84,8 @@ class OtherClients(unittest.TestCase):
             row["StartDate"] = datetime.datetime.fromisoformat(row["StartDate"]).timestamp()
         self.assertEqual(rows, expected)
         for row in rows[:2]:
-            ended = self.debian("ssm", "terminate-session", "--session-id", row["SessionId"], *at)
-            self.assertEqual(json.loads(ended.stdout), {"SessionId": row["SessionId"]})
+            terminated = self.debian("ssm", "terminate-session", "--session-id", row["SessionId"], *at)
+            self.assertEqual(json.loads(terminated.stdout), {"SessionId": row["SessionId"]})
         self.assertEqual(self.listed(), expected[2:])
         self.assertEqual(self.called, [])
 

@@ -11,7 +11,7 @@ pub struct PolicyError {
     pub column: u64,
     /// The place as bytes of the text, if it is known.
     pub span: Option<Range<usize>>,
-    /// What is wrong, and the way out.
+    /// What is wrong, and what to do about it.
     pub message: String,
 }
 

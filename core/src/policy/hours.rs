@@ -112,7 +112,7 @@ impl Hours {
 }
 
 impl FromStr for Hours {
-    /// What is wrong, and the way out.
+    /// What is wrong, and what to do about it.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

@@ -8,7 +8,7 @@ use crate::alphabet::{invisible, too_long};
 /// The most memory that one compiled regular expression may take, in bytes.
 const MAX_REGEX_SIZE: usize = 1 << 18;
 
-/// Reads one, or says what is wrong with it, and the way out.
+/// Reads one, or says what is wrong with it, and what to do about it.
 pub(super) fn parse(text: &str) -> Result<Regex, String> {
     if let Some(why) = invisible(text, "write it as an escape such as `\\x{200B}`") {
         return Err(why);

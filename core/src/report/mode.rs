@@ -39,7 +39,7 @@ impl TryFrom<String> for Mode {
 }
 
 impl std::str::FromStr for Mode {
-    /// What is wrong, and the way out.
+    /// What is wrong, and what to do about it.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
