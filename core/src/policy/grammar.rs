@@ -89,3 +89,33 @@ pub(super) const MAX_REASON: usize = 256;
 
 /// More than any fleet has.
 pub(super) const MAX_COUNT: u32 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    /// The policy that fuzzing begins with is valid, and has every key.
+    #[test]
+    fn every_key_is_a_seed() {
+        let seed = include_str!("../../../fuzz/seeds/every-key.yaml");
+        assert!(Policy::parse(seed).is_ok(), "{:?}", Policy::parse(seed));
+        let tables: [&[&str]; 9] = [
+            &POLICY,
+            &RULE,
+            &EXEMPTION,
+            &LIMITS,
+            &CIRCUIT_BREAKER,
+            &CONDITIONS,
+            &REQUIREMENTS,
+            &CONCURRENT,
+            &ASSUME,
+        ];
+        for key in tables.concat() {
+            assert!(
+                seed.contains(&format!("{key}: ")) || seed.contains(&format!("{key}:\n")),
+                "{key}"
+            );
+        }
+    }
+}
