@@ -49,7 +49,7 @@ def members(name, code=CORE):
 FIELDS = members("Row") | members("ExpiryWarning") - {"tags"} | members("Event", EVENTS) | members("Verdicts") | members("Outcomes")
 FIELDS |= members("Manifest", EVENTS.replace("    }\n    Manifest {", "    }\n\n    Manifest {"))
 FIELDS |= members("RunSummary") - {"accounts_without_access"}
-FIELDS |= members("Line", CODE) - {"fields"}
+FIELDS |= set(re.findall(r'"(\w+)":', re.search(r"let first = .*?let shared", CODE, re.DOTALL).group(0)))
 FIELDS |= set(re.findall(r'insert\("(\w+)"\.into', CODE))
 
 
