@@ -84,7 +84,7 @@ fn start_log() {
 /// Each event is one line, and one object in which every text is what it was.
 fn check_log(text: &str) {
     let log = LOG.get().expect("a log");
-    log.set_context(Map::from_iter([("function_request_id".into(), text.into())]));
+    log.set_context(&Map::from_iter([("function_request_id".into(), text.into())]));
     let row = Row {
         owner: Some(text.into()),
         tags: Some(vec![text.into()]),
