@@ -85,7 +85,7 @@ impl Signer {
         write!(canonical, "\n{names}\n{hash}")?;
         let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
         let text = format!("AWS4-HMAC-SHA256\n{at}\n{scope}\n{}", sha256(canonical.as_bytes()));
-        let signature = hex(hmac::sign(&key.key, text.as_bytes()).as_ref());
+        let signature = hex::encode(hmac::sign(&key.key, text.as_bytes()));
         let id = credentials.access_key_id();
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}"
@@ -123,12 +123,7 @@ fn host_and_path(url: &str) -> (&str, &str) {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |it: u8| char::from_digit(it.into(), 16).unwrap_or_default();
-    bytes.iter().flat_map(|it| [digit(it >> 4), digit(it & 15)]).collect()
+    hex::encode(digest::digest(&digest::SHA256, bytes))
 }
 
 #[cfg(test)]
