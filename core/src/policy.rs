@@ -67,25 +67,25 @@ impl Policy {
     /// Whether anything in it depends on the account or the Region.
     #[must_use]
     pub fn asks_scope(&self) -> bool {
-        let of_exemptions = self.exemptions.iter().flat_map(|it| &it.when.0);
-        let mut tests = self.rules.iter().flat_map(Rule::tests).chain(of_exemptions);
-        tests.any(|it| matches!(it, Test::Account(_) | Test::Region(_)))
+        self.tests().any(|it| matches!(it, Test::Account(_) | Test::Region(_)))
     }
 
     /// Whether anything in it depends on the reason.
     #[must_use]
     pub fn asks_reason(&self) -> bool {
-        let of_exemptions = self.exemptions.iter().flat_map(|it| &it.when.0);
-        let mut tests = self.rules.iter().flat_map(Rule::tests).chain(of_exemptions);
-        tests.any(|it| matches!(it, Test::Reason(_)))
+        self.tests().any(|it| matches!(it, Test::Reason(_)))
     }
 
     /// Whether anything in it depends on what kind of session a document starts.
     #[must_use]
     pub fn asks_session_type(&self) -> bool {
-        let mut of_exemptions = self.exemptions.iter().flat_map(|it| &it.when.0);
-        self.rules.iter().any(Rule::asks_session_type)
-            || of_exemptions.any(|it| matches!(it, Test::SessionType(_)))
+        self.tests().any(|it| matches!(it, Test::SessionType(_)))
+    }
+
+    /// The tests of all rules and exemptions.
+    fn tests(&self) -> impl Iterator<Item = &Test> {
+        let of_exemptions = self.exemptions.iter().flat_map(|it| &it.when.0);
+        self.rules.iter().flat_map(Rule::tests).chain(of_exemptions)
     }
 
     /// What is valid, but probably a mistake.
