@@ -1,11 +1,8 @@
 //! The AWS CLI's commands, on the emulator.
 
-use std::{fs, process::Stdio, time::Duration};
-
 use jiff::Timestamp;
-use tokio::{process::Command, time::timeout};
 
-use crate::{Account, Output, TARGET, check_golden, devs, emulate, reapctl};
+use crate::{Account, Output, TARGET, check_golden, devs, emulate, reapctl, with_full_output};
 
 /// Most of the lines stand in `tests/smoke/command_lines.txt` too, where the AWS CLI says the same.
 #[tokio::test]
@@ -123,20 +120,10 @@ async fn cli_version_2() {
 async fn full_standard_output_of_the_aws_cli() {
     let account = devs("full-listing.yaml", &[&format!("jo {TARGET}")], "").await;
     for words in ["--output json", "--output text", "--output table", "--generate-cli-skeleton"] {
-        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
-        let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
-            .args(["describe-sessions", "--state", "Active"])
-            .args(words.split(' '))
-            .envs(account.variables())
-            .stdout(full)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts")
-            .wait_with_output();
-        let output = timeout(Duration::from_mins(1), output).await.expect("it ends");
-        let output = output.expect("a child");
-        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!(output.status.code(), Some(255), "{words}: {stderr}");
+        let listing =
+            ["describe-sessions", "--state", "Active"].into_iter().chain(words.split(' '));
+        let (status, stderr) = with_full_output(&account, listing).await;
+        assert_eq!(status, Some(255), "{words}: {stderr}");
         assert!(stderr.contains("cannot write to standard output: No space"), "{words}: {stderr}");
     }
 }

@@ -1,10 +1,10 @@
 //! `lock`.
 
-use std::{collections::BTreeSet, fs, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, fs};
 
-use tokio::{process::Command, time::timeout};
-
-use crate::{Account, Output, STARTER, TARGET, assert_exited, devs, on_a_terminal, write};
+use crate::{
+    Account, Output, STARTER, TARGET, assert_exited, devs, on_a_terminal, with_full_output, write,
+};
 
 /// A lock terminates every session of an owner that is not exempt.
 #[tokio::test]
@@ -145,18 +145,9 @@ async fn full_standard_output() {
     let account = devs("full.yaml", &[&format!("jo {TARGET}")], "").await;
     let policy = &write("full.policy.yaml", "version: 1\n");
     let log = &write("full.jsonl", "");
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
-    let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
-        .args(["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--log", log])
-        .envs(account.variables())
-        .stdout(full)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts")
-        .wait_with_output();
-    let output = timeout(Duration::from_mins(1), output).await.expect("it ends").expect("a child");
-    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let lock = ["lock", "role/dev", "--policy", policy, "--enforce", "--yes", "--log", log];
+    let (status, stderr) = with_full_output(&account, lock).await;
+    assert_eq!(status, Some(1), "{stderr}");
     assert!(stderr.contains("error: cannot write to standard output: No space"), "{stderr}");
     let log = fs::read_to_string(log).expect("a log");
     assert!(log.contains(r#""session terminated""#), "{log}");

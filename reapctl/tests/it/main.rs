@@ -45,6 +45,24 @@ async fn reapctl(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     }
 }
 
+/// Runs it where standard output is a device that is full, and returns its exit status and standard error.
+async fn with_full_output<'a>(
+    account: &Account,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> (Option<i32>, String) {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let output = Command::new(env!("CARGO_BIN_EXE_reapctl"))
+        .args(arguments)
+        .envs(account.variables())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts")
+        .wait_with_output();
+    let output = timeout(Duration::from_mins(1), output).await.expect("it ends").expect("a child");
+    (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+}
+
 /// The text with the one figure that differs from run to run replaced.
 fn without_seconds(text: &str) -> String {
     let mask = |line: &str| match line.rsplit_once(" API calls, ") {
