@@ -73,8 +73,9 @@ pub(crate) enum Output {
 pub(crate) struct Line {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
+    /// Boxed, so that it stays where it is when the lines of many account-Regions are joined and sorted.
     #[serde(flatten)]
-    pub(crate) row: Row,
+    pub(crate) row: Box<Row>,
 }
 
 /// The account-Region of a session.
@@ -97,7 +98,7 @@ impl Line {
         scope: Option<&Scope>,
     ) -> impl Iterator<Item = Self> {
         let place = scope.map(Place::from);
-        rows.into_iter().map(move |row| Self { place: place.clone(), row })
+        rows.into_iter().map(move |row| Self { place: place.clone(), row: Box::new(row) })
     }
 }
 

@@ -71,7 +71,7 @@ struct OneSwept {
 /// What is kept of it: not the sessions themselves, since there may be very many.
 struct Listed {
     report: Report,
-    rows: Vec<Row>,
+    lines: Vec<Line>,
     to_terminate: HashSet<Arc<str>>,
 }
 
@@ -132,17 +132,17 @@ impl Sweep<'_> {
         let warnings = std::mem::take(&mut planned.warnings);
         let SweepResult { record, mut report } = Box::pin(carry_out(context, planned)).await;
         let (status, problem) = status_of(&report);
-        report.sessions = Vec::new(); // `rows` has them.
+        report.sessions = Vec::new(); // `lines` has them.
         let evaluated = to_rows(at, now, &record.outcomes);
         let others = record.not_evaluated.iter().map(|(it, why)| Row::of_record(it, now, why));
-        let rows = evaluated.into_iter().chain(others).collect();
+        let lines = Line::of_rows(evaluated.into_iter().chain(others), at.scope()).collect();
         let steps = record.outcomes.iter().map(|it| &it.step);
         let to_terminate = steps.filter(|it| it.action == Action::Terminate);
         let to_terminate = to_terminate.map(|it| Arc::clone(&it.session.id)).collect();
         OneSwept {
             fate: Fate { status, problem },
             warnings,
-            listed: Some(Listed { report, rows, to_terminate }),
+            listed: Some(Listed { report, lines, to_terminate }),
         }
     }
 
@@ -181,9 +181,9 @@ impl Whole {
         }
         let counts = one.listed.as_ref().map(|it| (it.report.verdicts, it.report.outcomes));
         self.overview.add(scope, one.fate, counts);
-        let Some(Listed { report, rows, to_terminate }) = one.listed else { return };
+        let Some(Listed { report, mut lines, to_terminate }) = one.listed else { return };
         self.to_terminate.add(scope, to_terminate);
-        self.lines.extend(Line::of_rows(rows, Some(scope)));
+        self.lines.append(&mut lines);
         let whole = &mut self.report;
         whole.coverage.pages += report.coverage.pages;
         whole.calls += report.calls;
