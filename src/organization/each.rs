@@ -12,8 +12,12 @@ use crate::{
 use reaper_core::target::Scope;
 
 /// How long an account-Region whose calls fail or are throttled is waited for when no other is left: a quarter
-/// of the time that the others have taken, and within these bounds.
+/// of the time that the others have taken, and within these bounds. In the first second there are three
+/// attempts, as the SDKs make by default.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+/// The same if no other was done: ten throttled attempts.
+const PATIENCE_ALONE: Duration = Duration::from_secs(15);
 
 /// How often it is looked whether there is more patience.
 const TICK: Duration = Duration::from_millis(100);
@@ -58,7 +62,7 @@ pub async fn each<T>(
     let visit = &visit;
 
     let began = Instant::now();
-    let mut last_done = began;
+    let mut others_took = None;
     let mut waiting = scopes.iter().enumerate();
     let mut in_flight = FuturesUnordered::new();
     loop {
@@ -76,14 +80,16 @@ pub async fn each<T>(
         tokio::select! {
             done = in_flight.next() => match done {
                 Some((index, visit)) => {
-                    last_done = Instant::now();
+                    if let Visit::Done(_) = visit {
+                        others_took = Some(began.elapsed());
+                    }
                     if let Some(place) = visits.get_mut(index) {
                         *place = Some(visit);
                     }
                 }
                 None => break,
             },
-            () = sleep(TICK), if is_last_round => hurry_if_stuck(&running.borrow(), last_done - began),
+            () = sleep(TICK), if is_last_round => hurry_if_stuck(&running.borrow(), others_took),
         }
     }
     drop(in_flight);
@@ -94,12 +100,12 @@ pub async fn each<T>(
         .collect()
 }
 
-/// Stops repetitions if the calls of all that are left have failed for longer than there is patience where the
-/// others have taken so long.
-fn hurry_if_stuck(running: &BTreeMap<usize, Rc<Ssm>>, others: Duration) {
+/// Stops repetitions if the calls of all that are left have failed for longer than there is patience. The others
+/// that were done, if any, took so long.
+fn hurry_if_stuck(running: &BTreeMap<usize, Rc<Ssm>>, others_took: Option<Duration>) {
     let now = Instant::now();
     let [least, most] = PATIENCE;
-    let patience = (others / 4).clamp(least, most);
+    let patience = others_took.map_or(PATIENCE_ALONE, |it| (it / 4).clamp(least, most));
     let is_stuck =
         |it: &Rc<Ssm>| it.failing_since().is_some_and(|it| patience <= now.duration_since(it));
     if !running.is_empty() && running.values().all(is_stuck) {

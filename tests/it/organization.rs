@@ -415,6 +415,18 @@ async fn sick_ones_hold_up_no_batch() {
     }
 }
 
+/// Where none was swept before, no other has to wait: what is throttled for some seconds is swept.
+#[tokio::test(start_paused = true)]
+async fn throttled_for_a_moment() {
+    let mut fleet = fleet(1);
+    for region in fleet.accounts[0].regions.values_mut() {
+        region.faults = vec![Fault::new("DescribeSessions", 5, FaultKind::Throttle)];
+    }
+    let run = Run::new(fleet);
+    let summary = run.run("r-1").await.expect("a run");
+    assert_eq!((summary.n(Status::Swept), summary.sweeps.outcomes.terminated), (2, 2));
+}
+
 /// What was not begun is named, and the run fails; the report is written in time all the same.
 #[tokio::test(start_paused = true)]
 async fn not_started_is_named() {
