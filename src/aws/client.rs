@@ -112,7 +112,7 @@ impl Ssm {
         self.terminate_session.pacer.is_closed()
     }
 
-    /// From now on no attempt is repeated that was throttled, or failed.
+    /// From now on no attempt is repeated that is throttled, or fails; those that wait are repeated soon, once.
     pub fn hurry(&self) {
         self.operations().iter().for_each(|it| it.pacer.hurry());
     }

@@ -43,7 +43,7 @@ pub struct Pacer {
     /// Held by the call whose turn is next, so that turns come in order.
     queue: tokio::sync::Mutex<()>,
     state: std::sync::Mutex<State>,
-    /// Wakes those that wait for the turn of a repetition.
+    /// Wakes the call whose turn is next.
     hurried: tokio::sync::Notify,
 }
 
@@ -107,8 +107,8 @@ impl Pacer {
         self.state().is_closed
     }
 
-    /// No further turn comes for an attempt that repeats another: a first attempt still has its turn, and
-    /// is slowed down by throttled ones no longer.
+    /// No further turn comes for an attempt that repeats another, but for those that wait for it now: they have it
+    /// soon. A first attempt still has its turn. None is slowed down by throttled ones any longer.
     pub fn hurry(&self) {
         let mut state = self.state();
         state.is_hurried = true;
@@ -120,12 +120,15 @@ impl Pacer {
 
     /// Waits for the turn of one attempt, and returns when it came; `None` if it does not come in time.
     pub async fn turn(&self, last_start: Instant, is_repetition: bool) -> Option<Instant> {
+        if is_repetition && self.state().is_hurried {
+            return None;
+        }
         let _first = timeout_at(last_start, self.queue.lock()).await.ok()?;
         loop {
             let hurried = self.hurried.notified();
             let now = Instant::now();
-            let State { next, pace, is_closed, is_hurried, .. } = *self.state();
-            if is_closed || last_start <= next.max(now) || (is_hurried && is_repetition) {
+            let State { next, pace, is_closed, .. } = *self.state();
+            if is_closed || last_start <= next.max(now) {
                 return None;
             }
             if next <= now {
@@ -445,29 +448,30 @@ mod tests {
         }
     }
 
-    /// Where there is no more patience, what waits for a repetition stops waiting, and first attempts
-    /// have their turn.
+    /// Where there is no more patience, what waits for a repetition has its turn soon, and then no other; first
+    /// attempts have theirs.
     #[tokio::test(start_paused = true)]
     async fn hurry_ends_repetitions() {
-        let pacer = Pacer::new(1.0);
-        let at = pacer.turn(Instant::now() + LATER, false).await.expect("a turn");
+        let pacer = Pacer::new(5.0);
         for _ in 0..5 {
             pacer.throttled(Instant::now());
         }
-        let repetition = async {
-            let turn = pacer.turn(Instant::now() + LATER, true).await;
-            (turn, at.elapsed())
+        let at = Instant::now();
+        let repetition = async || {
+            let turn = pacer.turn(Instant::now() + LATER, true).await.expect("a turn");
+            pacer.throttled(turn);
+            turn - at
         };
         let hurry = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             pacer.hurry();
         };
-        let ((turn, waited), ()) = tokio::join!(repetition, hurry);
-        assert_eq!((turn, waited), (None, Duration::from_millis(50)));
+        let (one, other, ()) = tokio::join!(repetition(), repetition(), hurry);
+        assert_eq!([one, other].map(|it| it.as_millis()), [250, 450]);
         for _ in 0..3 {
             let before = Instant::now();
             let at = pacer.turn(Instant::now() + LATER, false).await.expect("a turn");
-            assert!(at - before <= Duration::from_secs(1), "the pace, and no pause");
+            assert!(at - before <= Duration::from_millis(200), "the pace, and no pause");
             pacer.throttled(at);
         }
         assert_eq!(pacer.turn(Instant::now() + LATER, true).await, None);

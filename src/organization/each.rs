@@ -12,9 +12,9 @@ use crate::{
 use reaper_core::target::Scope;
 
 /// How long an account-Region whose calls fail or are throttled is waited for when no other is left: a quarter
-/// of the time that the others have taken, and within these bounds. In the first second there are three
-/// attempts, as the SDKs make by default.
-const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+/// of the time that the others have taken, and within these bounds. What is throttled has three attempts at least,
+/// as the SDKs make by default.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
 
 /// The same if no other was done: ten throttled attempts.
 const PATIENCE_ALONE: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ pub enum Visit<T> {
 ///
 /// Each has clients, pacers and a budget of its own, so that nothing that happens in one reaches another.
 /// While others wait, each has an equal share of the time that is left. In the end, when only those are
-/// left whose calls have failed for a while, their attempts are no longer repeated.
+/// left whose calls have failed for a while, attempts that wait are made once more, and then no longer repeated.
 pub async fn each<T>(
     members: &Members,
     scopes: Vec<Scope>,

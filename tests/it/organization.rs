@@ -427,6 +427,32 @@ async fn throttled_for_a_moment() {
     assert_eq!((summary.n(Status::Swept), summary.sweeps.outcomes.terminated), (2, 2));
 }
 
+/// Where only one is left, which is throttled, it has three attempts; the batch takes half a second longer and a
+/// little.
+#[tokio::test(start_paused = true)]
+async fn throttled_when_others_are_done() {
+    let mut took = Vec::new();
+    for n_throttled in [0, 2, 3, 1_000] {
+        let mut fleet = fleet(10);
+        fleet.behaviour = Behaviour { latency: Duration::from_millis(30), ..Behaviour::default() };
+        let last = fleet.accounts[9].regions.get_mut(REGIONS[1]).expect("a Region");
+        last.faults = vec![Fault::new("DescribeSessions", n_throttled, FaultKind::Throttle)];
+        let mut run = Run::new(fleet);
+        run.selection.batch_size = 100;
+        run.plan("r-1").await.expect("a plan");
+        run.batch("r-1", 1).await.expect("a batch");
+        let began = Instant::now();
+        run.batch("r-1", 2).await.expect("a batch");
+        took.push(began.elapsed());
+        assert_eq!(run.reaped(10).len(), if n_throttled <= 2 { 20 } else { 19 }, "{n_throttled}");
+        let calls = run.organization.calls();
+        let errors = calls.iter().filter_map(|it| it.error.as_deref());
+        let throttled = errors.filter(|it| *it == "ThrottlingException");
+        assert_eq!(throttled.count(), n_throttled.min(3));
+    }
+    assert!(took[3] < took[0] + Duration::from_millis(600), "{took:?}");
+}
+
 /// What was not begun is named, and the run fails; the report is written in time all the same.
 #[tokio::test(start_paused = true)]
 async fn not_started_is_named() {
