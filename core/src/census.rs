@@ -34,14 +34,10 @@ pub struct Evaluated {
     pub tags: Tags,
     /// What the policy says.
     pub verdict: Verdict,
-    /// Its group under each rule with `concurrent`, in policy order.
-    groups: Box<[Membership]>,
-    /// Whether it would stay if no group had too many.
-    stays_alone: Truth,
+    /// What it is counted by, where a rule has `concurrent`. Boxed, for most policies have none.
+    counted: Option<Box<Counted>>,
     /// Whether it may be gone already: one without a status may be `Terminating`.
     may_be_gone: bool,
-    /// Of its owner and its target, where a rule counts.
-    hashes: Hashes,
     /// The groups that have, or may have, no place for it.
     pub excess: Box<[Excess]>,
 }
@@ -60,6 +56,17 @@ pub struct Excess {
     pub at_most: u32,
     /// Whether it certainly has no place for the session.
     pub is_certain: bool,
+}
+
+/// What a session is counted by.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Counted {
+    /// Its group under each rule with `concurrent`, in policy order.
+    groups: Box<[Membership]>,
+    /// Whether it would stay if no group had too many.
+    stays_alone: Truth,
+    /// Of its owner and its target.
+    hashes: Hashes,
 }
 
 /// What one rule with `concurrent` has to do with a session.
@@ -130,16 +137,7 @@ impl Evaluated {
     #[must_use]
     pub fn alone(session: Box<Session>, tags: Tags, verdict: Verdict) -> Self {
         let may_be_gone = session.status.is_none();
-        Self {
-            session,
-            tags,
-            verdict,
-            groups: Box::default(),
-            stays_alone: Truth::Unknown,
-            may_be_gone,
-            hashes: Hashes::default(),
-            excess: Box::default(),
-        }
+        Self { session, tags, verdict, counted: None, may_be_gone, excess: Box::default() }
     }
 
     /// The same, where it is known whether an earlier sweep may have terminated it. If it may, it takes
@@ -149,9 +147,14 @@ impl Evaluated {
         Self { may_be_gone, ..self }
     }
 
+    /// Its group under each rule with `concurrent`, in policy order.
+    fn groups(&self) -> &[Membership] {
+        self.counted.as_ref().map_or(&[], |it| &it.groups)
+    }
+
     /// The answers of its groups, for `Subject::counted`.
-    fn counted(&self) -> Vec<Truth> {
-        self.groups.iter().map(|it| it.is_kept).collect()
+    fn are_kept(&self) -> Vec<Truth> {
+        self.groups().iter().map(|it| it.is_kept).collect()
     }
 }
 
@@ -209,19 +212,21 @@ impl<'a> Evaluator<'a> {
             is_kept: Truth::True,
             n_before: 0,
         };
-        it.groups = self.counting.iter().map(membership).collect();
-        it.verdict = self.verdict(it, &self.all_kept);
-        if !self.counting.is_empty() {
-            it.stays_alone = self.stays(&it.session, &it.verdict);
-            it.hashes = Hashes::of(&it.session);
-        }
+        let verdict = self.verdict(it, &self.all_kept);
+        let counted = (!self.counting.is_empty()).then(|| Counted {
+            groups: self.counting.iter().map(membership).collect(),
+            stays_alone: self.stays(&it.session, &verdict),
+            hashes: Hashes::of(&it.session),
+        });
+        it.counted = counted.map(Box::new);
+        it.verdict = verdict;
     }
 
     /// How a verdict came about.
     #[must_use]
     pub fn assess(&self, it: &Evaluated) -> Assessment<'a> {
-        let counted = it.counted();
-        let subject = self.subject(it).counted(&counted);
+        let are_kept = it.are_kept();
+        let subject = self.subject(it).counted(&are_kept);
         let verdict = verdict(self.policy, self.now, subject);
         Assessment { verdict, clauses: clauses(self.policy, self.now, subject) }
     }
@@ -303,17 +308,18 @@ impl<'a> Evaluator<'a> {
     /// The sessions that a group may have no place for, or had none for when they were counted before.
     fn crowded(&self, evaluated: &[Evaluated], unseen: Unseen<'_>) -> Vec<usize> {
         let rules = self.counting.iter().map(|(_, it)| it);
-        let hashes = evaluated.iter().map(|it| it.hashes);
-        let sizes = Sizes::new(rules, hashes, unseen.not_evaluated.len());
+        let hashes =
+            |it: &Evaluated| it.counted.as_ref().map_or_else(Hashes::default, |it| it.hashes);
+        let sizes = Sizes::new(rules, evaluated.iter().map(hashes), unseen.not_evaluated.len());
         let is_crowded = |(_, it): &(usize, &Evaluated)| {
-            unseen.is_incomplete || !it.excess.is_empty() || !sizes.suffice(it.hashes)
+            unseen.is_incomplete || !it.excess.is_empty() || !sizes.suffice(hashes(it))
         };
         evaluated.iter().enumerate().filter(is_crowded).map(|(index, _)| index).collect()
     }
 
     fn excess(&self, it: &Evaluated) -> Box<[Excess]> {
         let has_no_place = |(_, it): &(_, &Membership)| it.is_kept != Truth::True;
-        let groups = self.counting.iter().zip(&it.groups).filter(has_no_place);
+        let groups = self.counting.iter().zip(it.groups()).filter(has_no_place);
         let excess = groups.map(|((rule, concurrent), membership)| Excess {
             rule: Arc::clone(&rule.id),
             per: concurrent.per,
@@ -358,7 +364,8 @@ impl<'a> Evaluator<'a> {
             }
             let mut is_changed = false;
             for (rule, groups) in &mut groups {
-                let Some(membership) = it.groups.get_mut(*rule) else { continue };
+                let groups_of_it = it.counted.as_mut().map_or(&mut [][..], |it| &mut it.groups);
+                let Some(membership) = groups_of_it.get_mut(*rule) else { continue };
                 let mut is_kept = Truth::True;
                 if membership.in_scope != Truth::False {
                     let group = groups.of(numbered);
@@ -373,14 +380,14 @@ impl<'a> Evaluator<'a> {
             }
             if is_changed {
                 let is_late = !goes_on();
-                it.verdict = if is_late { self.late(it) } else { self.verdict(it, &it.counted()) };
+                it.verdict = if is_late { self.late(it) } else { self.verdict(it, &it.are_kept()) };
             }
             if is_changed || !it.excess.is_empty() {
                 it.excess = self.excess(it);
             }
             let mut joined = joined.drain(..);
             for (rule, groups) in &mut groups {
-                let in_scope = it.groups.get(*rule).map_or(Truth::False, |it| it.in_scope);
+                let in_scope = it.groups().get(*rule).map_or(Truth::False, |it| it.in_scope);
                 if in_scope == Truth::False {
                     continue;
                 }
@@ -418,13 +425,13 @@ impl<'a> Evaluator<'a> {
         let is_ignored = |index: usize| index == rule || warns(index);
         let is_in_excess =
             |(index, it): (usize, &Membership)| is_ignored(index) && it.is_kept != Truth::True;
-        let stays = if it.groups.iter().enumerate().any(is_in_excess) {
-            let truths = it.counted().into_iter().enumerate();
+        let stays = if it.groups().iter().enumerate().any(is_in_excess) {
+            let truths = it.are_kept().into_iter().enumerate();
             let counted: Vec<_> = truths
                 .map(|(index, it)| if is_ignored(index) { Truth::True } else { it })
                 .collect();
             if counted.iter().all(|it| *it == Truth::True) {
-                it.stays_alone
+                it.counted.as_ref().map_or(Truth::Unknown, |it| it.stays_alone)
             } else {
                 self.stays(&it.session, &self.verdict(it, &counted))
             }
@@ -453,7 +460,7 @@ impl<'a> Evaluator<'a> {
     /// The verdict on a session that there was no time to evaluate again.
     fn late(&self, it: &Evaluated) -> Verdict {
         let has_no_place =
-            it.groups.iter().map(|it| it.in_scope != Truth::False && it.is_kept != Truth::True);
+            it.groups().iter().map(|it| it.in_scope != Truth::False && it.is_kept != Truth::True);
         let rules = self.counting.iter().zip(has_no_place).filter(|(_, has_none)| *has_none);
         let rules = rules.map(|((rule, _), _)| Arc::clone(&rule.id)).collect();
         Verdict::Undetermined { rules, unknown: Unknown::ConcurrentNotKnown }
@@ -505,7 +512,7 @@ impl<'a> Evaluator<'a> {
         let mut before: Vec<_> = all.iter().filter(is_before).collect();
         before.sort_unstable_by(|a, b| oldest_first(&a.session, &b.session));
         let member = |it: &Evaluated| {
-            let in_scope = it.groups.get(index).map_or(Truth::Unknown, |it| it.in_scope);
+            let in_scope = it.groups().get(index).map_or(Truth::Unknown, |it| it.in_scope);
             Member {
                 id: Arc::clone(&it.session.id),
                 counts: Truth::all([in_scope, self.stays_but_for(index, it)]),

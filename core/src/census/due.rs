@@ -95,7 +95,7 @@ impl Evaluator<'_> {
         // Whether it will still have no place then is not known.
         let unknown_then =
             |it: &Truth| if *it == Truth::True { Truth::True } else { Truth::Unknown };
-        let counted: Vec<_> = it.counted().iter().map(unknown_then).collect();
+        let counted: Vec<_> = it.are_kept().iter().map(unknown_then).collect();
         // As if they could not be asked for: nothing is assumed of them, and every way is tried.
         let any = Tags::Unknown(Unknown::TagsNoArn);
         let is_open = it.tags == Tags::Unknown(Unknown::TagsNotLookedUp);
