@@ -20,7 +20,7 @@ pub use self::{
         BatchReply, not_listed, report_of, status_of, status_without_keys, status_without_pages,
         sweep_scope,
     },
-    each::{Visit, each},
+    each::{Patience, Visit, each},
     hub::{Hub, HubConfig, HubError, SweepSettings},
     plan::PlanReply,
     step::{Reply, Step},

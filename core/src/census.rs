@@ -213,12 +213,13 @@ impl<'a> Evaluator<'a> {
             n_before: 0,
         };
         let verdict = self.verdict(it, &self.all_kept);
-        let counted = (!self.counting.is_empty()).then(|| Counted {
-            groups: self.counting.iter().map(membership).collect(),
-            stays_alone: self.stays(&it.session, &verdict),
-            hashes: Hashes::of(&it.session),
+        it.counted = (!self.counting.is_empty()).then(|| {
+            Box::new(Counted {
+                groups: self.counting.iter().map(membership).collect(),
+                stays_alone: self.stays(&it.session, &verdict),
+                hashes: Hashes::of(&it.session),
+            })
         });
-        it.counted = counted.map(Box::new);
         it.verdict = verdict;
     }
 
@@ -308,8 +309,7 @@ impl<'a> Evaluator<'a> {
     /// The sessions that a group may have no place for, or had none for when they were counted before.
     fn crowded(&self, evaluated: &[Evaluated], unseen: Unseen<'_>) -> Vec<usize> {
         let rules = self.counting.iter().map(|(_, it)| it);
-        let hashes =
-            |it: &Evaluated| it.counted.as_ref().map_or_else(Hashes::default, |it| it.hashes);
+        let hashes = |it: &Evaluated| it.counted.as_ref().map(|it| it.hashes).unwrap_or_default();
         let sizes = Sizes::new(rules, evaluated.iter().map(hashes), unseen.not_evaluated.len());
         let is_crowded = |(_, it): &(usize, &Evaluated)| {
             unseen.is_incomplete || !it.excess.is_empty() || !sizes.suffice(hashes(it))

@@ -15,7 +15,7 @@ use reaper_core::{
 use session_reaper::{
     Budget,
     aws::{Accounts, Connect, Members, Ssm},
-    organization::{Visit, each, status_without_keys},
+    organization::{Patience, Visit, each, status_without_keys},
 };
 use tokio::{select, sync::watch, time::Instant};
 
@@ -255,7 +255,8 @@ impl AccountRegions {
         };
         let hard_stop = Instant::now() + time;
         let budget = Budget { last_start: hard_stop, hard_stop };
-        let visits = each(&self.members, self.scopes.clone(), concurrency, budget, visit).await;
+        let (members, scopes) = (&self.members, self.scopes.clone());
+        let visits = each(members, scopes, concurrency, budget, Patience::Usual, visit).await;
         let fate = |visit| match visit {
             Visit::Done(Some(done)) => Ok(done),
             Visit::Done(None) => Err(Fate::new(Status::NotStarted, "interrupted")),

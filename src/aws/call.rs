@@ -4,7 +4,7 @@ use std::{
     error::Error,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +31,10 @@ tokio::task_local! {
 /// The longest that one attempt may take.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// So many attempts are made of a call that is throttled, however little patience there is: as many as the SDKs
+/// make by default.
+const LEAST_ATTEMPTS: u32 = 3;
+
 /// The pause before the second such attempt; each further one doubles it.
 const FIRST_RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -42,6 +46,8 @@ pub(super) struct Operation {
     action: &'static str,
     pub(super) pacer: Pacer,
     n_calls: AtomicU64,
+    /// Whether a call has succeeded.
+    has_succeeded: AtomicBool,
     /// Since when attempts have failed, and none has succeeded.
     failing_since: Mutex<Option<Instant>>,
 }
@@ -53,8 +59,14 @@ impl Operation {
             action,
             pacer: Pacer::new(calls_per_second),
             n_calls: AtomicU64::new(0),
+            has_succeeded: AtomicBool::new(false),
             failing_since: Mutex::new(None),
         }
+    }
+
+    /// Whether a call has ever succeeded.
+    pub(super) fn has_succeeded(&self) -> bool {
+        self.has_succeeded.load(Ordering::Relaxed)
     }
 
     /// Since when attempts of calls that have not ended have failed, and none has succeeded.
@@ -74,8 +86,7 @@ impl Operation {
     /// The one loop that retries.
     ///
     /// Throttled attempts are repeated until there is no more time, or no patience (`Pacer::hurry`), all
-    /// calls backing off together;
-    /// attempts that AWS did not answer, or answered with a server error, a few times. Pauses have
+    /// calls backing off together; attempts that AWS did not answer, or answered with a server error, a few times. Pauses have
     /// no jitter: the pacer keeps the attempts of this process apart.
     ///
     /// AWS's answer has the field that was asked for, though it be an empty list: what lacks it
@@ -95,7 +106,10 @@ impl Operation {
         let mut attempts = 0;
         let mut n_failed = 0;
         let mut last = (CallErrorKind::NoTime, "its share of the time was used up".to_owned());
-        while let Some(started_at) = self.pacer.turn(budget.last_start, 0 < attempts).await {
+        loop {
+            let is_dispensable = LEAST_ATTEMPTS <= attempts || 0 < n_failed;
+            let turn = self.pacer.turn(budget.last_start, is_dispensable).await;
+            let Some(started_at) = turn else { break };
             attempts += 1;
             self.n_calls.fetch_add(1, Ordering::Relaxed);
             let hard_stop = budget.hard_stop.min(started_at + ATTEMPT_TIMEOUT);
@@ -103,6 +117,7 @@ impl Operation {
             last = match timeout_at(hard_stop, attempt).await {
                 Ok(Ok(answer)) if is_complete(&answer) => {
                     self.pacer.passed();
+                    self.has_succeeded.store(true, Ordering::Relaxed);
                     *self.failing() = None;
                     return Ok((answer, started_at + started_at.elapsed() / 2));
                 }

@@ -112,9 +112,17 @@ impl Ssm {
         self.terminate_session.pacer.is_closed()
     }
 
-    /// From now on no attempt is repeated that is throttled, or fails; those that wait are repeated soon, once.
+    /// Until a call succeeds, the calls of the operations that are failing are not repeated any longer; those that
+    /// are throttled have three attempts all the same.
     pub fn hurry(&self) {
-        self.operations().iter().for_each(|it| it.pacer.hurry());
+        let failing = self.operations().into_iter().filter(|it| it.failing_since().is_some());
+        failing.for_each(|it| it.pacer.hurry());
+    }
+
+    /// Whether a call of any operation has ever succeeded.
+    #[must_use]
+    pub fn has_succeeded(&self) -> bool {
+        self.operations().into_iter().any(Operation::has_succeeded)
     }
 
     /// Since when every attempt of some operation has failed; `None` if none is failing.

@@ -107,32 +107,29 @@ impl Pacer {
         self.state().is_closed
     }
 
-    /// No further turn comes for an attempt that repeats another, but for those that wait for it now: they have it
-    /// soon. A first attempt still has its turn. None is slowed down by throttled ones any longer.
+    /// Until a call succeeds, no turn comes for a dispensable attempt, and the others are not slowed down by
+    /// throttled ones.
     pub fn hurry(&self) {
         let mut state = self.state();
         state.is_hurried = true;
-        state.pace = self.most;
         state.next = state.next.min(Instant::now() + self.interval());
         drop(state);
         self.hurried.notify_waiters();
     }
 
-    /// Waits for the turn of one attempt, and returns when it came; `None` if it does not come in time.
-    pub async fn turn(&self, last_start: Instant, is_repetition: bool) -> Option<Instant> {
-        if is_repetition && self.state().is_hurried {
-            return None;
-        }
+    /// Waits for the turn of one attempt, and returns when it came; `None` if it does not come in time, or is
+    /// dispensable (`hurry`).
+    pub async fn turn(&self, last_start: Instant, is_dispensable: bool) -> Option<Instant> {
         let _first = timeout_at(last_start, self.queue.lock()).await.ok()?;
         loop {
             let hurried = self.hurried.notified();
             let now = Instant::now();
-            let State { next, pace, is_closed, .. } = *self.state();
-            if is_closed || last_start <= next.max(now) {
+            let State { next, pace, is_closed, is_hurried, .. } = *self.state();
+            if is_closed || last_start <= next.max(now) || (is_hurried && is_dispensable) {
                 return None;
             }
             if next <= now {
-                let interval = interval(pace);
+                let interval = interval(if is_hurried { self.most } else { pace });
                 let due = if interval < TICK { next.max(now - TICK) } else { now };
                 self.state().next = due + interval;
                 return Some(now);
@@ -171,6 +168,7 @@ impl Pacer {
         state.forget(Instant::now());
         state.successes += 1.0;
         state.has_passed = true;
+        state.is_hurried = false;
         let is_slow = state.pace * (1.0 + FAST_GROWTH) <= state.good;
         let growth = if is_slow { FAST_GROWTH } else { GROWTH };
         state.pace = (state.pace * (1.0 + growth)).min(self.most);
@@ -448,32 +446,32 @@ mod tests {
         }
     }
 
-    /// Where there is no more patience, what waits for a repetition has its turn soon, and then no other; first
-    /// attempts have theirs.
+    /// Where there is no more patience, what is dispensable has no turn, and the others do not wait for what was
+    /// throttled, until a call succeeds: then all is as before.
     #[tokio::test(start_paused = true)]
-    async fn hurry_ends_repetitions() {
+    async fn hurry() {
         let pacer = Pacer::new(5.0);
         for _ in 0..5 {
             pacer.throttled(Instant::now());
         }
         let at = Instant::now();
-        let repetition = async || {
-            let turn = pacer.turn(Instant::now() + LATER, true).await.expect("a turn");
-            pacer.throttled(turn);
-            turn - at
+        let attempt = async |is_dispensable| {
+            let turn = pacer.turn(Instant::now() + LATER, is_dispensable).await;
+            if let Some(turn) = turn {
+                pacer.throttled(turn);
+            }
+            (turn.is_some(), at.elapsed().as_millis())
         };
         let hurry = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             pacer.hurry();
         };
-        let (one, other, ()) = tokio::join!(repetition(), repetition(), hurry);
-        assert_eq!([one, other].map(|it| it.as_millis()), [250, 450]);
-        for _ in 0..3 {
-            let before = Instant::now();
-            let at = pacer.turn(Instant::now() + LATER, false).await.expect("a turn");
-            assert!(at - before <= Duration::from_millis(200), "the pace, and no pause");
-            pacer.throttled(at);
-        }
-        assert_eq!(pacer.turn(Instant::now() + LATER, true).await, None);
+        let (dispensable, one, other, ()) =
+            tokio::join!(attempt(true), attempt(false), attempt(false), hurry);
+        assert_eq!((dispensable, one, other), ((false, 50), (true, 250), (true, 450)));
+        pacer.passed();
+        let pace = pacer.state().pace;
+        assert!(pace < 1.0, "{pace}");
+        assert!(attempt(true).await.0);
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    each::{Visit, each},
+    each::{Patience, Visit, each},
     hub::{CONCURRENCY, Hub, HubError, plan_key, report_key},
 };
 use crate::{
@@ -124,7 +124,9 @@ impl Hub {
             report
         };
         let sweeping = budget.reserve(REPORT, REPORT / 2);
-        let visits = each(&members, scopes, CONCURRENCY, sweeping, work).await;
+        let is_of_canaries = plan.is_of_canaries(number);
+        let patience = if is_of_canaries { Patience::Canaries } else { Patience::Usual };
+        let visits = each(&members, scopes, CONCURRENCY, sweeping, patience, work).await;
         let mut told = BTreeSet::new(); // Of an account without access, one line.
         let report = |(scope, visit): (Scope, Visit<ScopeReport>)| {
             let is_begun = matches!(visit, Visit::Done(_));

@@ -11,13 +11,19 @@ use crate::{
 };
 use reaper_core::target::Scope;
 
-/// How long an account-Region whose calls fail or are throttled is waited for when no other is left: a quarter
-/// of the time that the others have taken, and within these bounds. What is throttled has three attempts at least,
-/// as the SDKs make by default.
-const PATIENCE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+/// How long an account-Region whose calls fail or are throttled is waited for when no other is left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Patience {
+    /// 15 s: what follows depends on it.
+    Canaries,
+    /// A quarter of the time that the others have taken, at least 0.5 s and at most 5 s; 15 s if there was no other.
+    /// At least 5 s if a call has succeeded before: other callers may have most of the quota.
+    Usual,
+}
 
-/// The same if no other was done: ten throttled attempts.
-const PATIENCE_ALONE: Duration = Duration::from_secs(15);
+const SHORTEST: Duration = Duration::from_millis(500);
+const SHORT: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(15);
 
 /// How often it is looked whether there is more patience.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,12 +44,14 @@ pub enum Visit<T> {
 ///
 /// Each has clients, pacers and a budget of its own, so that nothing that happens in one reaches another.
 /// While others wait, each has an equal share of the time that is left. In the end, when only those are
-/// left whose calls have failed for a while, attempts that wait are made once more, and then no longer repeated.
+/// left whose calls have failed for longer than there is patience, their attempts are no longer repeated; what is
+/// throttled has three all the same.
 pub async fn each<T>(
     members: &Members,
     scopes: Vec<Scope>,
     concurrency: usize,
     budget: Budget,
+    patience: Patience,
     work: impl AsyncFn(&Scope, &Ssm, Budget) -> T,
 ) -> Vec<(Scope, Visit<T>)> {
     let mut visits: Vec<Option<Visit<T>>> = scopes.iter().map(|_| None).collect();
@@ -77,6 +85,7 @@ pub async fn each<T>(
             }
         }
         let is_last_round = waiting.len() == 0;
+        let n_in_flight = in_flight.len();
         tokio::select! {
             done = in_flight.next() => match done {
                 Some((index, visit)) => {
@@ -89,7 +98,12 @@ pub async fn each<T>(
                 }
                 None => break,
             },
-            () = sleep(TICK), if is_last_round => hurry_if_stuck(&running.borrow(), others_took),
+            () = sleep(TICK), if is_last_round => {
+                let running = running.borrow();
+                if running.len() == n_in_flight { // None waits for its account's keys.
+                    hurry_if_stuck(&running, patience.after(others_took));
+                }
+            }
         }
     }
     drop(in_flight);
@@ -100,15 +114,24 @@ pub async fn each<T>(
         .collect()
 }
 
-/// Stops repetitions if the calls of all that are left have failed for longer than there is patience. The others
-/// that were done, if any, took so long.
-fn hurry_if_stuck(running: &BTreeMap<usize, Rc<Ssm>>, others_took: Option<Duration>) {
+impl Patience {
+    /// The others have taken so long, if there were any.
+    fn after(self, others_took: Option<Duration>) -> Duration {
+        match (self, others_took) {
+            (Self::Usual, Some(others_took)) => (others_took / 4).clamp(SHORTEST, SHORT),
+            (Self::Canaries, _) | (Self::Usual, None) => LONG,
+        }
+    }
+}
+
+/// Stops repetitions if the calls of all that are left have failed for so long.
+fn hurry_if_stuck(running: &BTreeMap<usize, Rc<Ssm>>, patience: Duration) {
     let now = Instant::now();
-    let [least, most] = PATIENCE;
-    let patience = others_took.map_or(PATIENCE_ALONE, |it| (it / 4).clamp(least, most));
-    let is_stuck =
-        |it: &Rc<Ssm>| it.failing_since().is_some_and(|it| patience <= now.duration_since(it));
-    if !running.is_empty() && running.values().all(is_stuck) {
+    let is_stuck = |it: &Rc<Ssm>| {
+        let patience = if it.has_succeeded() { patience.max(SHORT) } else { patience };
+        it.failing_since().is_some_and(|it| patience <= now.duration_since(it))
+    };
+    if running.values().all(is_stuck) {
         for it in running.values() {
             it.hurry();
         }

@@ -415,42 +415,89 @@ async fn sick_ones_hold_up_no_batch() {
     }
 }
 
-/// Where none was swept before, no other has to wait: what is throttled for some seconds is swept.
+/// What is throttled for some seconds is swept where no other was, and in a batch of canaries, on which the run
+/// depends.
 #[tokio::test(start_paused = true)]
 async fn throttled_for_a_moment() {
-    let mut fleet = fleet(1);
-    for region in fleet.accounts[0].regions.values_mut() {
-        region.faults = vec![Fault::new("DescribeSessions", 5, FaultKind::Throttle)];
+    for (throttled, batch_size, has_no_access) in [(1, 4, false), (2, 2, false), (2, 4, true)] {
+        let mut fleet = fleet(3);
+        let fault = Fault::new("DescribeSessions", 5, FaultKind::Throttle);
+        for (n, region) in fleet.accounts[throttled - 1].regions.values_mut().enumerate() {
+            let is_canary = throttled == 1; // Its other Region is swept at once.
+            region.faults = if is_canary && n == 0 { Vec::new() } else { vec![fault.clone()] };
+        }
+        if has_no_access {
+            let denied = Fault::new("AssumeRole", 1, FaultKind::Deny).always();
+            fleet.faults = vec![denied.for_account(&id(3))];
+        }
+        let mut run = Run::new(fleet);
+        run.selection.batch_size = batch_size;
+        let summary = run.run("r-1").await.expect("a run");
+        let n_swept = if has_no_access { 4 } else { 6 };
+        assert_eq!((summary.n(Status::Swept), run.reaped(3).len()), (n_swept, n_swept));
     }
-    let run = Run::new(fleet);
-    let summary = run.run("r-1").await.expect("a run");
-    assert_eq!((summary.n(Status::Swept), summary.sweeps.outcomes.terminated), (2, 2));
+}
+
+/// What is throttled is not given up while another account's keys are waited for.
+#[tokio::test(start_paused = true)]
+async fn throttled_while_keys_are_waited_for() {
+    let slow = Fault::new("AssumeRole", 1, FaultKind::Slow(Duration::from_secs(4)));
+    let mut fleet = OrganizationFleet { faults: vec![slow.for_account(&id(3))], ..fleet(4) };
+    for region in fleet.accounts[1].regions.values_mut() {
+        region.faults = vec![Fault::new("DescribeSessions", 3, FaultKind::Throttle)];
+    }
+    let mut run = Run::new(fleet);
+    run.selection.batch_size = 6;
+    run.run("r-1").await.expect("a run");
+    assert_eq!(run.reaped(4).len(), 8);
 }
 
 /// Where only one is left, which is throttled, it has three attempts; the batch takes half a second longer and a
 /// little.
 #[tokio::test(start_paused = true)]
 async fn throttled_when_others_are_done() {
-    let mut took = Vec::new();
-    for n_throttled in [0, 2, 3, 1_000] {
-        let mut fleet = fleet(10);
-        fleet.behaviour = Behaviour { latency: Duration::from_millis(30), ..Behaviour::default() };
-        let last = fleet.accounts[9].regions.get_mut(REGIONS[1]).expect("a Region");
-        last.faults = vec![Fault::new("DescribeSessions", n_throttled, FaultKind::Throttle)];
-        let mut run = Run::new(fleet);
-        run.selection.batch_size = 100;
-        run.plan("r-1").await.expect("a plan");
-        run.batch("r-1", 1).await.expect("a batch");
-        let began = Instant::now();
-        run.batch("r-1", 2).await.expect("a batch");
-        took.push(began.elapsed());
-        assert_eq!(run.reaped(10).len(), if n_throttled <= 2 { 20 } else { 19 }, "{n_throttled}");
-        let calls = run.organization.calls();
-        let errors = calls.iter().filter_map(|it| it.error.as_deref());
-        let throttled = errors.filter(|it| *it == "ThrottlingException");
-        assert_eq!(throttled.count(), n_throttled.min(3));
+    for latency in [30, 150, 300].map(Duration::from_millis) {
+        let mut took = Vec::new();
+        for n_throttled in [0, 2, 3, 1_000] {
+            let mut fleet = fleet(10);
+            fleet.behaviour = Behaviour { latency, ..Behaviour::default() };
+            let last = fleet.accounts[9].regions.get_mut(REGIONS[1]).expect("a Region");
+            last.faults = vec![Fault::new("DescribeSessions", n_throttled, FaultKind::Throttle)];
+            let mut run = Run::new(fleet);
+            run.selection.batch_size = 100;
+            run.plan("r-1").await.expect("a plan");
+            run.batch("r-1", 1).await.expect("a batch");
+            let began = Instant::now();
+            run.batch("r-1", 2).await.expect("a batch");
+            took.push(began.elapsed());
+            let n_swept = if n_throttled <= 2 { 20 } else { 19 };
+            assert_eq!(run.reaped(10).len(), n_swept, "{n_throttled}, {latency:?}");
+            let calls = run.organization.calls();
+            let errors = calls.iter().filter_map(|it| it.error.as_deref());
+            let throttled = errors.filter(|it| *it == "ThrottlingException");
+            assert_eq!(throttled.count(), n_throttled.min(3), "{latency:?}");
+        }
+        assert!(took[3] < took[0] + Duration::from_millis(600) + latency, "{took:?}");
     }
-    assert!(took[3] < took[0] + Duration::from_millis(600), "{took:?}");
+}
+
+/// What is left in the end and shares its quota with others is swept as slowly as that allows.
+#[tokio::test(start_paused = true)]
+async fn last_one_with_a_part_of_the_quota() {
+    let mut fleet = fleet(5);
+    let latency = Duration::from_millis(150);
+    let behaviour = Behaviour { latency, quota: Some(1), burst: Some(6), ..Behaviour::default() };
+    let last = fleet.accounts[4].regions.get_mut(REGIONS[1]).expect("a Region");
+    last.behaviour = Some(behaviour);
+    let of = last.sessions.clone();
+    for n in 0..40 {
+        let named = |it: &Seed| it.id.as_ref().map(|id| format!("{id}-{n}"));
+        last.sessions.extend(of.iter().map(|it| Seed { id: named(it), ..it.clone() }));
+    }
+    let run = Run::new(fleet);
+    let summary = run.run("r-1").await.expect("a run");
+    assert_eq!(summary.n(Status::Swept), 10);
+    assert_eq!((summary.sweeps.outcomes.terminated, summary.sweeps.outcomes.throttled), (50, 0));
 }
 
 /// What was not begun is named, and the run fails; the report is written in time all the same.

@@ -181,9 +181,9 @@ impl Whole {
         }
         let counts = one.listed.as_ref().map(|it| (it.report.verdicts, it.report.outcomes));
         self.overview.add(scope, one.fate, counts);
-        let Some(Listed { report, mut lines, to_terminate }) = one.listed else { return };
+        let Some(Listed { report, lines, to_terminate }) = one.listed else { return };
         self.to_terminate.add(scope, to_terminate);
-        self.lines.append(&mut lines);
+        self.lines.extend(lines);
         let whole = &mut self.report;
         whole.coverage.pages += report.coverage.pages;
         whole.calls += report.calls;

@@ -15,8 +15,8 @@ use session_reaper::{
     Budget,
     aws::{Accounts, Connect, Members, Ssm},
     organization::{
-        BatchReply, Hub, HubConfig, PlanReply, Reply, Step, SweepSettings, each, report_of,
-        sweep_scope,
+        BatchReply, Hub, HubConfig, Patience, PlanReply, Reply, Step, SweepSettings, each,
+        report_of, sweep_scope,
     },
     sinks::Sinks,
     sweep::{SweepContext, source::PolicySource},
@@ -135,7 +135,8 @@ impl Sample {
             Box::pin(sweep_scope(context, scope, &policy, &identity)).await
         };
         let members = Members::new(self.connect.clone(), ROLE, "reapctl", CALLS_PER_SECOND);
-        let visits = each(&members, scopes.collect(), CONCURRENCY, budget(), sweep).await;
+        let visits =
+            each(&members, scopes.collect(), CONCURRENCY, budget(), Patience::Usual, sweep).await;
         Ok(visits.into_iter().map(|(scope, visit)| report_of(&scope, visit)).collect())
     }
 
