@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     hours::Hours,
     model::{
-        ACCESS_TYPES, Assume, Assumed, Condition, Demand, Effect, Exemption, Keep, Policy,
+        ACCESS_TYPES, Assume, Assumed, Condition, Demand, Effect, Exemption, Keep, Limits, Policy,
         Requirement, Rule, Test,
     },
 };
@@ -30,6 +30,13 @@ pub(super) fn warnings(policy: &Policy, now: Timestamp) -> Vec<String> {
             warnings
                 .push(format!("the exemption `{id}` is for all: no session is terminated{end}"));
         }
+    }
+    let Limits { max_percent, min_violations, .. } = policy.limits;
+    if max_percent == 0 && 1 < min_violations {
+        warnings.push(format!(
+            "`max_percent: 0` opens the circuit breaker from {min_violations} violators on, and fewer are \
+             terminated; write `min_violations: 1` as well, or `paused: true` to terminate none"
+        ));
     }
     warnings.extend(unsaid(policy));
     // Of an exemption for all it is said once, not of every rule.
@@ -272,6 +279,19 @@ mod tests {
         assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
         for (warning, part) in warnings.iter().zip(expected) {
             assert!(warning.contains(part), "{warning}");
+        }
+    }
+
+    #[test]
+    fn zero_percent() {
+        for (breaker, expected) in [
+            ("max_percent: 0", &["from 10 violators on"][..]),
+            ("max_percent: 0, min_violations: 2", &["from 2 violators on"]),
+            ("max_percent: 0, min_violations: 1", &[]),
+            ("max_percent: 1", &[]),
+        ] {
+            let rule = "rules: [{id: r, when: {owner: user/a}, forbid: true}]";
+            check(&format!("{rule}\nlimits: {{circuit_breaker: {{{breaker}}}}}\n"), expected);
         }
     }
 
