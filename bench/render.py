@@ -207,7 +207,8 @@ def dollars_of_run(n, batches_s, steps_s):
     """Of so many batches, which take so long together, and of the plan and the summary."""
     return {
         "Lambda": (batches_s + steps_s) * MEMORY_GB * GB_SECOND + (n + 2) * REQUEST,
-        "Step Functions": n * EXPRESS + batches_s * CHILD_GB * EXPRESS_GB_SECOND + 6 * TRANSITION,
+        # A distributed map has a transition for each child that it starts.
+        "Step Functions": n * EXPRESS + batches_s * CHILD_GB * EXPRESS_GB_SECOND + (6 + n) * TRANSITION,
         "S3": n * (PUT + 3 * GET),
     }
 
