@@ -86,8 +86,8 @@ impl Operation {
     /// The one loop that retries.
     ///
     /// Throttled attempts are repeated until there is no more time, or no patience (`Pacer::hurry`), all
-    /// calls backing off together; attempts that AWS did not answer, or answered with a server error, a few times. Pauses have
-    /// no jitter: the pacer keeps the attempts of this process apart.
+    /// calls backing off together; attempts that AWS did not answer, or answered with a server error, a few
+    /// times. Pauses have no jitter: the pacer keeps the attempts of this process apart.
     ///
     /// AWS's answer has the field that was asked for, though it be an empty list: what lacks it
     /// (`is_complete`) proves nothing, and is no answer.
