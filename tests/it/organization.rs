@@ -389,6 +389,17 @@ async fn sts_is_sick() {
     }
 }
 
+/// Sweeps the canary, and then all the others in one batch. Returns how long that batch took.
+async fn in_one_batch(fleet: OrganizationFleet) -> (Run, Duration) {
+    let mut run = Run::new(fleet);
+    run.selection.batch_size = 100;
+    run.plan("r-1").await.expect("a plan");
+    run.batch("r-1", 1).await.expect("a batch");
+    let began = Instant::now();
+    run.batch("r-1", 2).await.expect("a batch");
+    (run, began.elapsed())
+}
+
 /// One account-Region that is throttled for ever, reset or slow does not hold up a batch for longer than
 /// the patience with it.
 #[tokio::test(start_paused = true)]
@@ -403,13 +414,7 @@ async fn sick_ones_hold_up_no_batch() {
         let regions = &mut fleet.accounts[3].regions;
         let faults = vec![Fault::new("DescribeSessions", 1, kind.clone()).always()];
         regions.get_mut(REGIONS[0]).expect("a Region").faults = faults;
-        let mut run = Run::new(fleet);
-        run.selection.batch_size = 100;
-        run.plan("r-1").await.expect("a plan");
-        run.batch("r-1", 1).await.expect("a batch");
-        let started_at = Instant::now();
-        run.batch("r-1", 2).await.expect("a batch");
-        let took = started_at.elapsed();
+        let (run, took) = in_one_batch(fleet).await;
         assert!(took < Duration::from_secs(most_s), "{took:?} with {kind:?}");
         assert_eq!(run.reaped(10).len(), 19, "{kind:?}");
     }
@@ -463,13 +468,8 @@ async fn throttled_when_others_are_done() {
             fleet.behaviour = Behaviour { latency, ..Behaviour::default() };
             let last = fleet.accounts[9].regions.get_mut(REGIONS[1]).expect("a Region");
             last.faults = vec![Fault::new("DescribeSessions", n_throttled, FaultKind::Throttle)];
-            let mut run = Run::new(fleet);
-            run.selection.batch_size = 100;
-            run.plan("r-1").await.expect("a plan");
-            run.batch("r-1", 1).await.expect("a batch");
-            let began = Instant::now();
-            run.batch("r-1", 2).await.expect("a batch");
-            took.push(began.elapsed());
+            let (run, batch_took) = in_one_batch(fleet).await;
+            took.push(batch_took);
             let n_swept = if n_throttled <= 2 { 20 } else { 19 };
             assert_eq!(run.reaped(10).len(), n_swept, "{n_throttled}, {latency:?}");
             let calls = run.organization.calls();

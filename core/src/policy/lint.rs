@@ -107,7 +107,6 @@ fn is_for_all(condition: &Condition) -> bool {
 fn unsaid(policy: &Policy) -> Vec<String> {
     let Assume { access_type, document, reason, tags } = &policy.assume;
     let exempting = || policy.exemptions.iter().flat_map(|it| &it.when.0);
-    let tests = || policy.rules.iter().flat_map(Rule::tests).chain(exempting());
     let mut warnings = Vec::new();
     let mut warn = |asks: bool, what: &str, key: &str, value: &str| {
         if asks {
@@ -125,19 +124,20 @@ fn unsaid(policy: &Policy) -> Vec<String> {
     );
     warn(
         *document == Assumed::Unsaid
-            && tests().any(|it| matches!(it, Test::Document(_) | Test::SessionType(_))),
+            && policy.tests().any(|it| matches!(it, Test::Document(_) | Test::SessionType(_))),
         "the policy asks for the document, and AWS may not return the default one's name",
         "document",
         "SSM-SessionManagerRunShell",
     );
     warn(
-        *access_type == Assumed::Unsaid && tests().any(|it| matches!(it, Test::AccessType(_))),
+        *access_type == Assumed::Unsaid
+            && policy.tests().any(|it| matches!(it, Test::AccessType(_))),
         "the policy asks for the access type, which records older than the field do not have",
         "access_type",
         "Standard",
     );
     warn(
-        *reason == Assumed::Unsaid && tests().any(|it| matches!(it, Test::Reason(_))),
+        *reason == Assumed::Unsaid && policy.asks_reason(),
         "the policy asks for the reason, and AWS returns none if the user gave none",
         "reason",
         "none",
